@@ -1,0 +1,1 @@
+"""quantmake: `make` for quantised language models."""

@@ -1,0 +1,90 @@
+"""Run one stage: `python -m scripts.exec ACTION.json`, or by hand with its options.
+
+By hand:  python -m scripts.exec scripts.formats.nf4:Nf4 --in base=FOLDER --out FOLDER \\
+              format=bitsandbytes block_size=64
+An action file holds {"stage", "options", "inputs": {name: path}, "out"}.
+Exit codes: 0 done, 1 the stage failed, 2 wrong usage, 3 the machine lacks something.
+"""
+
+import argparse
+import errno
+import importlib
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from scripts.errors import MachineError, QuantmakeError, RecipeError
+from scripts.stage import Stage
+
+
+def load_stage(name: str, options: dict[str, Any]) -> Stage:
+    """The stage `module:Class` with its options; raises RecipeError where they do not fit."""
+    module, _, cls = name.partition(":")
+    try:
+        found: type[Stage] = getattr(importlib.import_module(module), cls)
+        return found.model_validate(options)
+    except (ImportError, AttributeError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise RecipeError(f"{name}: " + "; ".join(lines)) from None
+        raise RecipeError(
+            f"there is no stage {name!r} ({error}); name it as module:Class"
+        ) from None
+
+
+def run_stage(stage: Stage, inputs: dict[str, Path], out: Path) -> None:
+    """Run and check one stage; a full disk becomes a MachineError that names the path."""
+    if not out.suffix:
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        stage.run(inputs, out)
+        stage.check(inputs, out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise MachineError(
+                f"no room left on the disk while writing {out}: {error.strerror}. "
+                "Free some space (`cache/` may be deleted at any time) and run doit again."
+            ) from error
+        raise
+
+
+def _from_command_line(arguments: list[str]) -> tuple[Stage, dict[str, Path], Path]:
+    parser = argparse.ArgumentParser(prog="python -m scripts.exec", description=__doc__)
+    parser.add_argument("stage", help="module:Class, or an action file (JSON)")
+    parser.add_argument("--in", dest="inputs", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("options", nargs="*", metavar="option=value")
+    parsed = parser.parse_args(arguments)
+    if parsed.stage.endswith(".json"):
+        action = json.loads(Path(parsed.stage).read_text())
+        inputs = {name: Path(path) for name, path in action["inputs"].items()}
+        return load_stage(action["stage"], action["options"]), inputs, Path(action["out"])
+    if parsed.out is None:
+        parser.error("--out is missing: where shall the stage write?")
+    pairs = [item.partition("=") for item in parsed.options]
+    stage = load_stage(parsed.stage, {key: yaml.safe_load(value) for key, _, value in pairs})
+    inputs = {key: Path(value) for key, _, value in (item.partition("=") for item in parsed.inputs)}
+    return stage, inputs, parsed.out
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stage that `arguments` name; print errors for people, tracebacks for bugs."""
+    try:
+        stage, inputs, out = _from_command_line(arguments)
+        run_stage(stage, inputs, out)
+    except QuantmakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

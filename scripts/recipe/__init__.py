@@ -1,0 +1,1 @@
+"""Reading recipes: what to build, checked before anything is done."""

@@ -1,0 +1,1 @@
+"""QUANTISATION-REPORT.md: prose, tables, charts and snippets, from stored evaluations."""

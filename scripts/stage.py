@@ -1,0 +1,70 @@
+"""A stage: typed options and one function from input paths to an output path.
+
+A stage knows nothing of the build graph, of doit or of the store. Its module stays
+light to import (no torch, no onnxruntime at the top): the graph is drawn without them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+Runtime = Literal["torch", "onnxruntime", "llama.cpp"]
+
+
+class Stage(BaseModel):
+    """One step of a build. The fields are its options; `run` does the work.
+
+    `packages` names the distributions whose versions the output's bytes depend on;
+    `cpu_features` is true where they depend on the processor's instruction set too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    cpu_features: ClassVar[bool] = False
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Read the named `inputs`, write `out`: a folder that exists and is empty, or,
+        where the path has a suffix such as `.gguf`, a file that does not exist yet.
+
+        Raises a QuantmakeError with a text for people where the work can't be done.
+        """
+        raise NotImplementedError
+
+    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Look at what `run` wrote before it is committed; raise QuantmakeError if it is broken."""
+
+
+class Format(Stage):
+    """A kind of artefact that a recipe may ask for. A subclass registers itself.
+
+    The fields with one literal value and no default (`format`, `bits`, `method`) select the
+    class; the rest are its options, with their defaults. `needs` names the nodes of the graph
+    that it is made from: `base`, `calibration`, `graph` or `f16`.
+    """
+
+    registry: ClassVar[list[type["Format"]]] = []
+    runtime: ClassVar[Runtime]
+    needs: ClassVar[tuple[str, ...]] = ("base",)
+    suffix: ClassVar[str] = ""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "runtime" in vars(cls):
+            Format.registry.append(cls)
+
+    @classmethod
+    def selector(cls) -> dict[str, object]:
+        """The keys and values in a recipe that choose this class, in the order of its fields."""
+        return {
+            name: get_args(field.annotation)[0]
+            for name, field in cls.model_fields.items()
+            if field.is_required() and len(get_args(field.annotation)) == 1
+        }
+
+    def label(self) -> str:
+        """A name for tables and charts, such as `INT8 static (ONNX)`."""
+        raise NotImplementedError
