@@ -25,6 +25,10 @@ class Stage(BaseModel):
     packages: ClassVar[tuple[str, ...]] = ()
     cpu_features: ClassVar[bool] = False
 
+    def describe(self) -> str:
+        """One line for lists of tasks: the first of the class's docstring."""
+        return (type(self).__doc__ or "").strip().partition("\n")[0]
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Read the named `inputs`, write `out`: a folder that exists and is empty, or,
         where the path has a suffix such as `.gguf`, a file that does not exist yet.
@@ -64,6 +68,10 @@ class Format(Stage):
             for name, field in cls.model_fields.items()
             if field.is_required() and len(get_args(field.annotation)) == 1
         }
+
+    def describe(self) -> str:
+        """One line for lists of tasks: the label."""
+        return self.label()
 
     def label(self) -> str:
         """A name for tables and charts, such as `INT8 static (ONNX)`."""

@@ -1,0 +1,120 @@
+"""The graph of a build. `doit list` prints its tasks, `doit` builds what is stale.
+
+source ──► base ──► reference (log-probabilities of the FP16 model)
+            ├─────► calibration ──┐
+            ├─────► graph (ONNX) ─┴─► artifact:model-int8, -static, -dynamic, model-int4-onnx
+            ├───────────────────────► artifact:model-int4
+            └─────► f16 (GGUF) ─────► artifact:model.gguf          every artefact ──► checksums
+                                      evaluate:… (each artefact beside the base) ──► report
+"""
+
+from scripts.base.make_base import Base
+from scripts.engine.commands import settings
+from scripts.engine.tasks import build, listing, publish
+from scripts.evaluation.calibration import Calibration
+from scripts.evaluation.evaluate import Evaluate
+from scripts.evaluation.reference import Reference
+from scripts.gguf_files.f16 import F16Gguf
+from scripts.gguf_files.toolchain import Toolchain
+from scripts.intermediates.onnx_graph import OnnxGraph
+from scripts.recipe.load import load_or_exit
+from scripts.recipe.recipe import TOOLCHAIN, distinct_sources
+from scripts.report.write_report import Report
+from scripts.sources.fetch import Fetch
+
+RECIPES = load_or_exit()
+DOIT_CONFIG = settings(default_tasks=["checksums", "report"])
+
+
+def task_source():
+    """Fetch models and texts; check their digests"""
+    for path, (source, sha256) in distinct_sources(RECIPES).items():
+        yield build(f"source:{path.name}", path, Fetch(source=source, sha256=sha256))
+
+
+def task_toolchain():
+    """Fetch llama.cpp's own converter, of the installed version"""
+    yield build("toolchain", TOOLCHAIN, Toolchain())
+
+
+def task_base():
+    """Make the FP16 base: Hugging Face layout, safetensors, tokenizer"""
+    for r in RECIPES:
+        stage = Base(off_grid=r.model.off_grid, trust_remote_code=r.model.trust_remote_code)
+        yield build(r.task("base"), r.node("base"), stage, source=r.source)
+
+
+def task_reference():
+    """Score the evaluation's text with the FP16 base"""
+    for r in RECIPES:
+        on = r.header.evaluation
+        stage = Reference(
+            lines=on.lines, windows=on.windows, context=on.context, prompts=on.prompts
+        )
+        inputs = {"base": r.node("base"), "text": r.text(on)}
+        yield build(r.task("reference"), r.node("reference"), stage, **inputs)
+
+
+def task_calibration():
+    """Choose the calibration's tokens, disjoint from the evaluation's"""
+    for r in RECIPES:
+        on, apart = r.header.calibration, r.header.evaluation
+        stage = Calibration(
+            lines=on.lines, tokens=on.tokens, context=on.context, evaluation_lines=apart.lines
+        )
+        inputs = {"base": r.node("base"), "text": r.text(on), "evaluation_text": r.text(apart)}
+        yield build(r.task("calibration"), r.node("calibration"), stage, **inputs)
+
+
+def task_graph():
+    """Export the fp32 ONNX graph that all ONNX artefacts share"""
+    for r in RECIPES:
+        yield build(r.task("graph"), r.node("graph"), OnnxGraph(), base=r.node("base"))
+
+
+def task_f16():
+    """Convert the base to GGUF in F16, which all GGUF artefacts share"""
+    for r in RECIPES:
+        stage = F16Gguf(tokenizer_pre=r.model.tokenizer_pre)
+        inputs = {"base": r.node("base"), "toolchain": TOOLCHAIN}
+        yield build(r.task("f16"), r.node("f16.gguf"), stage, **inputs)
+
+
+def task_artifact():
+    """Build the artefacts that the recipe asks for"""
+    for r in RECIPES:
+        for name, format in r.artifacts.items():
+            yield build(r.task("artifact", name), r.out / name, format, **r.inputs(format))
+
+
+def task_checksums():
+    """Keep SHA256SUMS of all artefacts"""
+    for r in RECIPES:
+        artifacts = [r.out / name for name in r.artifacts]
+        yield listing(r.task("checksums"), r.out / "SHA256SUMS", artifacts)
+
+
+def task_evaluate():
+    """Measure each artefact, and the float model in each runtime, against the FP16 base"""
+    for r in RECIPES:
+        for row in r.rows():
+            stage = Evaluate(artifact=row.name, label=row.label, runtime=row.runtime)
+            inputs = {
+                "artifact": row.path,
+                "base": r.node("base"),
+                "reference": r.node("reference"),
+            }
+            yield build(r.task("evaluate", row.name), r.evaluation(row), stage, **inputs)
+
+
+def task_pages():
+    """Write the report and its charts from the stored evaluations"""
+    for r in RECIPES:
+        inputs = {f"evaluation/{row.name}": r.evaluation(row) for row in r.rows()}
+        yield build(r.task("pages"), r.node("report"), Report.of(r), **inputs)
+
+
+def task_report():
+    """Evaluate what is stale and put the report in its place"""
+    for r in RECIPES:
+        yield publish(r.task("report"), r.node("report"), r.report_folder)

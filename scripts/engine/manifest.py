@@ -1,0 +1,117 @@
+"""Manifests: what a finished target consists of, as deterministic JSON without timestamps.
+
+Consumers depend on the manifest, never on the files it lists: it is small, its bytes change
+only where the files' bytes do, and so an equal rebuild stops the build early.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scripts.errors import QuantmakeError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file: its path relative to the target (POSIX), size in bytes, SHA-256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files of one target; a target that is a file lists itself under its own name."""
+
+    kind: str
+    files: tuple[Entry, ...]
+
+    def to_json(self) -> str:
+        """The same text for the same files, ending in a newline."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> "Manifest":
+        """Raises ValueError, KeyError or TypeError where `text` is not a manifest."""
+        data = json.loads(text)
+        return Manifest(data["kind"], tuple(Entry(**entry) for entry in data["files"]))
+
+
+def manifest_path(target: Path) -> Path:
+    """Where the manifest of `target` lies: in `.manifests` beside it."""
+    return target.parent / ".manifests" / f"{target.name}.json"
+
+
+def files_of(target: Path) -> Iterator[Path]:
+    """The files of a target, sorted by path; raises QuantmakeError for a link."""
+    if target.is_symlink():
+        raise QuantmakeError(f"{target} is a symbolic link; targets are plain files and folders")
+    if target.is_file():
+        yield target
+        return
+    for folder, names, files in os.walk(target):
+        names.sort()
+        for name in sorted(files):
+            path = Path(folder) / name
+            if path.is_symlink():
+                raise QuantmakeError(f"{path} is a symbolic link; a target holds plain files only")
+            yield path
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_manifest(target: Path) -> Manifest:
+    """Hash every file of `target`."""
+    if target.is_file():
+        return Manifest("file", (Entry(target.name, target.stat().st_size, sha256_of(target)),))
+    entries = [
+        Entry(path.relative_to(target).as_posix(), path.stat().st_size, sha256_of(path))
+        for path in files_of(target)
+    ]
+    return Manifest("folder", tuple(sorted(entries, key=lambda entry: entry.path)))
+
+
+def read_manifest(target: Path) -> Manifest | None:
+    """The manifest of `target`; None where there is none that can be read."""
+    try:
+        return Manifest.from_json(manifest_path(target).read_text())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def paths_in(target: Path, manifest: Manifest) -> dict[str, Path]:
+    """Each entry's path on disk, by its path in the manifest."""
+    if manifest.kind == "file":
+        return {entry.path: target for entry in manifest.files}
+    return {entry.path: target / entry.path for entry in manifest.files}
+
+
+def fingerprint(target: Path) -> list[list[object]] | None:
+    """Path, size and modification time (ns) of each file, without reading any: the fast check.
+
+    None where the target does not have exactly the files and sizes of its manifest.
+    """
+    manifest = read_manifest(target)
+    if manifest is None or target.is_dir() != (manifest.kind == "folder"):
+        return None
+    found: list[list[object]] = []
+    on_disk = paths_in(target, manifest)
+    for entry in manifest.files:
+        try:
+            status = on_disk[entry.path].stat()
+        except OSError:
+            return None
+        if status.st_size != entry.size:
+            return None
+        found.append([entry.path, status.st_size, status.st_mtime_ns])
+    if manifest.kind == "folder" and sum(1 for _ in files_of(target)) != len(found):
+        return None
+    return found

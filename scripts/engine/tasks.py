@@ -1,0 +1,117 @@
+"""doit tasks: `build` makes a target, `listing` its digests, `publish` a copy of it elsewhere."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from doit.exceptions import TaskFailed
+
+from scripts.engine.action import Action
+from scripts.engine.commit import write_atomically
+from scripts.engine.manifest import fingerprint, manifest_path, read_manifest, sha256_of
+from scripts.engine.runner import Failure, perform
+from scripts.stage import Stage
+
+TaskDict = dict[str, Any]
+
+exit_codes: list[int] = []
+"""The exit codes that this run's failed tasks ask for."""
+
+
+def _named(task: str, doc: str) -> TaskDict:
+    basename, _, name = task.partition(":")
+    return {"basename": basename, **({"name": name} if name else {}), "doc": doc}
+
+
+def _or_task_failed(work: Callable[[], None]) -> Callable[[], TaskFailed | None]:
+    def action() -> TaskFailed | None:
+        try:
+            work()
+        except Failure as failure:
+            exit_codes.append(failure.exit_code)
+            return TaskFailed(failure.text)
+        return None
+
+    return action
+
+
+class UpToDate:
+    """True where the action's key is the one last built and the target is as it was left."""
+
+    def __init__(self, action: Action) -> None:
+        self._action = action
+
+    def _now(self) -> dict[str, object]:
+        try:
+            key = self._action.key()
+        except OSError:
+            key = None
+        return {"key": key, "files": fingerprint(self._action.target)}
+
+    def __call__(self, task: Any, values: dict[str, object]) -> bool:
+        """doit calls this with the task and the values that its last success saved."""
+        task.value_savers.append(self._now)
+        now = self._now()
+        return None not in now.values() and all(values.get(name) == now[name] for name in now)
+
+
+def build(task: str, target: Path, stage: Stage, **inputs: Path) -> TaskDict:
+    """A task that makes `target` from `inputs`, the targets of other tasks, when it is stale."""
+    action = Action(stage, inputs, target)
+    return {
+        **_named(task, stage.describe()),
+        "actions": [_or_task_failed(lambda: perform(task, action))],
+        "file_dep": [str(manifest_path(path)) for path in inputs.values()],
+        "targets": [str(target), str(manifest_path(target))],
+        "uptodate": [UpToDate(action)],
+    }
+
+
+def listing(task: str, sums: Path, targets: list[Path]) -> TaskDict:
+    """A task that keeps `sums`, in the format of sha256sum(1), for all files of `targets`."""
+
+    def text() -> str:
+        lines = []
+        for target in targets:
+            manifest = read_manifest(target)
+            for entry in manifest.files if manifest else ():
+                path = target if manifest and manifest.kind == "file" else target / entry.path
+                lines.append(f"{entry.sha256}  {path.relative_to(sums.parent).as_posix()}\n")
+        return "".join(sorted(lines, key=lambda line: line.partition("  ")[2]))
+
+    return {
+        **_named(task, f"Keep {sums}, the digests of all files, for sha256sum -c"),
+        "actions": [_or_task_failed(lambda: write_atomically(sums, text()))],
+        "file_dep": [str(manifest_path(target)) for target in targets],
+        "targets": [str(sums)],
+        "uptodate": [lambda: sums.is_file() and sums.read_text() == text()],
+    }
+
+
+def publish(task: str, source: Path, folder: Path) -> TaskDict:
+    """A task that keeps a copy of all files of the target `source` in `folder`."""
+
+    def copies() -> dict[Path, tuple[Path, str]]:
+        manifest = read_manifest(source)
+        entries = manifest.files if manifest else ()
+        return {folder / entry.path: (source / entry.path, entry.sha256) for entry in entries}
+
+    def copy() -> None:
+        for path, (original, _) in copies().items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_name(f".{path.name}.new")
+            shutil.copyfile(original, fresh)
+            fresh.rename(path)
+
+    def is_current() -> bool:
+        return all(
+            path.is_file() and sha256_of(path) == digest for path, (_, digest) in copies().items()
+        )
+
+    return {
+        **_named(task, f"Copy {source.name} to its place in {folder}/"),
+        "actions": [_or_task_failed(copy)],
+        "file_dep": [str(manifest_path(source))],
+        "uptodate": [is_current],
+    }

@@ -1,0 +1,76 @@
+"""The recipe as typed, frozen records: what a YAML file in `recipes/` may say."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Digest = Annotated[
+    str,
+    Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in hex: 64 lower-case digits"),
+]
+Lines = Annotated[
+    tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]],
+    Field(description="from the first line (counted from 0) up to, not including, the second"),
+]
+_SOURCE = (
+    "pypi:NAME==VERSION/MEMBER, hf:ORG/NAME@COMMIT, path:FOLDER, path:FILE, or a URL that fsspec "
+    "knows"
+)
+
+
+class Strict(BaseModel):
+    """A frozen record that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSource(Strict):
+    """The base model and how to bring it into Hugging Face layout."""
+
+    source: str = Field(description=_SOURCE)
+    sha256: Digest | None = Field(
+        None, description="digest of the file or folder; hf: sources are pinned by their commit"
+    )
+    name: str | None = Field(None, description="the model's name in the report")
+    off_grid: int | None = Field(
+        None,
+        ge=0,
+        description="seed of the function-preserving rescaling that moves weights which came "
+        "from a 4-bit file off their grid; leave it out for a model that comes as FP16",
+    )
+    trust_remote_code: bool = Field(False, description="run Python code that the model brings")
+    tokenizer_pre: str | None = Field(
+        None, description="llama.cpp's name of the pre-tokenizer, where it can't tell by itself"
+    )
+
+
+class Text(Strict):
+    """A text and the lines of it that are used."""
+
+    text: str = Field(description=_SOURCE)
+    sha256: Digest | None = Field(None, description="digest of the text file")
+    lines: Lines
+    context: int = Field(512, ge=32, le=8192, multiple_of=2, description="tokens in a window")
+
+
+class CalibrationText(Text):
+    """What activation ranges are taken from; it shares no line with the evaluation's text."""
+
+    tokens: int = Field(30720, ge=32, description="tokens to use; whole windows only")
+
+
+class EvaluationText(Text):
+    """What every artefact is measured on."""
+
+    windows: int = Field(20, ge=1, description="windows of `context` tokens; second halves score")
+    prompts: list[str] | None = Field(
+        None, min_length=1, max_length=8, description="for the greedy samples in the report"
+    )
+
+
+class Header(Strict):
+    """All of a recipe but its artefacts."""
+
+    model: ModelSource
+    calibration: CalibrationText
+    evaluation: EvaluationText

@@ -1,0 +1,109 @@
+"""A checked recipe, and where each node of its graph lies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.recipe.model import Header, ModelSource, Text
+from scripts.stage import Format, Runtime
+
+SOURCES = Path("cache/sources")
+TOOLCHAIN = Path("cache/toolchain/llama.cpp")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the report: an artefact, or the float model in one of the runtimes."""
+
+    name: str
+    label: str
+    runtime: Runtime
+    path: Path
+
+
+def source_folder(source: str, sha256: str | None) -> Path:
+    """Where a source is fetched to: named by its digest, or by the commit of an hf: source."""
+    pin = sha256 or source.partition("@")[2].replace("/", "-")
+    return SOURCES / pin[:16]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe: its name, its parts, and its artefacts by path below `out`."""
+
+    name: str
+    path: Path
+    header: Header
+    artifacts: dict[str, Format]
+    is_default: bool
+
+    @property
+    def model(self) -> ModelSource:
+        """The section `model`."""
+        return self.header.model
+
+    @property
+    def title(self) -> str:
+        """The model's name, for people."""
+        return self.model.name or self.name
+
+    @property
+    def out(self) -> Path:
+        """The folder that the artefacts are built into."""
+        return Path("quantized") if self.is_default else Path("quantized") / self.name
+
+    @property
+    def report_folder(self) -> Path:
+        """The folder that the report and its charts are copied to."""
+        return Path() if self.is_default else self.out
+
+    def task(self, kind: str, name: str = "") -> str:
+        """A task's name, `kind:name`; for a recipe other than the default `kind@recipe:name`."""
+        return kind + ("" if self.is_default else f"@{self.name}") + (f":{name}" if name else "")
+
+    def node(self, kind: str) -> Path:
+        """Where an intermediate lies: `base`, `graph`, `calibration`, `reference`, `f16.gguf`, …"""
+        return Path("cache") / self.name / kind
+
+    def text(self, text: Text) -> Path:
+        """Where the text of a section lies."""
+        return source_folder(text.text, text.sha256)
+
+    @property
+    def source(self) -> Path:
+        """Where the model's source lies."""
+        return source_folder(self.model.source, self.model.sha256)
+
+    def inputs(self, format: Format) -> dict[str, Path]:
+        """The nodes that an artefact of this format is made from, by name."""
+        return {need: self.node("f16.gguf" if need == "f16" else need) for need in format.needs}
+
+    def baselines(self) -> list[Row]:
+        """The float model in each runtime that an artefact of this recipe uses."""
+        needed = {need for format in self.artifacts.values() for need in format.needs}
+        rows = [Row("base", "FP16 base (PyTorch)", "torch", self.node("base"))]
+        if "graph" in needed:
+            rows.append(Row("graph", "FP32 graph (ONNX)", "onnxruntime", self.node("graph")))
+        if "f16" in needed:
+            rows.append(Row("f16.gguf", "GGUF F16", "llama.cpp", self.node("f16.gguf")))
+        return rows
+
+    def rows(self) -> list[Row]:
+        """The baselines, then the artefacts in the recipe's order."""
+        return self.baselines() + [
+            Row(name, format.label(), format.runtime, self.out / name)
+            for name, format in self.artifacts.items()
+        ]
+
+    def evaluation(self, row: Row) -> Path:
+        """Where the evaluation of a row lies."""
+        return self.node("evaluation") / f"{row.name}.json"
+
+
+def distinct_sources(recipes: list[Recipe]) -> dict[Path, tuple[str, str | None]]:
+    """Each source that the recipes name, once, by the folder that it is fetched to."""
+    found: dict[Path, tuple[str, str | None]] = {}
+    for recipe in recipes:
+        found[recipe.source] = (recipe.model.source, recipe.model.sha256)
+        for text in (recipe.header.calibration, recipe.header.evaluation):
+            found[recipe.text(text)] = (text.text, text.sha256)
+    return found
