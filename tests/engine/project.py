@@ -1,0 +1,145 @@
+"""A small project on the engine, in a folder of its own: a copy of the engine, toy stages."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TOY_STAGES = '''
+"""Toy stages."""
+import os, time
+from scripts.toy_words import JOINER
+from scripts.errors import MachineError, QuantmakeError
+from scripts.stage import Stage
+
+
+class Words(Stage):
+    """Write a text"""
+    text: str = "hello"
+    packages = ("pydantic",)
+
+    def run(self, inputs, out):
+        (out / "words.txt").write_text(self.text.lower())
+        _leave_trace("words")
+
+
+class Joined(Stage):
+    """Join texts"""
+    trouble: str = ""
+
+    def run(self, inputs, out):
+        _leave_trace("joined")
+        out.write_text("half")
+        if self.trouble == "error":
+            raise QuantmakeError("the tensor blk.0 is not finite; mend it")
+        if self.trouble == "machine":
+            raise MachineError("there is no compiler; install one")
+        if self.trouble == "crash":
+            raise RuntimeError("boom")
+        if self.trouble == "kill":
+            os.kill(os.getpid(), 9)
+        if self.trouble == "secret":
+            print("token is", os.environ["HF_TOKEN"], "at https://user:pass@example.org/x")
+        if self.trouble == "edit":
+            with open("scripts/toy_words.py", "a") as file:
+                file.write("# edited while the task ran")
+        if self.trouble == "slow":
+            time.sleep(60)
+        out.write_text(JOINER.join((p / "words.txt").read_text() for p in inputs.values()))
+
+
+def _leave_trace(name):
+    with open("trace.txt", "a") as file:
+        file.write(name + " ")
+'''
+
+TOY_DODO = '''
+from pathlib import Path
+import json
+from scripts.engine.commands import settings
+from scripts.engine.tasks import build, listing, publish
+from scripts.toy_stages import Joined, Words
+
+DOIT_CONFIG = settings(default_tasks=["checksums", "publish"])
+TOY = json.loads(Path("toy.json").read_text())
+
+
+def task_words():
+    """Write texts"""
+    for name in ("a", "b"):
+        yield build(f"words:{name}", Path("cache") / name, Words(text=TOY[name]))
+
+
+def task_joined():
+    """Join them"""
+    yield build(
+        "joined", Path("out/joined.txt"), Joined(trouble=TOY["trouble"]),
+        first=Path("cache/a"), second=Path("cache/b"),
+    )
+
+
+def task_checksums():
+    """Digests"""
+    yield listing("checksums", Path("out/SHA256SUMS"), [Path("out/joined.txt")])
+
+
+def task_publish():
+    """A copy"""
+    yield publish("publish", Path("cache/a"), Path())
+'''
+
+
+@dataclass
+class Project:
+    """A project in `folder`; `doit` runs in it as a person would run it."""
+
+    folder: Path
+
+    def settings(self, a: str = "Hello", b: str = "world", trouble: str = "") -> None:
+        """Write the file that plays the recipe."""
+        text = f'{{"a": "{a}", "b": "{b}", "trouble": "{trouble}"}}'
+        (self.folder / "toy.json").write_text(text)
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """The environment of a `doit` in this project."""
+        return {**os.environ, "PYTHONPATH": str(self.folder), **extra}
+
+    def doit(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `doit ARGUMENTS` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "doit", *arguments],
+            cwd=self.folder,
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def ran(self) -> list[str]:
+        """The stages that ran since the last call."""
+        trace = self.folder / "trace.txt"
+        names = trace.read_text().split() if trace.exists() else []
+        trace.unlink(missing_ok=True)
+        return names
+
+
+def make_project(folder: Path) -> Project:
+    """Copy the engine into `folder` and add the toy stages and their graph."""
+    scripts = folder / "scripts"
+    shutil.copytree(
+        ROOT / "scripts" / "engine", scripts / "engine", ignore=shutil.ignore_patterns("__pyc*")
+    )
+    for name in ("__init__.py", "errors.py", "exec.py", "progress.py", "stage.py"):
+        shutil.copy(ROOT / "scripts" / name, scripts / name)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (scripts / "toy_words.py").write_text('"""Words."""\nJOINER = " "\n')
+    (scripts / "toy_stages.py").write_text(TOY_STAGES)
+    (folder / "dodo.py").write_text(TOY_DODO)
+    project = Project(folder)
+    project.settings()
+    return project

@@ -1,0 +1,155 @@
+"""Every mistake of a recipe is reported at once, with file, line, key, found and allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.errors import RecipeError
+from scripts.formats import all_formats
+from scripts.recipe.load import default_name, load_all, load_recipe
+
+GOOD = """\
+model:
+  source: path:models/tiny
+  sha256: {digest}
+calibration:
+  text: path:text.txt
+  sha256: {digest}
+  lines: [150, 299]
+  tokens: 2048
+evaluation:
+  text: path:text.txt
+  sha256: {digest}
+  lines: [0, 150]
+artifacts:
+  model-int8: {{format: onnx, bits: 8, method: weight-only}}
+  model-int4: {{format: bitsandbytes}}
+  model.gguf: {{format: gguf, type: q4_0}}
+""".format(digest="0" * 64)
+
+
+def load(tmp_path: Path, text: str) -> str:
+    """The error that a recipe gets, or an empty text."""
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    try:
+        load_recipe(path, is_default=True)
+    except RecipeError as error:
+        assert error.exit_code == 2
+        return str(error).replace(str(path), "r.yaml")
+    return ""
+
+
+def with_artifact(line: str) -> str:
+    """The good recipe and one more artefact, in line 17."""
+    return GOOD + f"  {line}\n"
+
+
+def test_good_recipe_loads_with_defaults_filled_in(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(GOOD)
+    recipe = load_recipe(tmp_path / "r.yaml", is_default=True)
+    assert list(recipe.artifacts) == ["model-int8", "model-int4", "model.gguf"]
+    assert recipe.artifacts["model-int4"].model_dump()["block_size"] == 64
+    assert recipe.header.evaluation.windows == 20
+    assert [row.name for row in recipe.rows()][:3] == ["base", "graph", "f16.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "x: {format: gguff, type: q4_0}",
+            "line 17, artifacts.x.format: 'gguff' is not a known format; did you mean 'gguf'? "
+            "allowed: bitsandbytes, gguf, onnx",
+        ),
+        (
+            "x: {format: onnx, bits: 8, method: statik}",
+            "line 17, artifacts.x.method: 'statik' is not a known method for format onnx with "
+            "bits 8; did you mean 'static'? allowed: dynamic, static, weight-only",
+        ),
+        ("x: {format: onnx, bits: 8}", "line 17, artifacts.x.method: is missing for format onnx"),
+        (
+            "x.gguf: {format: gguf, type: q4_o}",
+            "line 17, artifacts.x.gguf.type: 'q4_o' is not a known type; did you mean 'q4_0'?",
+        ),
+        (
+            "x: {format: bitsandbytes, blocksize: 64}",
+            "line 17, artifacts.x.blocksize: 'blocksize' is not a known key; did you mean "
+            "'block_size'?",
+        ),
+        ("x: q4_0", "line 17, artifacts.x: found 'q4_0'; write the format and its options"),
+        ("../x: {format: bitsandbytes}", "'../x' leaves the folder `quantized/`"),
+        ("/x: {format: bitsandbytes}", "'/x' leaves the folder `quantized/`"),
+        ("./model-int4: {format: bitsandbytes}", "write the path './model-int4' in its plain form"),
+        ("model-int4/x: {format: bitsandbytes}", "lies inside the artefact 'model-int4'"),
+        ("model-int4: {format: bitsandbytes}", "stands twice, here and in line 15"),
+        ("SHA256SUMS: {format: bitsandbytes}", "is a name that quantmake uses itself"),
+        ("x: {format: gguf, type: q4_0}", "this format is one file; its name ends in .gguf"),
+        ("x.gguf: {format: bitsandbytes}", "this format is a folder"),
+        ("x=1: {format: bitsandbytes}", "holds one of the characters"),
+    ],
+)
+def test_mistakes_in_artefacts(tmp_path: Path, line: str, message: str) -> None:
+    assert message in load(tmp_path, with_artifact(line))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "[150, 299]",
+            "[100, 299]",
+            "line 7, calibration.lines: lines 100 to 150 of the text are in calibration.lines and "
+            "in evaluation.lines",
+        ),
+        ("[0, 150]", "[150, 150]", "line 12, evaluation.lines: found [150, 150], which holds no"),
+        ("  tokens: 2048", "  tokens: 100", "calibration.tokens: found 100; one window needs 512"),
+        ("  tokens: 2048", "  tokns: 2048", "'tokns' is not a known key; did you mean 'tokens'?"),
+        ("model:\n", "modle:\n", "line 1, modle: 'modle' is not a known key; did you mean 'model'"),
+        ("0" * 64 + "\ncal", "abc\ncal", "line 3, model.sha256: found 'abc'; a SHA-256 is 64 low"),
+        (f"  sha256: {'0' * 64}\ncal", "cal", "model.sha256: is missing: every source but hf: is"),
+        ("path:models/tiny", "pth:models/tiny", "line 2, model.source: "),
+        ("[0, 150]", "[0, x]", "line 12, evaluation.lines.1: found 'x'"),
+        ("artifacts:", "artifacts: [", "this is not YAML"),
+    ],
+)
+def test_mistakes_elsewhere(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    assert message in load(tmp_path, GOOD.replace(old, new, 1))
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    text = with_artifact("x: {format: onnx, bits: 3}").replace("tokens", "tokns")
+    lines = load(tmp_path, text + "  y.gguf: {format: gguf, type: q9}\n").splitlines()
+    assert lines[0] == "r.yaml has 3 mistakes:"
+    assert [line.split(",")[0].strip() for line in lines[1:]] == ["line 8", "line 17", "line 18"]
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just words\n"])
+def test_not_a_mapping(tmp_path: Path, text: str) -> None:
+    assert "a recipe is a mapping with the keys" in load(tmp_path, text)
+
+
+def test_every_recipe_of_the_project_is_good() -> None:
+    recipes = load_all()
+    assert recipes[0].name == default_name()
+    assert recipes[0].is_default
+
+
+def test_every_format_can_be_selected_and_says_what_it_is() -> None:
+    formats = all_formats()
+    assert len({str(format.selector()) for format in formats}) == len(formats) >= 6
+    for format in formats:
+        assert (format.__doc__ or "").strip(), format
+
+
+def test_default_recipe_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.quantmake]\nrecipe = "smol"\n')
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/small.yaml").write_text(GOOD)
+    with pytest.raises(RecipeError, match="there is no recipes/smol.yaml; did you mean 'small'"):
+        load_all()
+    (tmp_path / "recipes/smol.yaml").write_text(GOOD.replace("model-int8:", "small/model-int8:"))
+    with pytest.raises(RecipeError, match="which is the folder of recipes/small.yaml"):
+        load_all()
