@@ -20,7 +20,6 @@ from scripts.intermediates.onnx_graph import OnnxGraph
 from scripts.recipe.load import load_or_exit
 from scripts.recipe.recipe import TOOLCHAIN, distinct_sources
 from scripts.report.write_report import Report
-from scripts.sources.fetch import Fetch
 
 RECIPES = load_or_exit()
 DOIT_CONFIG = settings(default_tasks=["checksums", "report"])
@@ -28,8 +27,8 @@ DOIT_CONFIG = settings(default_tasks=["checksums", "report"])
 
 def task_source():
     """Fetch models and texts; check their digests"""
-    for path, (source, sha256) in distinct_sources(RECIPES).items():
-        yield build(f"source:{path.name}", path, Fetch(source=source, sha256=sha256))
+    for path, fetch in distinct_sources(RECIPES).items():
+        yield build(f"source:{path.name}", path, fetch)
 
 
 def task_toolchain():

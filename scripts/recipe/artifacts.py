@@ -92,7 +92,8 @@ def _bad_name(name: str, format: type[Format], others: list[str]) -> str | None:
     if any(character in name for character in "=:*?[]\\"):
         return f"{name!r} holds one of the characters = : * ? [ ] \\; choose another name"
     if format.suffix and path.suffix != format.suffix:
-        return f"this format is one file; its name ends in {format.suffix}, such as {name}{format.suffix}"
+        end = format.suffix
+        return f"this format is one file; its name ends in {end}, such as {name}{end}"
     if not format.suffix and path.suffix == ".gguf":
         return "this format is a folder; a name that ends in .gguf is for the format gguf"
     inside = [other for other in others if other != name and path.is_relative_to(other)]

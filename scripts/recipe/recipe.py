@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.recipe.model import Header, ModelSource, Text
+from scripts.sources.fetch import Fetch
 from scripts.stage import Format, Runtime
 
 SOURCES = Path("cache/sources")
@@ -99,11 +100,14 @@ class Recipe:
         return self.node("evaluation") / f"{row.name}.json"
 
 
-def distinct_sources(recipes: list[Recipe]) -> dict[Path, tuple[str, str | None]]:
-    """Each source that the recipes name, once, by the folder that it is fetched to."""
-    found: dict[Path, tuple[str, str | None]] = {}
+def distinct_sources(recipes: list[Recipe]) -> dict[Path, Fetch]:
+    """How to fetch each source that the recipes name, once, by the folder that it goes to."""
+    found: dict[Path, Fetch] = {}
     for recipe in recipes:
-        found[recipe.source] = (recipe.model.source, recipe.model.sha256)
+        model = recipe.model
+        found[recipe.source] = Fetch(
+            source=model.source, sha256=model.sha256, trust_remote_code=model.trust_remote_code
+        )
         for text in (recipe.header.calibration, recipe.header.evaluation):
-            found[recipe.text(text)] = (text.text, text.sha256)
+            found[recipe.text(text)] = Fetch(source=text.text, sha256=text.sha256)
     return found

@@ -1,0 +1,96 @@
+"""A copy of this project in a folder of its own, with a recipe for the tiny model."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY_ARTIFACTS = {
+    "model-int8": "{format: onnx, bits: 8, method: weight-only}",
+    "model-int8-dynamic": "{format: onnx, bits: 8, method: dynamic}",
+    "model-int8-static": "{format: onnx, bits: 8, method: static}",
+    "model-int4": "{format: bitsandbytes}",
+    "model-int4-onnx": "{format: onnx, bits: 4, method: rtn}",
+    "model.gguf": "{format: gguf, type: q4_0}",
+    "model-q8_0.gguf": "{format: gguf, type: q8_0}",
+}
+
+
+def digest_of_folder(folder: Path) -> str:
+    """The digest that pins a folder: SHA-256 of the sorted lines of sha256sum."""
+    lines = sorted(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in folder.iterdir()
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@dataclass
+class Checkout:
+    """The copy; `doit` runs in it as a person would run it."""
+
+    folder: Path
+    model: Path
+    text: Path
+    artifacts: dict[str, str] = field(default_factory=lambda: dict(TINY_ARTIFACTS))
+
+    def write_recipe(self) -> None:
+        """Write `recipes/tiny.yaml`, the default recipe of the copy."""
+        text_sha256 = hashlib.sha256(self.text.read_bytes()).hexdigest()
+        lines = [
+            "model:",
+            "  name: Tiny",
+            f"  source: path:{self.model}",
+            f"  sha256: {digest_of_folder(self.model)}",
+            "  off_grid: 0",
+            "  tokenizer_pre: smollm",
+            "calibration:",
+            f"  text: path:{self.text}",
+            f"  sha256: {text_sha256}",
+            "  lines: [150, 300]",
+            "  tokens: 1024",
+            "  context: 128",
+            "evaluation:",
+            f"  text: path:{self.text}",
+            f"  sha256: {text_sha256}",
+            "  lines: [0, 150]",
+            "  windows: 8",
+            "  context: 128",
+            "artifacts:",
+            *(f"  {name}: {line}" for name, line in self.artifacts.items()),
+        ]
+        (self.folder / "recipes/tiny.yaml").write_text("\n".join(lines) + "\n")
+
+    def doit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `doit ARGUMENTS` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "doit", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+
+def make_checkout(folder: Path, model: Path, text: Path) -> Checkout:
+    """Copy the sources of this project into `folder`; its default recipe is the tiny model's."""
+    for name in ("scripts", "dodo.py", "pyproject.toml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    project = folder / "pyproject.toml"
+    project.write_text(project.read_text().replace('"smollm2-135m"', '"tiny"'))
+    (folder / "recipes").mkdir()
+    checkout = Checkout(folder, model, text)
+    checkout.write_recipe()
+    return checkout
+
+
+def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The tasks that a `doit` ran to their end, in order."""
+    return [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  ✓ ")]

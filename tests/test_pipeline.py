@@ -1,0 +1,111 @@
+"""The whole graph on the tiny model, as a person would run it: build, change, break."""
+
+import hashlib
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import Checkout, make_checkout, ran
+
+
+@pytest.fixture(scope="module")
+def built(tiny_base: Path, tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy of the project in which `doit` has built the tiny recipe."""
+    checkout = make_checkout(tmp_path_factory.mktemp("checkout"), tiny_base, tiny_text)
+    done = checkout.doit()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return checkout
+
+
+def test_everything_is_there(built: Checkout) -> None:
+    for name in built.artifacts:
+        assert (built.folder / "quantized" / name).exists()
+        record = json.loads((built.folder / f"cache/tiny/evaluation/{name}.json").read_text())
+        assert record["quality"]["kld_mean"]["value"] < 1
+    checked = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"],
+        cwd=built.folder / "quantized",
+        capture_output=True,
+        check=False,
+    )
+    assert checked.returncode == 0
+    report = (built.folder / "QUANTISATION-REPORT.md").read_text()
+    assert all(name in report for name in built.artifacts)
+    for chart in re.findall(r"\((charts/[^)]+\.svg)\)", report):
+        assert (built.folder / chart).is_file()
+    assert str(built.folder) not in report
+
+
+def test_no_artefact_names_a_path_of_this_machine(built: Checkout) -> None:
+    for path in (built.folder / "quantized").rglob("*"):
+        if path.is_file():
+            assert str(built.folder).encode() not in path.read_bytes(), path
+
+
+def test_second_doit_runs_nothing(built: Checkout) -> None:
+    done = built.doit()
+    assert done.returncode == 0
+    assert ran(done) == []
+    assert "Nothing to do" in done.stdout
+
+
+def test_changed_line_rebuilds_that_artefact_its_evaluation_and_the_report(
+    built: Checkout,
+) -> None:
+    built.artifacts["model.gguf"] = "{format: gguf, type: q5_1}"
+    built.write_recipe()
+    assert ran(built.doit()) == [
+        "artifact:model.gguf",
+        "checksums",
+        "evaluate:model.gguf",
+        "pages",
+        "report",
+    ]
+
+
+def test_comment_in_the_recipe_rebuilds_nothing(built: Checkout) -> None:
+    recipe = built.folder / "recipes/tiny.yaml"
+    recipe.write_text("# a comment\n" + recipe.read_text())
+    assert ran(built.doit()) == []
+
+
+def test_clean_build_elsewhere_gives_the_same_digests(
+    built: Checkout, tiny_base: Path, tiny_text: Path, tmp_path: Path
+) -> None:
+    other = make_checkout(tmp_path, tiny_base, tiny_text)
+    other.artifacts = built.artifacts
+    other.write_recipe()
+    done = other.doit("checksums")
+    assert done.returncode == 0, done.stdout + done.stderr
+    sums = Path("quantized/SHA256SUMS")
+    assert (other.folder / sums).read_text() == (built.folder / sums).read_text()
+
+
+def test_source_that_changed_is_refused(built: Checkout, tiny_base: Path, tmp_path: Path) -> None:
+    other = make_checkout(tmp_path, tiny_base, built.text)
+    recipe = other.folder / "recipes/tiny.yaml"
+    found = re.search(r"sha256: ([0-9a-f]{64})", recipe.read_text())
+    assert found is not None
+    wrong = hashlib.sha256(b"something else").hexdigest()
+    recipe.write_text(recipe.read_text().replace(found[1], wrong, 1))
+    done = other.doit("base")
+    assert done.returncode == 1
+    assert wrong in done.stdout
+    assert found[1] in done.stdout
+    assert not list((other.folder / "cache/sources").glob("[0-9a-f]*"))
+
+
+def test_recipe_mistake_ends_with_2_and_without_a_traceback(
+    tiny_base: Path, tiny_text: Path, tmp_path: Path
+) -> None:
+    checkout = make_checkout(tmp_path, tiny_base, tiny_text)
+    checkout.artifacts["x"] = "{format: onnx, bits: 8, method: statik}"
+    checkout.write_recipe()
+    done = checkout.doit()
+    assert done.returncode == 2
+    assert "did you mean 'static'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (checkout.folder / "quantized").exists()
