@@ -1,0 +1,33 @@
+"""The key-value fields of a GGUF file, with errors that name file and key."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.errors import QuantmakeError
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of one file; `reader` is a gguf.GGUFReader."""
+
+    file: str
+    reader: Any
+
+    def get(self, key: str) -> Any:
+        """The field's value, or None where the file has no such field."""
+        field = self.reader.fields.get(key)
+        return None if field is None else field.contents()
+
+    def need(self, key: str) -> Any:
+        """The field's value; raises QuantmakeError where the file has no such field."""
+        value = self.get(key)
+        if value is None:
+            raise QuantmakeError(f"{self.file} lacks the field {key}, which an import needs")
+        return value
+
+    def text(self, key: str) -> str:
+        """The value of a field that must be there and be a string."""
+        value = self.need(key)
+        if not isinstance(value, str):
+            raise QuantmakeError(f"{self.file}: the field {key} is no string (found {value!r})")
+        return value

@@ -1,0 +1,78 @@
+"""The base: the model in FP16, in Hugging Face layout, from a GGUF file or from safetensors."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from scripts.errors import QuantmakeError
+from scripts.sources.model_files import pickles_refused
+from scripts.stage import Stage
+
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+
+
+class Base(Stage):
+    """Make the FP16 base: safetensors, configuration and tokenizer in Hugging Face layout.
+
+    `off_grid` is a seed: the weights are rescaled without changing the function, for a source
+    whose weights lie on a 4-bit grid. `trust_remote_code` lets the model's own Python code run.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = (
+        "gguf",
+        "numpy",
+        "safetensors",
+        "tokenizers",
+        "torch",
+        "transformers",
+    )
+
+    off_grid: Annotated[int, Field(ge=0)] | None = None
+    trust_remote_code: bool = False
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Read the folder `source`: one GGUF file, or safetensors in Hugging Face layout."""
+        from scripts.base.from_gguf import import_gguf
+        from scripts.base.from_safetensors import import_safetensors
+        from scripts.base.off_grid import move_off_grid
+        from scripts.base.weights import write_fp16
+
+        source = inputs["source"]
+        gguf = _gguf_file(source)
+        if gguf is not None:
+            weights = import_gguf(gguf, out)
+        else:
+            weights = import_safetensors(source, out, trust=self.trust_remote_code)
+        if self.off_grid is not None:
+            weights = move_off_grid(weights, out / "config.json", self.off_grid)
+        write_fp16(weights, out)
+
+    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Compare the tensors with the architecture's and look for values that are not finite."""
+        from scripts.base.check_base import check_base
+
+        check_base(out, trust=self.trust_remote_code)
+
+
+def _gguf_file(source: Path) -> Path | None:
+    """The one GGUF file of the source, or None where it holds safetensors."""
+    names = sorted(path.name for path in source.iterdir())
+    ggufs = [name for name in names if name.endswith(".gguf")]
+    if any(name.endswith(".safetensors") for name in names):
+        return None
+    if len(ggufs) == 1:
+        return source / ggufs[0]
+    if ggufs:
+        raise QuantmakeError(
+            f"the source holds {len(ggufs)} GGUF files ({', '.join(ggufs)}), but a base is made "
+            "of one; join the parts with `llama-gguf-split --merge` and name the result"
+        )
+    pickled = [name for name in names if name.endswith(_PICKLED)]
+    if pickled:
+        raise QuantmakeError(pickles_refused("the source", pickled))
+    raise QuantmakeError(
+        f"the source holds no model: neither a .gguf file nor .safetensors "
+        f"(found {', '.join(names) or 'nothing'})"
+    )

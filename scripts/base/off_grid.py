@@ -1,0 +1,123 @@
+"""Move weights off the grid of a 4-bit source without changing the model's function.
+
+A source in Q4_1 lies on a 4-bit grid, so that a 4-bit format of the same blocks would reproduce
+it exactly and a comparison would say nothing. Random positive scales go between each norm and
+the linears that read it, between `up_proj` and `down_proj`, and between `v_proj` and `o_proj`:
+one side is multiplied, the other is divided.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scripts.base.config_json import Config, read_json
+from scripts.base.weights import Weights
+from scripts.errors import QuantmakeError
+
+# RMSNorm multiplies by its weight itself (Gemma's by 1 + weight), the MLP is gated, and rotary
+# positions act between Q and K only.
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+LEAST, GREATEST = 0.7, 1.4
+
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
+_READS_INPUT_NORM = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+_READS_MLP_NORM = ("mlp.gate_proj", "mlp.up_proj")
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What one tensor is multiplied by: per row `[rows]` and per column `[columns]`, float64."""
+
+    rows: torch.Tensor | None = None
+    columns: torch.Tensor | None = None
+
+
+def move_off_grid(weights: Weights, config: Path, seed: int) -> Weights:
+    """The same function with other weights, in float64; raises QuantmakeError where it can't be."""
+    found = read_json(config)
+    kind = found.get("model_type")
+    if kind not in ARCHITECTURES:
+        raise QuantmakeError(
+            f"off_grid: not for architecture {kind!r} (known: {', '.join(ARCHITECTURES)}); leave "
+            "the key out"
+        )
+    scales = Scales(found, weights, seed)
+
+    def load(name: str) -> torch.Tensor:
+        return scaled(weights.load(name), scales.factors(name))
+
+    return Weights(weights.shapes, load)
+
+
+def scaled(tensor: torch.Tensor, factors: Factors) -> torch.Tensor:
+    """`tensor` `[rows]` or `[rows, columns]` times its factors; as it is where there are none."""
+    if factors.rows is None and factors.columns is None:
+        return tensor
+    result = tensor.to(torch.float64)
+    if factors.rows is not None:
+        result = result * (factors.rows if result.ndim == 1 else factors.rows[:, None])
+    if factors.columns is not None:
+        result = result * factors.columns
+    return result
+
+
+class Scales:
+    """The scales of every place of the model, each drawn from the seed and the place alone."""
+
+    def __init__(self, config: Config, weights: Weights, seed: int) -> None:
+        self._seed = seed
+        self._shapes = weights.shapes
+        self._tied = bool(config.get("tie_word_embeddings", False))
+        heads = int(config["num_attention_heads"])
+        self._queries_per_head = heads // int(config.get("num_key_value_heads") or heads)
+        self._heads = heads
+
+    def factors(self, name: str) -> Factors:
+        """The factors of one tensor, by its name."""
+        if name == "model.norm.weight" and not self._tied:
+            return Factors(rows=self._draw(-1, 0, name))
+        if name == "lm_head.weight" and not self._tied:
+            return Factors(columns=1 / self._draw(-1, 0, "model.norm.weight"))
+        match = _LAYER.fullmatch(name)
+        if match is None:
+            return Factors()
+        return self._of_layer(int(match[1]), match[2], is_bias=match[3] == "bias")
+
+    def _of_layer(self, layer: int, part: str, *, is_bias: bool) -> Factors:
+        prefix = f"model.layers.{layer}."
+        rows = columns = None
+        if part == "input_layernorm":
+            rows = self._draw(layer, 0, f"{prefix}input_layernorm.weight")
+        elif part == "post_attention_layernorm":
+            rows = self._draw(layer, 1, f"{prefix}post_attention_layernorm.weight")
+        elif part in _READS_INPUT_NORM:
+            columns = 1 / self._draw(layer, 0, f"{prefix}input_layernorm.weight")
+        elif part in _READS_MLP_NORM:
+            columns = 1 / self._draw(layer, 1, f"{prefix}post_attention_layernorm.weight")
+        elif part == "mlp.down_proj":
+            columns = 1 / self._draw(layer, 2, f"{prefix}mlp.up_proj.weight")
+        elif part == "self_attn.o_proj":
+            columns = 1 / self._for_queries(self._values(layer))
+        if part == "mlp.up_proj":
+            rows = self._draw(layer, 2, f"{prefix}mlp.up_proj.weight")
+        elif part == "self_attn.v_proj":
+            rows = self._values(layer)
+        return Factors(rows, None if is_bias else columns)
+
+    def _values(self, layer: int) -> torch.Tensor:
+        """`[key-value heads · head width]`, one scale for each row of `v_proj`."""
+        return self._draw(layer, 3, f"model.layers.{layer}.self_attn.v_proj.weight")
+
+    def _for_queries(self, values: torch.Tensor) -> torch.Tensor:
+        """`[query heads · head width]`: each key-value head's scales, for all that read it."""
+        per_head = values.reshape(self._heads // self._queries_per_head, -1)
+        return per_head.repeat_interleave(self._queries_per_head, dim=0).reshape(-1)
+
+    def _draw(self, layer: int, place: int, like: str) -> torch.Tensor:
+        """Uniform in [LEAST, GREATEST), one for each row of the tensor `like`."""
+        count = self._shapes[like][0]
+        random = np.random.Generator(np.random.PCG64([self._seed, layer + 1, place]))
+        return torch.from_numpy(LEAST + (GREATEST - LEAST) * random.random(count))
