@@ -59,7 +59,7 @@ def _from_command_line(arguments: list[str]) -> tuple[Stage, dict[str, Path], Pa
     parser.add_argument("--in", dest="inputs", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--out", type=Path)
     parser.add_argument("options", nargs="*", metavar="option=value")
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
     if parsed.stage.endswith(".json"):
         action = json.loads(Path(parsed.stage).read_text())
         inputs = {name: Path(path) for name, path in action["inputs"].items()}
