@@ -7,7 +7,7 @@ from typing import Any
 
 from doit.exceptions import TaskFailed
 
-from scripts.engine.action import Action
+from scripts.engine.action import Action, key_of
 from scripts.engine.commit import write_atomically
 from scripts.engine.manifest import fingerprint, manifest_path, read_manifest, sha256_of
 from scripts.engine.runner import Failure, perform
@@ -40,20 +40,22 @@ class UpToDate:
     """True where the action's key is the one last built and the target is as it was left."""
 
     def __init__(self, action: Action) -> None:
-        self._action = action
+        self.action = action
 
-    def _now(self) -> dict[str, object]:
+    def now(self) -> dict[str, Any]:
+        """The action's key and its parts (None where an input is not built yet), and the files."""
         try:
-            key = self._action.key()
-        except OSError:
-            key = None
-        return {"key": key, "files": fingerprint(self._action.target)}
+            parts = self.action.parts()
+        except FileNotFoundError:
+            return {"key": None, "parts": None, "files": fingerprint(self.action.target)}
+        files = fingerprint(self.action.target)
+        return {"key": key_of(parts), "parts": parts, "files": files}
 
-    def __call__(self, task: Any, values: dict[str, object]) -> bool:
+    def __call__(self, task: Any, values: dict[str, Any]) -> bool:
         """doit calls this with the task and the values that its last success saved."""
-        task.value_savers.append(self._now)
-        now = self._now()
-        return None not in now.values() and all(values.get(name) == now[name] for name in now)
+        task.value_savers.append(self.now)
+        now = self.now()
+        return all(now[name] and values.get(name) == now[name] for name in ("key", "files"))
 
 
 def build(task: str, target: Path, stage: Stage, **inputs: Path) -> TaskDict:

@@ -1,0 +1,165 @@
+"""`doit plan`: what would run, in what order and why. `doit why TARGET`: what changed, exactly."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from doit.cmd_base import DoitCmdBase
+from doit.control import TaskControl
+from doit.exceptions import InvalidCommand
+
+from scripts.engine.tasks import UpToDate
+
+_KINDS = {
+    "stage": "the stage",
+    "options": "option",
+    "inputs": "input",
+    "sources": "source text of",
+    "packages": "version of package",
+    "python": "the version of Python",
+    "cpu": "the processor's features",
+}
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs from the last build, with its old and its new value."""
+
+    what: str
+    old: object
+    new: object
+
+    def __str__(self) -> str:
+        return f"{self.what}: {_short(self.old)} → {_short(self.new)}"
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "(none)"
+    text = str(value)
+    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
+    return text[:_SHOWN] + "…" if is_digest else text
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
+    """What differs between the parts of two action keys, one change for each entry."""
+    for kind, after in new.items():
+        before = old.get(kind)
+        if before == after:
+            continue
+        label = _KINDS.get(kind, kind)
+        if isinstance(after, dict) and isinstance(before, dict):
+            for name in sorted({*before, *after}):
+                if before.get(name) != after.get(name):
+                    yield Change(f"{label} {name}", before.get(name), after.get(name))
+        else:
+            yield Change(label, before, after)
+
+
+def reasons(checker: UpToDate, saved: dict[str, Any]) -> list[str]:
+    """Why a task would run, in words; empty where it would not."""
+    now = checker.now()
+    if not saved:
+        return ["it was never built here, or its last build failed"]
+    found = []
+    if now["parts"] is None:
+        found.append("an input is not built yet")
+    elif saved.get("key") != now["key"]:
+        found += [str(change) for change in changes(saved.get("parts") or {}, now["parts"])]
+    if now["files"] is None:
+        found.append(f"{checker.action.target} is missing or not what its manifest says")
+    elif saved.get("files") != now["files"]:
+        found.append(f"{checker.action.target} was modified since it was built")
+    return found
+
+
+class _GraphCommand(DoitCmdBase):
+    """A command that looks at the graph and runs nothing."""
+
+    cmd_options = ()
+
+    def _in_order(self, selected: list[str] | None) -> list[Any]:
+        """The selected tasks and all that they need, what is needed first."""
+        control = TaskControl(self.task_list)
+        control.process(selected)
+        self._tasks = control.tasks
+        position = {name: index for index, name in enumerate(control.tasks)}
+        ordered: dict[str, Any] = {}
+
+        def visit(name: str) -> None:
+            if name not in ordered:
+                for dependency in sorted(control.tasks[name].task_dep, key=position.__getitem__):
+                    visit(dependency)
+                ordered[name] = control.tasks[name]
+
+        for name in control.selected_tasks:
+            visit(name)
+        return list(ordered.values())
+
+    def _reasons(self, task: Any) -> list[str]:
+        for checker, *_ in task.uptodate:
+            if isinstance(checker, UpToDate):
+                return reasons(checker, self.dep_manager.get_values(task.name))
+        status = self.dep_manager.get_status(task, self._tasks)
+        return [] if status.status == "up-to-date" else ["its inputs or its copy changed"]
+
+
+class PlanCommand(_GraphCommand):
+    """What would run, in what order, and why."""
+
+    name = "plan"
+    doc_purpose = "show what would run, in what order, and why; run nothing"
+    doc_usage = "[TASK ...]"
+    doc_description = None
+
+    def _execute(self) -> int:
+        rows: dict[str, str] = {}
+        may_run: set[str] = set()
+        for task in self._in_order(self.sel_tasks):
+            if not task.actions:
+                continue
+            upstream = [name for name in task.task_dep if name in rows or name in may_run]
+            own = self._reasons(task)
+            if own and not (upstream and own == ["an input is not built yet"]):
+                rows[task.name] = "will run: " + "; ".join(own)
+            elif own:
+                rows[task.name] = f"will run: after {', '.join(upstream)}"
+            elif upstream:
+                may_run.add(task.name)
+                rows[task.name] = f"may run, if its input changes: {', '.join(upstream)}"
+        for name, text in rows.items():
+            self.outstream.write(f"  {name}\n      {text}\n")
+        will = len(rows) - len(may_run)
+        text = f"{will} will run, {len(may_run)} may." if rows else "Nothing would run."
+        self.outstream.write(text + "\n")
+        self.dep_manager.close()
+        return 0
+
+
+class WhyCommand(_GraphCommand):
+    """What changed for one target: the old value and the new."""
+
+    name = "why"
+    doc_purpose = "show what makes a target stale: each input that changed, old and new"
+    doc_usage = "TARGET"
+    doc_description = None
+
+    def _execute(self, pos_args: list[str]) -> int:
+        if len(pos_args) != 1:
+            raise InvalidCommand("`why` takes one task or target, such as quantized/model-int8")
+        order = self._in_order([pos_args[0].rstrip("/")])
+        stale = {
+            task.name: found for task in order if task.actions and (found := self._reasons(task))
+        }
+        target = order[-1]
+        self.dep_manager.close()
+        if not stale:
+            self.outstream.write(f"{target.name} is up to date.\n")
+            return 0
+        for name, found in stale.items():
+            where = "" if name == target.name else f" (needed by {target.name})"
+            self.outstream.write(f"{name}{where}\n")
+            for reason in found:
+                self.outstream.write(f"  {reason}\n")
+        return 0
