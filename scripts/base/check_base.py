@@ -16,7 +16,8 @@ def check_base(folder: Path, *, trust: bool) -> None:
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118
+                names: list[str] = file.keys()
+                for name in names:
                     tensor = file.get_tensor(name)
                     shapes[name] = tuple(tensor.shape)
                     if tensor.dtype != torch.float16:

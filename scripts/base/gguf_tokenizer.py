@@ -86,6 +86,7 @@ def write_tokenizer(fields: Fields, context: int, out: Path) -> None:
         add_bos_token=add_bos,
         add_eos_token=add_eos,
         model_max_length=context,
+        model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
         chat_template=fields.get("tokenizer.chat_template"),
         **named,

@@ -20,7 +20,7 @@ from scripts.errors import QuantmakeError
 # RMSNorm multiplies by its weight itself (Gemma's by 1 + weight), the MLP is gated, and rotary
 # positions act between Q and K only.
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-LEAST, GREATEST = 0.7, 1.4
+LEAST, GREATEST = 0.8, 1.25
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
 _READS_INPUT_NORM = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")

@@ -1,0 +1,59 @@
+"""Quality against the FP16 base, window by window: memory does not grow with the text."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scripts.evaluation.result import Estimate, Quality
+
+
+class Comparison:
+    """Collects per-token figures of an artefact beside its base.
+
+    KLD is KL(base ‖ artefact) in nats; Δp is the artefact's probability of the observed token
+    less the base's. Definitions as in llama.cpp's llama-perplexity --kl-divergence.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[NDArray[np.float64]] = []
+
+    def add(self, base: torch.Tensor, logits: torch.Tensor, observed: torch.Tensor) -> None:
+        """Compare one window.
+
+        base: log-probabilities [n, vocabulary]; logits of the artefact [n, vocabulary];
+        observed: the token ids that followed [n].
+        """
+        mine = torch.log_softmax(logits.float(), -1)
+        # In place: p · (log p - log q), summed over the vocabulary.
+        kld = (base - mine).mul_(base.exp()).sum(-1, dtype=torch.float64)
+        at = observed.long()[:, None]
+        own, theirs = mine.gather(-1, at)[:, 0], base.gather(-1, at)[:, 0]
+        agrees = mine.argmax(-1) == base.argmax(-1)
+        rows = torch.stack([kld, own.double(), theirs.double(), agrees.double()])
+        self._rows.append(rows.numpy())
+
+    def quality(self) -> Quality:
+        """Means, standard errors and percentiles over all tokens that were added."""
+        kld, own, theirs, agrees = np.concatenate(self._rows, axis=1)
+        return Quality(
+            tokens_scored=len(kld),
+            perplexity=_exponential(-own),
+            perplexity_ratio=_exponential(theirs - own),
+            kld_mean=_mean(kld),
+            kld_p99=float(np.quantile(kld, 0.99)),
+            kld_p999=float(np.quantile(kld, 0.999)),
+            top1_agreement=_mean(agrees),
+            rms_delta_p=float(np.sqrt(np.mean((np.exp(own) - np.exp(theirs)) ** 2))),
+        )
+
+
+def _mean(values: NDArray[np.float64]) -> Estimate:
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return Estimate(value=float(values.mean()), se=float(error))
+
+
+def _exponential(values: NDArray[np.float64]) -> Estimate:
+    """exp of the mean, its error by the delta method; of paired differences, a paired error."""
+    mean = _mean(values)
+    value = float(np.exp(mean.value))
+    return Estimate(value=value, se=value * mean.se)

@@ -1,0 +1,85 @@
+"""The yardstick: the FP16 base's log-probabilities on the evaluation's text, computed once."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.progress import track
+from scripts.stage import Stage
+
+PROMPTS = (
+    "What is the capital of France, and what is it known for?",
+    "Explain in two sentences why the sky is blue.",
+    "Write a short poem about a lighthouse.",
+)
+NEW_TOKENS = 48
+
+
+class Reference(Stage):
+    """Score the evaluation's text with the FP16 base, in FP32
+
+    `out` receives tokens.npy, int32 [windows, context]; logprobs.npy, float32 [windows,
+    context / 2 - 1, vocabulary]; prompts.json. As in llama.cpp's llama-perplexity, positions
+    context / 2 to context - 2 of each window predict the token that follows them.
+    """
+
+    lines: tuple[int, int]
+    windows: int = 20
+    context: int = 512
+    prompts: tuple[str, ...] = PROMPTS
+    packages = ("numpy", "tokenizers", "torch", "transformers")
+    cpu_features = True
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Raises QuantmakeError where the text is too short or the base's logits are broken."""
+        import numpy as np
+        import torch
+
+        from scripts.evaluation.windows import cut_windows, load_tokenizer, read_lines
+        from scripts.runtimes.model import available_cores, load_model
+
+        tokenizer = load_tokenizer(inputs["base"])
+        text = "".join(read_lines(inputs["text"], self.lines))
+        windows = cut_windows(
+            text,
+            tokenizer,
+            windows=self.windows,
+            context=self.context,
+            where="the evaluation's text",
+        )
+        np.save(out / "tokens.npy", windows)
+        self._write_prompts(tokenizer, inputs["base"], out / "prompts.json")
+        model = load_model("torch", inputs["base"], threads=available_cores(), context=self.context)
+        first = self.context // 2
+        store: Any = None
+        for number, tokens in enumerate(track(list(windows), "scoring windows")):
+            logits = torch.from_numpy(model.scores(tokens.astype(np.int64), first)[:-1])
+            if store is None:
+                store = np.lib.format.open_memmap(
+                    out / "logprobs.npy", "w+", np.float32, (self.windows, *logits.shape)
+                )
+            store[number] = torch.log_softmax(logits, -1).numpy()
+        store.flush()
+
+    def _write_prompts(self, tokenizer: Any, base: Path, path: Path) -> None:
+        """Each prompt with its token ids, the chat template applied where there is one."""
+        entries = []
+        for prompt in self.prompts:
+            if tokenizer.chat_template:
+                messages = [{"role": "user", "content": prompt}]
+                ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+            else:
+                ids = tokenizer(prompt)["input_ids"]
+            entries.append({"prompt": prompt, "tokens": [int(token) for token in ids]})
+        generation = base / "generation_config.json"
+        config = json.loads(
+            (generation if generation.exists() else base / "config.json").read_text()
+        )
+        stops = config.get("eos_token_id", [])
+        data = {
+            "prompts": entries,
+            "stop": stops if isinstance(stops, list) else [stops],
+            "new_tokens": NEW_TOKENS,
+        }
+        path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,1 @@
+"""GGUF files, made with llama.cpp's own converter and quantiser."""

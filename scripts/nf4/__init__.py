@@ -1,0 +1,1 @@
+"""Writing 4-bit weights in bitsandbytes' layout, tensor by tensor."""
