@@ -47,7 +47,7 @@ class Bitsandbytes4bit(Format):
             if len(shards) > 1:
                 name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
             tensors = quantise_shard(shard, out / name, linears, self)
-            index.update({tensor: name for tensor in tensors})
+            index.update(dict.fromkeys(tensors, name))
             size += sum(tensors.values())
         if len(shards) > 1:
             text = json.dumps(

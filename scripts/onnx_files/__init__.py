@@ -1,0 +1,1 @@
+"""Editing ONNX graphs: weights become blocks or integers, activations get their ranges."""

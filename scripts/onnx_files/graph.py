@@ -1,0 +1,122 @@
+"""Reading and writing graphs with external data; finding the MatMuls with constant weights.
+
+Weights stay in the external file, mapped into memory, until one of them is replaced.
+"""
+
+import fnmatch
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from scripts.errors import QuantmakeError
+
+MODEL = "model.onnx"
+DATA = "model.onnx.data"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A MatMul whose second input is a constant [K, N]: its node and its name for people."""
+
+    node: ir.Node
+
+    @property
+    def name(self) -> str:
+        """The node's name, such as /model/layers.0/mlp/down_proj/MatMul."""
+        return self.node.name or ""
+
+    @property
+    def columns(self) -> int:
+        """K, the width that the weights are multiplied along."""
+        return int(self._constant().numpy().shape[0])
+
+    def weight(self) -> NDArray[np.float32]:
+        """The weight [K, N]; raises QuantmakeError where it is not finite."""
+        value = self._constant().numpy().astype(np.float32, copy=False)
+        if not np.isfinite(value).all():
+            raise QuantmakeError(
+                f"{self.name}: its weight holds NaN or infinity; mend the source model"
+            )
+        return value
+
+    def _constant(self) -> ir.TensorProtocol:
+        weight = self.node.inputs[1]
+        assert weight is not None
+        assert weight.const_value is not None
+        return weight.const_value
+
+
+def open_graph(folder: Path) -> ir.Model:
+    """The graph of a folder, its weights still on disk."""
+    return ir.load(folder / MODEL)
+
+
+def save_graph(model: ir.Model, source: Path, out: Path) -> None:
+    """Write the graph with its external data and the files beside it (tokenizer, configs)."""
+    RemoveUnusedNodesPass()(model)
+    ir.save(model, out / MODEL, external_data=DATA)
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.name not in (MODEL, DATA):
+            shutil.copyfile(path, out / path.name)
+
+
+def linears(model: ir.Model) -> list[Linear]:
+    """Every MatMul with a constant weight of two dimensions, in the order of the graph."""
+    found = []
+    for node in model.graph:
+        weight = node.inputs[1] if node.op_type == "MatMul" else None
+        constant = weight.const_value if weight is not None else None
+        if constant is not None and len(constant.shape) == 2:
+            found.append(Linear(node))
+    if not found:
+        raise QuantmakeError("the graph has no MatMul with a constant weight to quantise")
+    return found
+
+
+def split(found: list[Linear], patterns: list[str]) -> tuple[list[Linear], list[Linear]]:
+    """Those that no pattern matches, and those that one does.
+
+    A pattern is a part of a node's name, or one with * in it. Raises QuantmakeError for a
+    pattern that matches nothing.
+    """
+
+    def matches(name: str, pattern: str) -> bool:
+        return fnmatch.fnmatchcase(name, f"*{pattern}*")
+
+    idle = [one for one in patterns if not any(matches(linear.name, one) for linear in found)]
+    if idle:
+        names = [linear.name for linear in found]
+        shown = ", ".join([*names[:5], "…", names[-1]] if len(names) > 6 else names)
+        raise QuantmakeError(
+            f"weight_only: nothing in the graph matches {', '.join(map(repr, idle))}; the "
+            f"{len(names)} MatMuls are {shown}"
+        )
+    chosen = [any(matches(linear.name, one) for one in patterns) for linear in found]
+    return (
+        [linear for linear, yes in zip(found, chosen, strict=True) if not yes],
+        [linear for linear, yes in zip(found, chosen, strict=True) if yes],
+    )
+
+
+def constant(model: ir.Model, name: str, value: NDArray[np.generic]) -> ir.Value:
+    """A new initialiser of the graph."""
+    tensor = ir.tensor(np.ascontiguousarray(value), name=name)
+    made = ir.Value(
+        name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    model.graph.register_initializer(made)
+    return made
+
+
+def replace(model: ir.Model, old: ir.Node, new: list[ir.Node]) -> None:
+    """Put `new` in the place of `old`; the last new node's output takes over the old one's name."""
+    before, after = old.outputs[0], new[-1].outputs[0]
+    after.shape, after.type = before.shape, before.type
+    name = before.name
+    ir.convenience.replace_nodes_and_values(model.graph, old, [old], new, [before], [after])
+    after.name = name
