@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from scripts.errors import QuantmakeError
-from scripts.progress import track
+from scripts.progress import Progress
 from scripts.stage import Format
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -33,35 +33,37 @@ class Bitsandbytes4bit(Format):
         return f"INT4 {self.quant_type.upper()} (bitsandbytes)"
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """Quantise each linear of the decoder; raises QuantmakeError for weights not finite."""
-        from scripts.nf4.quantise import linear_weights, quantise_shard, refuse_not_finite
+        """Quantise each linear of the decoder, shard by shard.
+
+        Raises QuantmakeError for a block size that does not divide, and for weights not finite.
+        """
+        from scripts.nf4.plan import plan
+        from scripts.nf4.quantise import names_in, quantise_shard, refuse_unusable
 
         base = inputs["base"]
         shards = sorted(base.glob("*.safetensors"))
-        linears = linear_weights(base)
-        refuse_not_finite(shards, linears)
-        index: dict[str, str] = {}
+        planned = plan(base, self.block_size)
+        refuse_unusable(shards, planned)
+        bar = Progress("quantising", sum(len(names_in(shard)) for shard in shards), "tensors")
+        places: dict[str, str] = {}
         size = 0
-        for number, shard in enumerate(track(shards, "quantising"), start=1):
-            name = "model.safetensors"
-            if len(shards) > 1:
-                name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-            tensors = quantise_shard(shard, out / name, linears, self)
-            index.update(dict.fromkeys(tensors, name))
-            size += sum(tensors.values())
+        for shard in shards:
+            sizes = quantise_shard(shard, out / shard.name, planned, self, bar)
+            places.update(dict.fromkeys(sizes, shard.name))
+            size += sum(sizes.values())
         if len(shards) > 1:
-            text = json.dumps(
-                {"metadata": {"total_size": size}, "weight_map": index}, indent=2, sort_keys=True
-            )
-            (out / "model.safetensors.index.json").write_text(text + "\n")
+            index = {"metadata": {"total_size": size}, "weight_map": places}
+            _write_json(out / "model.safetensors.index.json", index)
         for path in sorted(base.iterdir()):
-            if not any(path.match(pattern) for pattern in _WEIGHTS):
+            if path.is_file() and not any(path.match(pattern) for pattern in _WEIGHTS):
                 shutil.copyfile(path, out / path.name)
-        self._write_config(out / "config.json")
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        settings = self._quantization_config(planned.skipped)
+        _write_json(out / "config.json", {**config, "quantization_config": settings})
 
-    def _write_config(self, path: Path) -> None:
-        config = json.loads(path.read_text())
-        config["quantization_config"] = {
+    def _quantization_config(self, skipped: tuple[str, ...]) -> dict[str, object]:
+        """What transformers' BitsAndBytesConfig reads."""
+        return {
             "quant_method": "bitsandbytes",
             "load_in_4bit": True,
             "load_in_8bit": False,
@@ -69,13 +71,20 @@ class Bitsandbytes4bit(Format):
             "bnb_4bit_use_double_quant": self.double_quant,
             "bnb_4bit_quant_storage": "uint8",
             "bnb_4bit_compute_dtype": "float32",
+            **({"llm_int8_skip_modules": list(skipped)} if skipped else {}),
         }
-        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Every tensor of the base is there, plain or quantised with a state that parses."""
-        from scripts.nf4.quantise import faults_in
+        from scripts.nf4.check import faults_in
+        from scripts.nf4.plan import plan
 
-        found = faults_in(inputs["base"], out, self)
-        if found:
-            raise QuantmakeError(f"{out.name} is broken: " + "; ".join(found))
+        base = inputs["base"]
+        faults = faults_in(base, out, plan(base, self.block_size), self)
+        if faults:
+            raise QuantmakeError(f"{out.name} is broken: {'; '.join(faults)}")
+
+
+def _write_json(path: Path, value: dict[str, object]) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")

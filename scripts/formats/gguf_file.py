@@ -1,6 +1,5 @@
 """GGUF files for llama.cpp, quantised by llama.cpp itself."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,39 +8,21 @@ from typing import Literal
 from scripts.errors import MachineError, QuantmakeError
 from scripts.stage import Format
 
-# Name in recipes → suffix of llama.cpp's LLAMA_FTYPE_… constant (include/llama.h). The types
-# that llama.cpp refuses to make without an importance matrix are not among them.
-FILE_TYPES = {
-    "f16": "MOSTLY_F16",
-    "bf16": "MOSTLY_BF16",
-    "q8_0": "MOSTLY_Q8_0",
-    "q6_k": "MOSTLY_Q6_K",
-    "q5_k_m": "MOSTLY_Q5_K_M",
-    "q5_k_s": "MOSTLY_Q5_K_S",
-    "q5_1": "MOSTLY_Q5_1",
-    "q5_0": "MOSTLY_Q5_0",
-    "q4_k_m": "MOSTLY_Q4_K_M",
-    "q4_k_s": "MOSTLY_Q4_K_S",
-    "iq4_nl": "MOSTLY_IQ4_NL",
-    "iq4_xs": "MOSTLY_IQ4_XS",
-    "q4_1": "MOSTLY_Q4_1",
-    "q4_0": "MOSTLY_Q4_0",
-    "q3_k_l": "MOSTLY_Q3_K_L",
-    "q3_k_m": "MOSTLY_Q3_K_M",
-    "q3_k_s": "MOSTLY_Q3_K_S",
-    "q2_k": "MOSTLY_Q2_K",
-}
+# The types of include/llama.h (q4_0 is LLAMA_FTYPE_MOSTLY_Q4_0) that need no importance matrix,
+# but for those of models trained in them (ternary, MXFP4), which make nonsense of any other.
+GgufType = Literal[
+    "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0", "q4_k_m", "q4_k_s", "iq4_nl",
+    "iq4_xs", "q4_1", "q4_0", "iq3_m", "iq3_s", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
+]  # fmt: skip
 FLOAT_TYPES = ("f16", "bf16")
+_FLOATS = {"F32", "F16", "BF16"}
 
 
 class GgufFile(Format):
     """GGUF, one file for llama.cpp, of one of its types"""
 
     format: Literal["gguf"]
-    type: Literal[
-        "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0", "q4_k_m", "q4_k_s",
-        "iq4_nl", "iq4_xs", "q4_1", "q4_0", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
-    ]  # fmt: skip
+    type: GgufType
 
     runtime = "llama.cpp"
     needs = ("f16",)
@@ -53,50 +34,58 @@ class GgufFile(Format):
         return f"GGUF {self.type.upper()}"
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """Quantise with llama_model_quantize; its own log goes to stderr."""
+        """Quantise with llama_model_quantize, whose log goes to stdout.
+
+        Raises QuantmakeError where no tensor can have a type of this preset, because the
+        model's widths do not divide by its blocks of 256 (most k-quants) or 32.
+        """
         try:
-            import llama_cpp
+            from scripts.gguf_files.llama import quantise
         except ImportError as error:
             raise MachineError(
                 f"llama-cpp-python can't be imported ({error}); install it with python3.11 -m "
                 "scripts.setup, which needs a C++ compiler"
             ) from None
-        settings = llama_cpp.llama_model_quantize_default_params()
-        settings.nthread = len(os.sched_getaffinity(0))
-        settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_{FILE_TYPES[self.type]}")
-        code = llama_cpp.llama_model_quantize(
-            str(inputs["f16"]).encode(), str(out).encode(), settings
-        )
-        if code != 0:
+        outcome = quantise(inputs["f16"], out, f"MOSTLY_{self.type.upper()}")
+        fallbacks = outcome.fallbacks
+        if fallbacks:
+            types = Counter(fallbacks.values())
+            print(
+                f"{self.label()}: {len(fallbacks)} of {len(outcome.converted)} matrices fell back "
+                "to another type, since their width does not divide by the block: "
+                + ", ".join(f"{count} to {name}" for name, count in sorted(types.items())),
+                flush=True,
+            )
+        if self.type not in FLOAT_TYPES and not outcome.converted - fallbacks.keys():
+            got = ", ".join(sorted(set(fallbacks.values())))
             out.unlink(missing_ok=True)
             raise QuantmakeError(
-                f"llama.cpp could not quantise {inputs['f16']} to {self.type} (code {code}); the "
-                "task's log has its words"
+                f"type {self.type}: all {len(fallbacks)} matrices would fall back to another type "
+                f"({got}), since no width of this model divides by the block of {self.type}. "
+                "Choose a type with blocks of 32, such as q8_0, q5_0, q4_0 or iq4_nl, or f16."
             )
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """The same tensors as the F16 file, some of them quantised, all of them finite."""
-        import numpy
-        from gguf import GGUFReader, dequantize
+        """The same tensors as the F16 file, some quantised; llama.cpp loads it, all finite."""
+        from gguf import GGUFReader
 
+        from scripts.gguf_files.llama import loading_error
+
+        try:
+            tensors = GGUFReader(out).tensors
+        except ValueError as error:
+            raise QuantmakeError(f"{out.name} is no GGUF file: {error}") from None
         original = {t.name: tuple(t.shape.tolist()) for t in GGUFReader(inputs["f16"]).tensors}
-        tensors = GGUFReader(out).tensors
         found = {tensor.name: tuple(tensor.shape.tolist()) for tensor in tensors}
-        differ = sorted({*original.items()} ^ {*found.items()})
+        differ = sorted(dict.fromkeys(name for name, _ in {*original.items()} ^ {*found.items()}))
         if differ:
-            names = ", ".join(dict.fromkeys(name for name, _ in differ))
-            raise QuantmakeError(f"{out.name} and the F16 file differ in the tensors {names}")
+            raise QuantmakeError(
+                f"{out.name} and the F16 file differ in the tensors {', '.join(differ)}"
+            )
         types = Counter(tensor.tensor_type.name for tensor in tensors)
         print(f"{out.name}: " + ", ".join(f"{n} × {name}" for name, n in types.most_common()))
-        if self.type not in FLOAT_TYPES and not {*types} - {"F32", "F16", "BF16"}:
-            raise QuantmakeError(
-                f"{out.name}: no tensor could be stored as {self.type}; the model's widths do not "
-                "divide by its block size. Choose q8_0, q4_0 or another type with blocks of 32."
-            )
-        bad = [
-            tensor.name
-            for tensor in tensors
-            if not numpy.isfinite(dequantize(tensor.data, tensor.tensor_type)).all()
-        ]
-        if bad:
-            raise QuantmakeError(f"{out.name}: not finite: {', '.join(bad)}")
+        if self.type not in FLOAT_TYPES and not {*types} - _FLOATS:
+            raise QuantmakeError(f"{out.name}: no tensor is quantised, all are {', '.join(types)}")
+        reason = loading_error(out)
+        if reason:
+            raise QuantmakeError(f"llama.cpp can't load {out.name}: {reason}")

@@ -1,21 +1,43 @@
-"""Run llama.cpp's converter with a pre-tokenizer's name that it can't find out by itself.
+"""Run llama.cpp's converter with what it can't find out or should not do by itself.
 
-`python driver.py CONVERTER PRE ARGUMENTS…` is run by `f16.py`, in a process of its own.
+`python -P driver.py CONVERTER PRE TRUST ARGUMENTS…` is run by `f16.py`, in a process of its own:
+PRE is the name of the pre-tokenizer or empty, TRUST is `trust` or empty.
 """
 
+import importlib
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
+
+
+def _name_pre_tokenizer(pre: str) -> None:
+    """Replace the look-up by hash, which knows only published tokenizers."""
+    base = importlib.import_module("conversion.base")
+    base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+
+
+def _run_no_code_of_the_model() -> None:
+    """The converter asks transformers to trust every model; do not."""
+    for name in ("tokenization_auto", "configuration_auto"):
+        module: Any = importlib.import_module(f"transformers.models.auto.{name}")
+        resolve = module.resolve_trust_remote_code
+
+        def untrusting(trust: Any, *arguments: Any, _resolve: Any = resolve, **more: Any) -> Any:
+            return _resolve(False, *arguments, **more)
+
+        module.resolve_trust_remote_code = untrusting
 
 
 def main() -> None:
-    """Replace the look-up by hash, which knows only published tokenizers, then convert."""
-    converter, pre, *arguments = sys.argv[1:]
-    sys.path.insert(0, str(Path(converter).parent))
-    sys.path.insert(1, str(Path(converter).parent / "gguf-py"))
+    """Prepare the converter, then run it as if it had been started itself."""
+    converter, pre, trust, *arguments = sys.argv[1:]
+    # Its own gguf-py comes before the installed gguf, which may be of another version.
+    sys.path[:0] = [str(Path(converter).parent), str(Path(converter).parent / "gguf-py")]
     if pre:
-        base = __import__("conversion.base", fromlist=["TextModel"])
-        base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+        _name_pre_tokenizer(pre)
+    if not trust:
+        _run_no_code_of_the_model()
     sys.argv = [converter, *arguments]
     runpy.run_path(converter, run_name="__main__")
 

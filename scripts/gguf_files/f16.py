@@ -1,15 +1,20 @@
 """The base as a GGUF file in F16, which every GGUF artefact is quantised from."""
 
+import difflib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
-from scripts.errors import QuantmakeError
+from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.stage import Stage
+
+_CONVERTER = "convert_hf_to_gguf.py"
 
 
 class F16Gguf(Stage):
@@ -21,67 +26,115 @@ class F16Gguf(Stage):
 
     name: str = "model"
     tokenizer_pre: str | None = None
-    packages = ("torch", "transformers", "numpy", "safetensors")
+    packages = ("numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where llama.cpp does not know the model or its tokenizer."""
-        toolchain = inputs["toolchain"].resolve()
-        driver = Path(__file__).with_name("driver.py")
+        converter = inputs["toolchain"].resolve() / _CONVERTER
+        base = inputs["base"].resolve()
+        # The base holds Python code only where the recipe trusts it.
+        trust = "trust" if any(base.glob("*.py")) else ""
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as scratch:
             # The converter guesses metadata from the folder's name: give it a constant one.
             model = Path(scratch) / "model"
-            model.symlink_to(inputs["base"].resolve(), target_is_directory=True)
-            done = subprocess.run(
-                [
-                    *(sys.executable, str(driver), str(toolchain / "convert_hf_to_gguf.py")),
-                    self.tokenizer_pre or "",
-                    *("--outtype", "f16", "--model-name", self.name, "--outfile", str(out)),
-                    str(model),
-                ],
-                env={**os.environ, "HF_HUB_OFFLINE": "1"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                check=False,
+            model.symlink_to(base, target_is_directory=True)
+            driver = [str(Path(__file__).with_name("driver.py")), str(converter)]
+            names = [self.tokenizer_pre or "", trust]
+            settings = ["--outtype", "f16", "--model-name", self.name, "--outfile", str(out)]
+            code, log = _run_and_print(
+                # -B: no bytecode in the toolchain's folder, whose manifest lists every file.
+                [sys.executable, "-B", "-P", *driver, *names, *settings, str(model)]
             )
-        print(done.stdout, flush=True)
-        if done.returncode != 0 or not out.is_file():
+        if code != 0 or not out.is_file():
             out.unlink(missing_ok=True)
-            raise QuantmakeError(self._why(done.stdout, inputs["base"]))
+            raise self._why(log, inputs)
 
-    def _why(self, log: str, base: Path) -> str:
-        config = json.loads((base / "config.json").read_text())
+    def _why(self, log: str, inputs: Mapping[str, Path]) -> QuantmakeError:
+        config = json.loads((inputs["base"] / "config.json").read_text(encoding="utf-8"))
         architecture = ", ".join(config.get("architectures") or ["(none named)"])
         if "pre-tokenizer was not recognized" in log:
-            return (
-                f"llama.cpp does not recognise the tokenizer of {base} (it knows published ones by "
-                "a hash). Set `tokenizer_pre` under `model` in the recipe to the name of an equal "
-                "one, such as llama-bpe, gpt-2, qwen2 or smollm; GGUF fields call it "
-                "tokenizer.ggml.pre."
+            return RecipeError(
+                "llama.cpp does not recognise the model's tokenizer (it knows published ones by a "
+                "hash). Set `tokenizer_pre` under `model` in the recipe to the name of one that "
+                "splits text alike; GGUF files have it as tokenizer.ggml.pre. The names are "
+                f"{', '.join(known_pre_tokenizers(inputs['toolchain']))}."
             )
         if "is not supported" in log or "not supported!" in log:
-            return (
+            return QuantmakeError(
                 f"llama.cpp's converter does not know the architecture {architecture} "
-                f"({base}/config.json), so no GGUF can be made of this model; take the "
-                "artefacts with format gguf out of the recipe."
+                "(`architectures` in the base's config.json), so no GGUF can be made of this "
+                "model; take the artefacts with `format: gguf` out of the recipe."
             )
-        last = log.strip().splitlines()[-1] if log.strip() else "it said nothing"
-        return f"llama.cpp's converter failed on {base} ({architecture}): {last}"
+        lines = [line for line in log.splitlines() if line.strip()]
+        said = lines[-1] if lines else "it said nothing"
+        if "No space left on device" in log or "Disk quota exceeded" in log:
+            return MachineError(
+                f"no room left on the disk while converting to GGUF ({said}). Free some space "
+                "(`cache/` may be deleted at any time) and run doit again."
+            )
+        return QuantmakeError(
+            f"llama.cpp's converter failed on this model ({architecture}): {said}. The task's log "
+            "has all that it said."
+        )
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """As many tensors as the base has, and all of them finite."""
-        import numpy
+        """llama.cpp loads it with every tensor that the architecture needs, all finite."""
+        from scripts.gguf_files.llama import loading_error
+
+        reason = loading_error(out)
+        if not reason:
+            self._check_size(inputs["base"], out)
+            return
+        if "unknown pre-tokenizer type" in reason:
+            known = known_pre_tokenizers(inputs["toolchain"])
+            near = difflib.get_close_matches(str(self.tokenizer_pre), known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise RecipeError(
+                f"`tokenizer_pre` under `model` in the recipe is {self.tokenizer_pre!r}, which "
+                f"llama.cpp does not know.{hint} The names are {', '.join(known)}."
+            )
+        raise QuantmakeError(f"llama.cpp can't load the F16 file made of the base: {reason}")
+
+    def _check_size(self, base: Path, out: Path) -> None:
+        """Experts are stacked, so names and counts may differ, but no values get lost.
+
+        A tied head and buffers, which the base does not hold, may come on top.
+        """
         from gguf import GGUFReader
         from safetensors import safe_open
 
-        names: set[str] = set()
-        for shard in sorted(inputs["base"].glob("*.safetensors")):
+        expected = 0
+        for shard in sorted(base.glob("*.safetensors")):
             with safe_open(shard, "np") as weights:
-                names.update(weights.keys())
-        tensors = GGUFReader(out).tensors
-        if len(tensors) < len(names):
-            raise QuantmakeError(f"{out.name} has {len(tensors)} tensors, the base {len(names)}")
-        bad = [tensor.name for tensor in tensors if not numpy.isfinite(tensor.data).all()]
-        if bad:
-            raise QuantmakeError(f"{out.name}: not finite: {', '.join(bad)}")
+                names: list[str] = weights.keys()
+                expected += sum(prod(weights.get_slice(name).get_shape()) for name in names)
+        found = sum(int(tensor.n_elements) for tensor in GGUFReader(out).tensors)
+        if found < expected:
+            raise QuantmakeError(
+                f"llama.cpp's converter left weights out: the base has {expected:,} values, "
+                f"{out.name} has {found:,}"
+            )
+
+
+def known_pre_tokenizers(toolchain: Path) -> list[str]:
+    """The names that the converter can find by itself (get_vocab_base_pre)."""
+    source = (toolchain / "conversion" / "base.py").read_text(encoding="utf-8")
+    return sorted(set(re.findall(r'^ +res = "([^"]+)"', source, re.MULTILINE)))
+
+
+def _run_and_print(command: list[str]) -> tuple[int, str]:
+    """Run to the end, offline; print the output as it comes, and return it."""
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines = []
+    with process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    return process.returncode, "".join(lines)

@@ -1,6 +1,6 @@
 """llama.cpp's own converter, from the source distribution of the installed llama-cpp-python."""
 
-import hashlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,8 +16,9 @@ from scripts.stage import Stage
 PACKAGE = "llama-cpp-python"
 VERSION = "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-_FOLDER = "vendor/llama.cpp/"
-_WANTED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/", "LICENSE")
+_FOLDER = "/vendor/llama.cpp/"
+_FILES = ("convert_hf_to_gguf.py", "LICENSE")
+_FOLDERS = ("conversion/", "gguf-py/")
 
 
 class Toolchain(Stage):
@@ -41,63 +42,80 @@ class Toolchain(Stage):
             ) from None
         if installed != self.version:
             raise RecipeError(
-                f"{PACKAGE} {installed} is installed, but the converter's version is pinned to "
-                f"{self.version}; set VERSION and SHA256 in scripts/gguf_files/toolchain.py to "
-                "those of the installed version's source distribution"
+                f"{PACKAGE} {installed} is installed, but the converter is pinned to "
+                f"{self.version}: keep them in step. Set VERSION and SHA256 in "
+                "scripts/gguf_files/toolchain.py to those of the installed version's source "
+                "distribution, or install the pinned version."
             )
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pip-") as scratch:
-            archive = download(f"{PACKAGE}=={self.version}", Path(scratch))
-            check_digest(archive, self.sha256)
-            unpack(archive, out)
+            unpack(download(self.version, self.sha256, Path(scratch)), out)
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The converter and its gguf-py are there."""
-        for name in ("convert_hf_to_gguf.py", "gguf-py/gguf/__init__.py"):
-            if not (out / name).is_file():
-                raise QuantmakeError(f"the source of {PACKAGE} {self.version} has no {name}")
+        wanted = ("convert_hf_to_gguf.py", "conversion/base.py", "gguf-py/gguf/__init__.py")
+        missing = [name for name in wanted if not (out / name).is_file()]
+        if missing:
+            raise QuantmakeError(
+                f"the source of {PACKAGE} {self.version} has no {', '.join(missing)} below "
+                "vendor/llama.cpp: llama.cpp has moved its converter. Go back to a version that "
+                "has it, or teach scripts/gguf_files/toolchain.py the new place."
+            )
 
 
-def download(requirement: str, folder: Path) -> Path:
-    """Fetch a source distribution with pip, under the user's own pip settings."""
+def download(version: str, sha256: str, folder: Path) -> Path:
+    """Fetch the source distribution with pip, under the user's own pip settings.
+
+    pip asks a source distribution for its metadata, which runs its build script; it compares the
+    digest first. Raises QuantmakeError where that differs, MachineError where pip can't fetch.
+    """
+    pinned = folder / "requirements.txt"
+    pinned.write_text(f"{PACKAGE}=={version} --hash=sha256:{sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary=:all:"]
     quiet = ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]
     done = subprocess.run(
-        [*command, *quiet, "--dest", str(folder), requirement],
+        [*command, *quiet, "--require-hashes", "--dest", str(folder), "--requirement", str(pinned)],
         capture_output=True,
         text=True,
         check=False,
     )
     found = list(folder.glob("*.tar.gz"))
-    if done.returncode != 0 or len(found) != 1:
-        errors = [line for line in done.stderr.splitlines() if "ERROR" in line]
-        said = redact(" ".join(errors) or done.stderr[-500:])
-        raise MachineError(
-            f"pip can't fetch the source of {requirement}; look at the network and at pip's "
-            f"settings (pip config list). pip said: {said}"
-        )
-    return found[0]
-
-
-def check_digest(archive: Path, sha256: str) -> None:
-    """Raise QuantmakeError where the archive is not the pinned one."""
-    with archive.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+    if done.returncode == 0 and len(found) == 1:
+        return found[0]
+    differs = re.search(r"Got +([0-9a-f]{64})", done.stderr)
+    if differs:
         raise QuantmakeError(
-            f"{archive.name}: the digest differs. sha256 {sha256} is pinned, but what was fetched "
-            f"has {found}. Nothing of it was run; find out why before you write the new digest."
+            f"the source of {PACKAGE} {version}: the digest differs. sha256 {sha256} is pinned, "
+            f"but what was fetched has {differs[1]}. Nothing of it was run or kept; find out why "
+            "before you write the new digest into scripts/gguf_files/toolchain.py."
         )
+    errors = " ".join(line for line in done.stderr.splitlines() if "ERROR" in line)
+    raise MachineError(
+        f"pip can't fetch the source of {PACKAGE} {version}, which holds llama.cpp's converter; "
+        "look at the network and at pip's settings (pip config list). pip said: "
+        + redact(errors or done.stderr[-500:])
+    )
 
 
 def unpack(archive: Path, out: Path) -> None:
-    """Take the converter out of the archive; raises QuantmakeError for a member that leaves it."""
+    """Take the converter out of the archive, once every member of it is known to stay in `out`.
+
+    Raises QuantmakeError that names each member that would leave it.
+    """
+    wanted: list[tarfile.TarInfo] = []
+    outside: list[str] = []
     with tarfile.open(archive) as tar:
         for member in tar:
-            _, found, below = member.name.partition(_FOLDER)
-            if not (found and below.startswith(_WANTED)):
+            _, _, below = member.name.partition(_FOLDER)
+            if below not in _FILES and not below.startswith(_FOLDERS):
                 continue
             try:
-                safe = tarfile.data_filter(member.replace(name=below), str(out))
-            except tarfile.FilterError as error:
-                raise QuantmakeError(f"{archive.name}: {error}; nothing of it was kept") from None
-            tar.extract(safe, out, filter="data")
+                wanted.append(tarfile.data_filter(member.replace(name=below), str(out)))
+            except tarfile.FilterError:
+                outside.append(member.name)
+        if outside:
+            raise QuantmakeError(
+                f"{archive.name}: these members would be written outside their folder: "
+                f"{', '.join(outside)}. Nothing was unpacked."
+            )
+        for member in wanted:
+            tar.extract(member, out, filter="data")
