@@ -103,7 +103,7 @@ def _check_url(text: str) -> None:
         known = scheme in known_implementations
     if not known:
         every = [*SPELLINGS, *_COMMON_URL_SCHEMES]
-        near = difflib.get_close_matches(scheme, every, n=1)
+        near = difflib.get_close_matches(scheme, every, n=1, cutoff=0.5)
         hint = f" (did you mean {near[0]}:?)" if near else ""
         raise RecipeError(
             f"the source {redact(text)!r} has the unknown scheme {scheme!r}{hint}; "

@@ -1,0 +1,41 @@
+"""`path:` sources."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.errors import QuantmakeError
+from scripts.sources.local import fetch
+
+
+def test_a_file_is_copied_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.gguf").write_bytes(b"GGUF")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    fetch("path:in/a.gguf", tmp_path / "out", False)
+    assert (tmp_path / "out" / "a.gguf").read_bytes() == b"GGUF"
+
+
+def test_of_a_folder_only_the_model_is_copied(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors", "optimizer.pt", "notes.txt"):
+        (model / name).write_text(name)
+    (tmp_path / "out").mkdir()
+    fetch(f"path:{model}", tmp_path / "out", False)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+
+
+def test_a_missing_path_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(QuantmakeError) as error:
+        fetch("path:nowhere", tmp_path, False)
+    assert str(error.value) == (
+        f"path:nowhere: there is no such file or folder; the path is relative to {tmp_path}"
+    )

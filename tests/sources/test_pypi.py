@@ -1,0 +1,137 @@
+"""`pypi:` sources, through pip and a folder of distributions in place of an index."""
+
+import io
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scripts.errors import MachineError, QuantmakeError
+from scripts.sources import pypi
+
+META = "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n"
+
+
+def write_wheel(folder: Path) -> Path:
+    wheel = folder / "toy-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("toy/data/text.cor", "hello wheel")
+        archive.writestr("toy/__init__.py", "")
+        archive.writestr("toy-1.0.dist-info/METADATA", META)
+        archive.writestr("toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("toy-1.0.dist-info/RECORD", "")
+    return wheel
+
+
+def write_sdist(path: Path) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in (
+            ("toy-1.0/toy/data/text.cor", "hello sdist"),
+            ("toy-1.0/PKG-INFO", META),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+        link = tarfile.TarInfo("toy-1.0/toy/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip takes for its only index."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    (tmp_path / "out").mkdir()
+    return folder
+
+
+def test_a_member_of_a_wheel_is_extracted_and_the_wheel_removed(
+    index: Path, tmp_path: Path
+) -> None:
+    write_wheel(index)
+    pypi.fetch("pypi:toy==1.0/toy/data/text.cor", tmp_path / "out", False)
+    assert (tmp_path / "out" / "text.cor").read_text() == "hello wheel"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "out"]
+
+
+def test_an_unknown_version_is_told_with_pips_own_words(index: Path, tmp_path: Path) -> None:
+    write_wheel(index)
+    with pytest.raises(QuantmakeError) as error:
+        pypi.fetch("pypi:toy==2.0/a", tmp_path / "out", False)
+    assert not isinstance(error.value, MachineError)
+    assert str(error.value).startswith("pip can't fetch toy==2.0. It said: ERROR: Could not find")
+    assert "1.0" in str(error.value)
+
+
+def test_an_index_out_of_reach_is_the_machines_fault(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://bob:pa55word@127.0.0.1:1/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(MachineError) as error:
+        pypi.fetch("pypi:toy==1.0/a", tmp_path / "out", False)
+    assert str(error.value).startswith("the package index can't be reached to fetch toy==1.0; look")
+    assert "pa55word" not in str(error.value)
+
+
+def test_a_python_without_pip_is_told(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'python: No module named pip' >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(MachineError) as error:
+        pypi.fetch("pypi:toy==1.0/a", tmp_path / "out", False)
+    assert str(error.value) == (
+        f"this Python has no pip, which fetches toy==1.0: run `{python} -m ensurepip`"
+    )
+
+
+def _fetch_from(archive: Path, member: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pypi, "_download", lambda wanted, folder: archive)
+    out.mkdir()
+    pypi.fetch(f"pypi:toy==1.0/{member}", out, False)
+
+
+@pytest.mark.parametrize("member", ["toy/data/text.cor", "toy-1.0/toy/data/text.cor"])
+def test_a_member_of_a_source_distribution_may_leave_out_its_top_folder(
+    member: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write_sdist(tmp_path / "toy-1.0.tar.gz")
+    _fetch_from(archive, member, tmp_path / "out", monkeypatch)
+    assert (tmp_path / "out" / "text.cor").read_text() == "hello sdist"
+
+
+def test_a_link_in_an_archive_is_no_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = write_sdist(tmp_path / "toy-1.0.tar.gz")
+    with pytest.raises(QuantmakeError, match="has no member 'toy/link'"):
+        _fetch_from(archive, "toy/link", tmp_path / "out", monkeypatch)
+
+
+def test_a_missing_member_lists_near_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = write_wheel(tmp_path)
+    with pytest.raises(QuantmakeError) as error:
+        _fetch_from(archive, "toy/text.cor", tmp_path / "out", monkeypatch)
+    assert str(error.value) == (
+        "toy-1.0-py3-none-any.whl has no member 'toy/text.cor' (5 files; near matches: "
+        "toy/data/text.cor)"
+    )
+
+
+@pytest.mark.parametrize("write", [write_wheel, lambda f: write_sdist(f / "toy-1.0.tar.gz")])
+def test_a_truncated_archive_is_told(
+    write: "object", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write(tmp_path)  # type: ignore[operator]
+    archive.write_bytes(archive.read_bytes()[:90])
+    with pytest.raises(QuantmakeError, match=rf"{archive.name} is damaged or cut short"):
+        _fetch_from(archive, "toy/data/text.cor", tmp_path / "out", monkeypatch)
