@@ -10,6 +10,9 @@ import torch
 
 from scripts.errors import QuantmakeError
 
+# Older checkpoints store constants: rotary frequencies and causal masks.
+_BUFFERS = (r"rotary_emb\.inv_freq$", r"\.(attn|attention)\.(masked_)?bias$")
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -66,4 +69,4 @@ def skeleton(folder: Path, *, trust: bool) -> Skeleton:
     shapes = {
         name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied
     }
-    return Skeleton(model, shapes, tied, (*ignored, r"rotary_emb\.inv_freq$", r"masked_bias$"))
+    return Skeleton(model, shapes, tied, (*ignored, *_BUFFERS))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from scripts.errors import QuantmakeError
@@ -53,8 +54,13 @@ def write_fp16(weights: Weights, out: Path, shard_bytes: int = SHARD_BYTES) -> N
 
 
 def _fp16_bytes(name: str, tensor: torch.Tensor, problems: list[str]) -> bytes:
-    half = tensor.to(torch.float16).contiguous()
-    if not bool(torch.isfinite(half).all()):
+    if tensor.dtype == torch.float64:
+        # torch would round to float32 on the way; numpy rounds once.
+        with np.errstate(over="ignore"):
+            half = tensor.numpy().astype(np.float16)
+    else:
+        half = tensor.to(torch.float16).contiguous().numpy()
+    if not np.isfinite(half).all():
         finite = tensor[torch.isfinite(tensor)]
         broken = tensor.numel() - finite.numel()
         greatest = float(finite.abs().max()) if finite.numel() else 0.0
@@ -63,7 +69,7 @@ def _fp16_bytes(name: str, tensor: torch.Tensor, problems: list[str]) -> bytes:
             if broken
             else f"{name} (greatest magnitude {greatest:,.0f})"
         )
-    return half.numpy().tobytes()
+    return half.tobytes()
 
 
 def _plan(shapes: Mapping[str, tuple[int, ...]], shard_bytes: int) -> list[list[str]]:
