@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.exec import run_stage
+from scripts.gguf_files.f16 import F16Gguf
+from scripts.gguf_files.toolchain import Toolchain
 from tests.tiny import make_tiny_base, write_tiny_text
 
 
@@ -17,3 +20,19 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text of 300 lines in the tiny language, which the tiny Llama did not see."""
     return write_tiny_text(tmp_path_factory.mktemp("text") / "tiny.txt")
+
+
+@pytest.fixture(scope="session")
+def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """llama.cpp's converter, fetched by pip: the one fixture that needs the network."""
+    folder = tmp_path_factory.mktemp("toolchain")
+    run_stage(Toolchain(), {}, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_f16(tiny_base: Path, toolchain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base as a GGUF file in F16."""
+    out = tmp_path_factory.mktemp("f16") / "tiny.gguf"
+    run_stage(F16Gguf(tokenizer_pre="smollm"), {"base": tiny_base, "toolchain": toolchain}, out)
+    return out

@@ -16,6 +16,7 @@ GgufType = Literal[
 ]  # fmt: skip
 FLOAT_TYPES = ("f16", "bf16")
 _FLOATS = {"F32", "F16", "BF16"}
+_CHOSEN_APART = {"token_embd.weight", "output.weight"}  # by every preset: Q6_K or Q8_0
 
 
 class GgufFile(Format):
@@ -56,12 +57,13 @@ class GgufFile(Format):
                 + ", ".join(f"{count} to {name}" for name, count in sorted(types.items())),
                 flush=True,
             )
-        if self.type not in FLOAT_TYPES and not outcome.converted - fallbacks.keys():
+        layers = outcome.converted - _CHOSEN_APART
+        if self.type not in FLOAT_TYPES and not layers - fallbacks.keys():
             got = ", ".join(sorted(set(fallbacks.values())))
             out.unlink(missing_ok=True)
             raise QuantmakeError(
-                f"type {self.type}: all {len(fallbacks)} matrices would fall back to another type "
-                f"({got}), since no width of this model divides by the block of {self.type}. "
+                f"type {self.type}: all {len(layers)} matrices of the layers would fall back to "
+                f"another type ({got}), since no width of this model divides by its block. "
                 "Choose a type with blocks of 32, such as q8_0, q5_0, q4_0 or iq4_nl, or f16."
             )
 
