@@ -43,14 +43,15 @@ def test_values_are_those_of_the_base(tiny_base: Path, tiny_f16: Path) -> None:
 
 
 def test_same_bytes_from_another_folder_and_no_trace_of_it(
-    tiny_base: Path, tiny_f16: Path, toolchain: Path, tmp_path: Path
+    tiny_base: Path,
+    tiny_f16: Path,
+    toolchain: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     base = copy_base(tiny_base, tmp_path / "Zebra-7B-Chat-v2")
     shutil.copyfile(tiny_base / "config.json", base / "config.json")
-    # Code that the model brings along does not run, though the converter would trust it.
-    settings = json.loads((base / "tokenizer_config.json").read_text())
-    settings["auto_map"] = {"AutoTokenizer": ["code.Evil", "code.Evil"]}
-    (base / "tokenizer_config.json").write_text(json.dumps(settings))
     before = sorted(toolchain.rglob("*"))
     out = tmp_path / "there" / "out.gguf"
     out.parent.mkdir()
@@ -58,6 +59,32 @@ def test_same_bytes_from_another_folder_and_no_trace_of_it(
     assert out.read_bytes() == tiny_f16.read_bytes()
     assert [path.name for path in out.parent.iterdir()] == ["out.gguf"]
     assert sorted(toolchain.rglob("*")) == before
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_code_of_the_model_runs_only_where_the_base_holds_it(
+    trusted: bool, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = copy_base(tiny_base, tmp_path / "base")
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    settings["auto_map"] = {"AutoTokenizer": [None, "brought.Tokenizer"]}
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    if trusted:  # the base is made with Python code where the recipe trusts it
+        (base / "brought.py").write_text("print('brought code runs')\n")
+    script = (
+        "import sys; from transformers import AutoTokenizer\n"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[-1], trust_remote_code=True)\n"
+        "print(tokenizer.decode([1]))\n"
+        "open(sys.argv[6], 'w').close()\n"
+    )
+    inputs = {"base": base, "toolchain": fake_toolchain(tmp_path / "tools", script)}
+    if trusted:
+        with pytest.raises(QuantmakeError, match="has no attribute 'Tokenizer'"):
+            F16Gguf().run(inputs, tmp_path / "x.gguf")
+        assert "brought code runs\n" in capsys.readouterr().out
+    else:
+        F16Gguf().run(inputs, tmp_path / "x.gguf")
+        assert "<|im_start|>\n" in capsys.readouterr().out
 
 
 def test_unknown_tokenizer(tiny_base: Path, toolchain: Path, tmp_path: Path) -> None:

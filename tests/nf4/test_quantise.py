@@ -52,16 +52,18 @@ def test_bit_for_bit_what_bitsandbytes_gives(kind: Kind) -> None:
 
 
 def test_bytes_do_not_depend_on_threads() -> None:
-    original, threads = weight(4096, 11008), torch.get_num_threads()
+    # torch's mean of these 65,536 scales differs between one thread and more.
+    original, threads = weight(4096, 1024), torch.get_num_threads()
     found = []
     try:
-        for count in (1, 4):
+        for count in (1, 2, 4):
             torch.set_num_threads(count)
             found.append(quantise(original, Kind("nf4", 64, True))[1].as_dict(packed=True))
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    for other in found[1:]:
+        assert all(torch.equal(found[0][name], other[name]) for name in other)
 
 
 def test_every_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
