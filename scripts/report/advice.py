@@ -1,0 +1,238 @@
+"""Which artefact to take for what, and what to be wary of, from the numbers alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import hypot, inf
+
+from scripts.evaluation.result import Evaluation
+from scripts.report.lineup import Lineup, code, decode, kld, listed, megabytes, prefill
+from scripts.report.numbers import divergence, percent, ratio
+from scripts.stage import Runtime
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word for a mean KL divergence below `limit` nats, and what it means for a user."""
+
+    limit: float
+    word: str
+    meaning: str
+
+
+VERDICTS = (
+    Verdict(0.01, "indistinguishable in practice", "take it in place of FP16 without a thought"),
+    Verdict(0.05, "close", "wording changes now and then, what is said hardly ever"),
+    Verdict(0.2, "noticeable", "often other words; fine for chat and drafts, test it on your task"),
+    Verdict(0.5, "poor", "clearly weaker than FP16; only where nothing else fits"),
+    Verdict(inf, "broken", "no longer the same model; something went wrong in making it"),
+)
+USABLE = "noticeable"
+# Medians this near to each other change places from run to run.
+SPEED_MARGIN = 0.05
+
+RUNTIME_NAMES: dict[Runtime, str] = {
+    "torch": "transformers and bitsandbytes (GPU or CPU)",
+    "onnxruntime": "ONNX Runtime (CPU)",
+    "llama.cpp": "llama.cpp (CPU, and what is built on it)",
+}
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One recommendation: for whom, which artefact (None where none fits), and why in figures."""
+
+    purpose: str
+    name: str | None
+    reason: str
+
+
+def rank(row: Evaluation) -> int:
+    """The place of a row's verdict in VERDICTS; 0 is the best."""
+    return next(place for place, one in enumerate(VERDICTS) if kld(row) < one.limit)
+
+
+def verdict(row: Evaluation) -> str:
+    """A word for the distance from the base."""
+    return VERDICTS[rank(row)].word
+
+
+def limit_of(word: str) -> float:
+    """The divergence that a verdict ends at, in nats."""
+    return next(one.limit for one in VERDICTS if one.word == word)
+
+
+def is_usable(row: Evaluation) -> bool:
+    """Whether the artefact is near enough to the base to be recommended."""
+    return kld(row) < limit_of(USABLE)
+
+
+def is_clearly_closer(one: Evaluation, two: Evaluation) -> bool:
+    """Whether `one` is closer to the base by more than the standard error of the difference."""
+    error = hypot(one.quality.kld_mean.se, two.quality.kld_mean.se)
+    return kld(two) - kld(one) > error
+
+
+def _distance(row: Evaluation) -> str:
+    return f"KL divergence {divergence(kld(row))} ({verdict(row)})"
+
+
+def _size(row: Evaluation) -> str:
+    return f"{megabytes(row):,.0f} MB"
+
+
+def headline(lineup: Lineup) -> Pick:
+    """The one to take by default: of the best verdict there is, the one that answers fastest."""
+    best_rank = min(map(rank, lineup.artifacts))
+    best = [row for row in lineup.artifacts if rank(row) == best_rank]
+    chosen = _quickest(best, decode)
+    share = chosen.size.bytes / lineup.base.size.bytes
+    reason = (
+        f"Its verdict is “{verdict(chosen)}”: it picks FP16's most likely next token in "
+        f"{percent(chosen.quality.top1_agreement.value)} of cases. It takes {percent(share, 0)} of "
+        f"FP16's size and writes {decode(chosen):,.0f} tokens a second"
+    )
+    others = [row.artifact for row in best if row is not chosen]
+    if others:
+        reason += f". Of the same verdict, but no faster: {listed(others)}"
+    purpose = "If you want just one" if is_usable(chosen) else "None is near FP16; the nearest"
+    return Pick(purpose, chosen.artifact, f"{reason}.")
+
+
+def picks(lineup: Lineup) -> list[Pick]:
+    """One pick per purpose: the closest, the smallest usable, the fastest."""
+    return [
+        _closest(lineup),
+        _smallest(lineup),
+        _fastest("Fastest answers (decode)", decode, lineup),
+        _fastest("Fastest reading of long prompts (prefill)", prefill, lineup),
+    ]
+
+
+def _closest(lineup: Lineup) -> Pick:
+    first = min(lineup.artifacts, key=kld)
+    level = [row for row in lineup.artifacts if not is_clearly_closer(first, row)]
+    best = min(level, key=lambda row: (row.size.bytes, kld(row)))
+    reason = (
+        f"{_distance(best)}; FP16's most likely next token in "
+        f"{percent(best.quality.top1_agreement.value)} of cases; {_size(best)}"
+    )
+    others = [row.artifact for row in level if row is not best]
+    if others:
+        reason += f"; {listed(others)} can't be told from it by this measurement, but is no smaller"
+    return Pick("Closest to FP16", best.artifact, reason)
+
+
+def _no_usable() -> str:
+    return f"no artefact is near enough to FP16 (KL divergence below {limit_of(USABLE)})"
+
+
+def _smallest(lineup: Lineup) -> Pick:
+    purpose = "Smallest that stays usable"
+    usable = [row for row in lineup.artifacts if is_usable(row)]
+    if not usable:
+        return Pick(purpose, None, _no_usable())
+    best = min(usable, key=lambda row: (row.size.bytes, kld(row)))
+    share = best.size.bytes / lineup.base.size.bytes
+    reason = f"{_size(best)}, {percent(share, 0)} of FP16; {_distance(best)}"
+    smaller = [row for row in lineup.artifacts if row.size.bytes < best.size.bytes]
+    if smaller:
+        words = " or ".join(dict.fromkeys(verdict(row) for row in smaller))
+        reason += f"; whatever is smaller is {words}"
+    return Pick(purpose, best.artifact, reason)
+
+
+def _quickest(rows: Sequence[Evaluation], speed: Callable[[Evaluation], float]) -> Evaluation:
+    """The fastest; where speeds are too near to call, the closest to the base of those."""
+    top = max(map(speed, rows))
+    level = [row for row in rows if speed(row) >= (1 - SPEED_MARGIN) * top]
+    return min(level, key=kld)
+
+
+def _fastest(purpose: str, speed: Callable[[Evaluation], float], lineup: Lineup) -> Pick:
+    usable = [row for row in lineup.artifacts if is_usable(row)]
+    if not usable:
+        return Pick(purpose, None, _no_usable())
+    best = _quickest(usable, speed)
+    own = lineup.float_model(best)
+    reason = (
+        f"{speed(best):,.0f} tokens/s, {ratio(speed(best) / speed(lineup.base))} FP16 in PyTorch"
+    )
+    if own is not lineup.base:
+        reason += f" and {ratio(speed(best) / speed(own))} {own.label}"
+    reason += f"; {_distance(best)}"
+    quickest_float = max(lineup.baselines, key=speed)
+    if speed(best) <= speed(quickest_float):
+        reason += f"; {quickest_float.label} itself is as fast, so take it for its size only"
+    return Pick(purpose, best.artifact, reason)
+
+
+def by_runtime(lineup: Lineup) -> list[Pick]:
+    """For each runtime that has artefacts: its best verdict, and the smallest of those."""
+    found = []
+    for runtime, name in RUNTIME_NAMES.items():
+        own = [row for row in lineup.artifacts if row.runtime == runtime]
+        if own:
+            best_rank = min(map(rank, own))
+            best = min(
+                (row for row in own if rank(row) == best_rank),
+                key=lambda row: (row.size.bytes, kld(row)),
+            )
+            reason = f"{_distance(best)}, {_size(best)}, {decode(best):,.0f} tokens/s"
+            if not is_usable(best):
+                reason = f"the nearest of its kind, but prefer another runtime if you can: {reason}"
+            found.append(Pick(name, best.artifact, reason))
+    return found
+
+
+def warnings(lineup: Lineup) -> list[str]:
+    """A sentence for each artefact that is broken or poor, slow, or beaten by another."""
+    return [
+        *(_far(row) for row in lineup.artifacts if not is_usable(row)),
+        *(_slow(row, lineup) for row in lineup.artifacts if decode(row) < decode(lineup.base)),
+        *(
+            _beaten(row, better)
+            for row in lineup.artifacts
+            for better in [_better(row, lineup.artifacts)]
+            if better is not None
+        ),
+    ]
+
+
+def _far(row: Evaluation) -> str:
+    quality = row.quality
+    advice = "do not ship it" if verdict(row) == "broken" else "test it before you ship it"
+    return (
+        f"{code(row.artifact)} is **{verdict(row)}**: KL divergence {divergence(kld(row))}, "
+        f"perplexity {quality.perplexity_ratio.value:.2f} times that of FP16, FP16's most likely "
+        f"next token in only {percent(quality.top1_agreement.value, 0)} of cases; {advice}."
+    )
+
+
+def _slow(row: Evaluation, lineup: Lineup) -> str:
+    return (
+        f"{code(row.artifact)} answers **more slowly than FP16** here: {decode(row):,.1f} tokens/s "
+        f"against {decode(lineup.base):,.1f} in PyTorch; it saves space only."
+    )
+
+
+def _better(row: Evaluation, others: Sequence[Evaluation]) -> Evaluation | None:
+    """The closest row of the same runtime that is better or level on all counts."""
+    found = [
+        one
+        for one in others
+        if one.runtime == row.runtime
+        and is_clearly_closer(one, row)
+        and one.size.bytes <= row.size.bytes
+        and decode(one) > decode(row)
+        and prefill(one) > prefill(row)
+    ]
+    return min(found, key=kld) if found else None
+
+
+def _beaten(row: Evaluation, better: Evaluation) -> str:
+    return (
+        f"{code(row.artifact)} is **beaten on every count** by {code(better.artifact)} of the same "
+        f"runtime, which is no larger: KL divergence {divergence(kld(better))} against "
+        f"{divergence(kld(row))}, decode {decode(better):,.0f} against {decode(row):,.0f} and "
+        f"prefill {prefill(better):,.0f} against {prefill(row):,.0f} tokens/s."
+    )

@@ -1,0 +1,255 @@
+"""Charts as deterministic SVG: size against distance, the tail of the distance, speed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from scripts.evaluation.result import Evaluation
+from scripts.report.advice import VERDICTS
+from scripts.report.labels import place_labels
+from scripts.report.lineup import Lineup, decode, kld, megabytes, prefill
+
+CHARTS = {
+    "size-quality.svg": "Size of each artefact against its KL divergence from FP16",
+    "divergence.svg": "Mean, 99 % and 99.9 % KL divergence of each artefact",
+    "speed.svg": "Prefill and decode speed of each artefact and of the float model",
+}
+
+# From Okabe and Ito's palette: told apart by people with any colour vision.
+_COLOURS = {"torch": "#b0447f", "onnxruntime": "#0072b2", "llama.cpp": "#c25100"}
+_MARKS = {"torch": "D", "onnxruntime": "o", "llama.cpp": "s"}
+_NAMES = {"torch": "bitsandbytes", "onnxruntime": "ONNX", "llama.cpp": "GGUF"}
+_INK, _SOFT, _GREY, _LINE = "#24292f", "#57606a", "#9aa2ab", "#e4e7eb"
+_STYLE: Any = {
+    # The same ids in every file, and glyphs as paths, so that no font of the reader matters.
+    "svg.hashsalt": "quantmake",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": _SOFT,
+    "axes.axisbelow": True,
+    "text.color": _INK,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+    "xtick.labelcolor": _SOFT,
+    "ytick.labelcolor": _INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlepad": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.w_pad": 0.14,
+    "figure.constrained_layout.h_pad": 0.14,
+}
+# A divergence below this is the noise of FP32; a log axis has to end somewhere.
+_FLOOR = 1e-4
+
+
+def draw_all(lineup: Lineup, folder: Path) -> None:
+    """Write the charts that `CHARTS` names into `folder`; the same rows give the same bytes."""
+    with mpl.rc_context(_STYLE):
+        draws = (size_quality, divergences, speeds)
+        for name, draw in zip(CHARTS, draws, strict=True):
+            figure = draw(lineup)
+            figure.savefig(folder / name, metadata={"Date": None, "Creator": None})
+
+
+def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
+    """The rows that no other one beats in both size and distance, smallest first."""
+    best: list[Evaluation] = []
+    for row in sorted(rows, key=lambda row: (row.size.bytes, kld(row))):
+        if not best or kld(row) < kld(best[-1]):
+            best.append(row)
+    return best
+
+
+def _figure(height: float) -> Figure:
+    figure = Figure(figsize=(8.6, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _shown(value: float) -> float:
+    """A divergence as it can stand on a log axis."""
+    return max(value, _FLOOR)
+
+
+def size_quality(lineup: Lineup) -> Figure:
+    """Size against KL divergence, with the frontier of what no other artefact beats."""
+    rows, base = lineup.artifacts, lineup.base
+    figure = _figure(5.0)
+    axes: Any = figure.add_subplot()
+    axes.set_yscale("log")
+    values = [_shown(kld(row)) for row in rows]
+    sizes = [megabytes(row) for row in (*rows, base)]
+    room = 0.09 * (max(sizes) - min(sizes)) or 1
+    axes.set_xlim(min(sizes) - room, max(sizes) + 0.75 * room)
+    axes.set_ylim(min(*values, 0.01) / 2.5, max(*values, 0.2) * 2.5)
+    _bands(axes)
+    best = frontier(rows)
+    corners = _corners([(megabytes(row), _shown(kld(row))) for row in best], megabytes(base))
+    axes.plot(
+        *zip(*corners, strict=True),
+        color=_GREY,
+        linewidth=1.3,
+        linestyle=(0, (4, 2)),
+        zorder=2,
+        label="best for its size",
+    )
+    for runtime, colour in _COLOURS.items():
+        own = [row for row in rows if row.runtime == runtime]
+        if own:
+            axes.scatter(
+                [megabytes(row) for row in own],
+                [_shown(kld(row)) for row in own],
+                s=62,
+                color=colour,
+                marker=_MARKS[runtime],
+                edgecolor="white",
+                linewidth=0.8,
+                label=_NAMES[runtime],
+                zorder=4,
+            )
+    axes.axvline(megabytes(base), color=_INK, linewidth=1.2)
+    axes.annotate(
+        f"FP16, {megabytes(base):,.0f} MB",
+        (megabytes(base), 1),
+        (-5, -6),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        rotation=90,
+        ha="right",
+        va="top",
+        fontsize=9,
+    )
+    axes.set_xlabel("size, MB")
+    axes.set_ylabel("mean KL divergence from FP16, nats (log scale)")
+    axes.set_title("Further left is smaller, further down is closer to FP16", pad=26)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, borderaxespad=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    colours = [_COLOURS[row.runtime] for row in rows]
+    points = [(megabytes(row), _shown(kld(row)), row.artifact) for row in rows]
+    place_labels(figure, axes, points, colours, corners)
+    return figure
+
+
+def _corners(points: list[tuple[float, float]], end: float) -> list[tuple[float, float]]:
+    """The corners of a staircase down through the points, on to x = `end`."""
+    rights = [*(x for x, _ in points[1:]), max(end, points[-1][0])]
+    return [
+        corner
+        for (x, y), right in zip(points, rights, strict=True)
+        for corner in ((x, y), (right, y))
+    ]
+
+
+def _bands(axes: Any) -> None:
+    """Shade every other verdict's stretch of the divergence, and name each at the right."""
+    bottom, top = axes.get_ylim()
+    low = bottom
+    for place, verdict in enumerate(VERDICTS):
+        high = min(verdict.limit, top)
+        if high <= low:
+            continue
+        if place % 2 == 0:
+            axes.axhspan(low, high, color="#f4f6f8", zorder=0, linewidth=0)
+        if high / low > 1.5:
+            axes.annotate(
+                verdict.word.replace(" ", "\n", 1),
+                (1, (low * high) ** 0.5),
+                (8, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                style="italic",
+                color=_SOFT,
+            )
+        low = high
+
+
+def divergences(lineup: Lineup) -> Figure:
+    """Mean, 99 % and 99.9 % KL divergence of each artefact: how bad the bad tokens are."""
+    ordered = sorted(lineup.artifacts, key=kld)
+    figure = _figure(0.36 * len(ordered) + 1.5)
+    axes: Any = figure.add_subplot()
+    axes.set_xscale("log")
+    shapes = (("o", 54, "mean"), ("|", 120, "99 %"), ("d", 34, "99.9 %"))
+    for place, row in enumerate(ordered):
+        quality, colour = row.quality, _COLOURS[row.runtime]
+        values = [_shown(v) for v in (kld(row), quality.kld_p99, quality.kld_p999)]
+        axes.plot(values[::2], [place] * 2, color=colour, linewidth=2.4, alpha=0.35, zorder=2)
+        for value, (shape, size, _) in zip(values, shapes, strict=True):
+            axes.scatter(value, place, marker=shape, s=size, color=colour, zorder=3, linewidth=1.6)
+    for shape, size, label in shapes:
+        axes.scatter([], [], marker=shape, s=size, color=_SOFT, label=label, linewidth=1.6)
+    axes.set_yticks(range(len(ordered)), [row.artifact for row in ordered])
+    axes.set_ylim(len(ordered) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("KL divergence from FP16 at a token, nats (log scale)")
+    axes.set_title(
+        "How far the tokens are off: on average, and the worst of 100 and of 1000", pad=26
+    )
+    axes.grid(axis="x", color=_LINE, linewidth=0.8)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, borderaxespad=0)
+    return figure
+
+
+def speeds(lineup: Lineup) -> Figure:
+    """Prefill and decode, with the least and greatest of the repeats; the float model in grey."""
+    rows = lineup.rows
+    figure = _figure(0.36 * len(rows) + 1.1)
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = [_GREY if lineup.is_baseline(row) else _COLOURS[row.runtime] for row in rows]
+    for axes, title, kind in (
+        (panels[0], "Prefill: reading, tokens/s", prefill),
+        (panels[1], "Decode: writing, tokens/s", decode),
+    ):
+        spreads = [
+            row.speed.prefill_tokens_per_s if kind is prefill else row.speed.decode_tokens_per_s
+            for row in rows
+        ]
+        medians = [kind(row) for row in rows]
+        axes.barh(range(len(rows)), medians, color=colours, height=0.66)
+        axes.errorbar(
+            medians,
+            range(len(rows)),
+            xerr=[
+                [one.median - one.least for one in spreads],
+                [one.greatest - one.median for one in spreads],
+            ],
+            fmt="none",
+            ecolor=_INK,
+            elinewidth=1,
+            capsize=2.5,
+        )
+        for place, one in enumerate(spreads):
+            axes.annotate(
+                f"{one.median:,.0f}",
+                (one.greatest, place),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+            )
+        axes.set_xlim(0, max(one.greatest for one in spreads) * 1.17)
+        axes.set_title(title)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", color=_LINE, linewidth=0.8)
+    names = [row.label if lineup.is_baseline(row) else row.artifact for row in rows]
+    panels[0].set_yticks(range(len(rows)), names)
+    for tick, row in zip(panels[0].get_yticklabels(), rows, strict=True):
+        tick.set_style("italic" if lineup.is_baseline(row) else "normal")
+    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    return figure

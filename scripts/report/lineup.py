@@ -1,0 +1,68 @@
+"""The rows of a report: the float model in each runtime, then the artefacts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scripts.evaluation.result import Evaluation
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """`baselines` starts with the FP16 base, which everything is compared with."""
+
+    baselines: tuple[Evaluation, ...]
+    artifacts: tuple[Evaluation, ...]
+
+    @property
+    def base(self) -> Evaluation:
+        """The FP16 base in PyTorch."""
+        return self.baselines[0]
+
+    @property
+    def rows(self) -> tuple[Evaluation, ...]:
+        """All rows, in the order of the tables."""
+        return (*self.baselines, *self.artifacts)
+
+    def is_baseline(self, row: Evaluation) -> bool:
+        """Whether the row is the float model and no artefact."""
+        return any(row is baseline for baseline in self.baselines)
+
+    def float_model(self, row: Evaluation) -> Evaluation:
+        """The float model in the runtime of `row`, so that runtime and quantisation stay apart."""
+        own = (one for one in self.baselines if one.runtime == row.runtime)
+        return next(own, self.base)
+
+    def name(self, row: Evaluation) -> str:
+        """The artefact as code; a baseline, which is not shipped, in italics."""
+        return f"*{row.label}*" if self.is_baseline(row) else code(row.artifact)
+
+
+def kld(row: Evaluation) -> float:
+    """Mean KL divergence from the base, in nats."""
+    return row.quality.kld_mean.value
+
+
+def decode(row: Evaluation) -> float:
+    """Median decode speed, tokens per second."""
+    return row.speed.decode_tokens_per_s.median
+
+
+def prefill(row: Evaluation) -> float:
+    """Median prefill speed, tokens per second."""
+    return row.speed.prefill_tokens_per_s.median
+
+
+def megabytes(row: Evaluation) -> float:
+    """Size on disk, in 10^6 bytes."""
+    return row.size.bytes / 1e6
+
+
+def code(text: str) -> str:
+    """`text` as code in Markdown."""
+    return f"`{text}`"
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a`, `b` and `c`."""
+    *most, last = map(code, names)
+    return f"{', '.join(most)} and {last}" if most else last

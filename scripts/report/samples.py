@@ -1,0 +1,73 @@
+"""Greedy completions side by side, with the place where each leaves the base's."""
+
+import re
+
+from scripts.evaluation.result import Evaluation
+from scripts.report.lineup import Lineup
+from scripts.report.tables import Table
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#~])")
+
+
+def escaped(text: str) -> str:
+    """`text` as plain words inside a Markdown table cell or heading.
+
+    A pipe is left to mdutils, which escapes it in cells; a dollar would start a formula.
+    """
+    text = text.replace("&", "&amp;").replace("\r", "").replace("\t", " ")
+    text = _MARKUP.sub(r"\\\1", text).replace("$", "<span>$</span>")
+    return re.sub(r"\n+", "<br>", text.strip())
+
+
+def departure(base: str, other: str) -> int:
+    """Where `other` first differs from `base`, moved back to the start of that word.
+
+    It is `len(other)` where they are the same, and where `other` ends after a word of `base`.
+    """
+    if base == other:
+        return len(other)
+    pairs = zip(base, other, strict=False)
+    place = next((n for n, (one, two) in enumerate(pairs) if one != two), None)
+    if place is None:
+        place = min(len(base), len(other))
+    if all(place == len(text) or text[place].isspace() for text in (base, other)):
+        return place
+    while place > 0 and not other[place - 1].isspace():
+        place -= 1
+    return place
+
+
+def marked(base: str, other: str) -> str:
+    """`other` for a cell, bold from where it departs from `base`."""
+    base, other = base.strip(), other.strip()
+    if not other:
+        return "*(nothing)*"
+    place = departure(base, other)
+    if place == len(other) < len(base):
+        return f"{escaped(other)} **(ends here)**"
+    kept, changed = other[:place], other[place:]
+    bold = "<br>".join(f"**{escaped(line)}**" for line in changed.split("\n") if line.strip())
+    between = "<br>" if kept.endswith("\n") else " "
+    return between.join(part for part in (escaped(kept), bold) if part)
+
+
+def same_until(base: str, other: str) -> str:
+    """How many words of `other` are as in `base` before the first that is not: `7 words`, `all`."""
+    base, other = base.strip(), other.strip()
+    if base == other:
+        return "all"
+    words = len(other[: departure(base, other)].split())
+    return "1 word" if words == 1 else f"{words} words"
+
+
+def sample_table(lineup: Lineup, place: int) -> Table:
+    """All rows' completions of one prompt; the first row is the base."""
+    base = lineup.base.samples[place].completion
+
+    def cells(row: Evaluation) -> tuple[str, str, str]:
+        own = row.samples[place].completion
+        return lineup.name(row), same_until(base, own), marked(base, own)
+
+    yardstick = (lineup.name(lineup.base), "", marked(base, base))
+    rest = (cells(row) for row in lineup.rows[1:])
+    return Table(("artefact", "same for", "completion"), (yardstick, *rest))

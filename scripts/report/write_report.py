@@ -1,0 +1,91 @@
+"""QUANTISATION-REPORT.md and its charts, from the stored evaluations."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from scripts.errors import QuantmakeError
+from scripts.evaluation.result import Evaluation
+from scripts.report.lineup import Lineup
+from scripts.stage import Stage
+
+NAME = "QUANTISATION-REPORT.md"
+
+
+class Yardstick(BaseModel):
+    """The text that everything was measured on: lines `[first, end)`, `windows` of `context`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    lines: tuple[int, int]
+    windows: int
+    context: int
+
+
+class Report(Stage):
+    """Write the report and its charts from the stored evaluations
+
+    Inputs: `evaluation/NAME`, one for each baseline and each artefact. `baselines` starts with
+    the FP16 base. `artifacts` holds the recipe's lines, defaults filled in, by the artefact's path
+    below `folder`. `off_grid` is the seed of the base's rescaling, None where there was none.
+    """
+
+    model: str
+    source: str
+    recipe: str
+    folder: str
+    off_grid: int | None
+    baselines: tuple[str, ...]
+    artifacts: dict[str, dict[str, JsonValue]]
+    yardstick: Yardstick | None = None
+    packages = ("matplotlib", "mdutils")
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """The same evaluations give the same bytes. Raises QuantmakeError for what is no
+        evaluation, or one with other prompts than the base's."""
+        from scripts.report.charts import draw_all
+        from scripts.report.page import write_page
+
+        lineup = self._read(inputs)
+        (out / NAME).write_text(write_page(self, lineup), encoding="utf-8")
+        (out / "charts").mkdir()
+        draw_all(lineup, out / "charts")
+
+    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Every chart that the page shows is there."""
+        from scripts.report.charts import CHARTS
+
+        missing = [name for name in CHARTS if not (out / "charts" / name).is_file()]
+        if missing:
+            raise QuantmakeError(f"the report lacks the charts {', '.join(missing)}")
+
+    def _read(self, inputs: Mapping[str, Path]) -> Lineup:
+        """The evaluations, checked to be comparable."""
+        found: dict[str, Evaluation] = {}
+        broken = []
+        for name in (*self.baselines, *self.artifacts):
+            path = inputs[f"evaluation/{name}"]
+            try:
+                found[name] = Evaluation.model_validate_json(path.read_bytes())
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"])) or "the file"
+                broken.append(f"{path.name}: {where}: {first['msg']}")
+        if broken:
+            raise QuantmakeError(
+                "these evaluations can't be read: " + "; ".join(broken) + ". Delete them and run "
+                "doit report, which measures the artefacts again."
+            )
+        prompts = [sample.prompt for sample in found[self.baselines[0]].samples]
+        differ = [n for n, one in found.items() if [s.prompt for s in one.samples] != prompts]
+        if differ:
+            raise QuantmakeError(
+                f"the evaluations of {', '.join(differ)} answer other prompts than the base's; "
+                "they are of another recipe or version. Run doit report to measure them again."
+            )
+        return Lineup(
+            tuple(found[name] for name in self.baselines),
+            tuple(found[name] for name in self.artifacts),
+        )
