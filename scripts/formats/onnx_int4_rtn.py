@@ -42,7 +42,7 @@ class OnnxInt4Rtn(Format):
         save_graph(model, inputs["graph"], out)
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """It loads, and its scales are finite."""
+        """It loads, every MatMul was quantised, its scales and logits are finite."""
         from scripts.onnx_files.check import check_artifact
 
-        check_artifact(out)
+        check_artifact(inputs["graph"], out)

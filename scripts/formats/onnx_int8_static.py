@@ -14,8 +14,9 @@ _WEIGHT_ONLY_BLOCK = 32
 class OnnxInt8Static(Format):
     """ONNX INT8 static (calibrated QDQ), one folder
 
-    Ranges are the least and greatest values over `windows` windows of the calibration, prefill
-    and decode steps alike. `weight_only` is as in the dynamic format.
+    Activations are clipped at a percentile of their values over `windows` windows of the
+    calibration, prefill and decode steps alike; 100 clips nothing. `weight_only` is as in the
+    dynamic format.
     """
 
     format: Literal["onnx"]
@@ -23,6 +24,7 @@ class OnnxInt8Static(Format):
     method: Literal["static"]
     weight_only: tuple[str, ...] = ("lm_head", "down_proj")
     windows: Annotated[int, Field(ge=1)] = 16
+    percentile: Annotated[float, Field(gt=99, le=100)] = 99.999
     per_channel: bool = True
     reduce_range: bool = False
 
@@ -51,7 +53,9 @@ class OnnxInt8Static(Format):
         sources = [linear.node.inputs[0] for linear in integer]
         names = list(dict.fromkeys(str(value.name) for value in sources if value is not None))
         tokens = np.load(inputs["calibration"] / "tokens.npy")[: self.windows]
-        ranges = activation_ranges(inputs["graph"], names, tokens, available_cores())
+        ranges = activation_ranges(
+            inputs["graph"], names, tokens, percentile=self.percentile, threads=available_cores()
+        )
         quantise_linears(model, blocks, bits=8, block_size=_WEIGHT_ONLY_BLOCK, accuracy_level=4)
         static(
             model,
@@ -63,7 +67,7 @@ class OnnxInt8Static(Format):
         save_graph(model, inputs["graph"], out)
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """It loads, and its scales are finite."""
+        """It loads, every MatMul was quantised, its scales and logits are finite."""
         from scripts.onnx_files.check import check_artifact
 
-        check_artifact(out)
+        check_artifact(inputs["graph"], out)

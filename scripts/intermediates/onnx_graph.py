@@ -41,6 +41,8 @@ class OnnxGraph(Stage):
                     *("--task", "text-generation-with-past", "--library", "transformers"),
                     str(made),
                 )
+                if (made / "model.onnx").is_file():
+                    _normalise(made)
             if not (made / "model.onnx").is_file():
                 raise QuantmakeError(_why(log, base))
             for path in sorted(made.iterdir()):
@@ -51,20 +53,20 @@ class OnnxGraph(Stage):
                 shutil.copyfile(path, out / path.name)
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """onnxruntime loads it, it has a KV cache, and it gives logits."""
-        import onnxruntime as ort
+        """It has a KV cache, onnxruntime loads it, and it gives finite logits."""
+        import onnx
 
-        try:
-            session = ort.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own kinds
-            raise QuantmakeError(f"the exported graph does not load: {error}") from None
-        names = {entry.name for entry in [*session.get_inputs(), *session.get_outputs()]}
+        from scripts.onnx_files.check import refuse_broken
+
+        graph = onnx.load(out / "model.onnx", load_external_data=False).graph
+        names = {entry.name for entry in [*graph.input, *graph.output]}
         missing = {"input_ids", "attention_mask", "logits", "past_key_values.0.key"} - names
         if missing:
             raise QuantmakeError(
                 f"the exported graph lacks {', '.join(sorted(missing))}; it has no KV cache that "
                 "the formats understand"
             )
+        refuse_broken(out)
 
 
 def _run(module: str, *arguments: str) -> str:
@@ -82,13 +84,30 @@ def _run(module: str, *arguments: str) -> str:
     return done.stdout
 
 
+def _normalise(folder: Path) -> None:
+    """What optimum wrote, as MatMuls with one copy of a tied head, weights in the external file."""
+    from scripts.onnx_files.graph import open_graph, write_model
+    from scripts.onnx_files.normalise import normalise
+
+    model = open_graph(folder)
+    normalise(model)
+    whole = folder / "whole"
+    whole.mkdir()
+    write_model(model, whole)
+    for path in folder.glob("model.onnx*"):
+        path.unlink()
+    for path in whole.iterdir():
+        path.rename(folder / path.name)
+    whole.rmdir()
+
+
 def _why(log: str, base: Path) -> str:
     config = json.loads((base / "config.json").read_text())
     architecture = ", ".join(config.get("architectures") or ["(none named)"])
-    lines = [line for line in log.strip().splitlines() if line.strip()]
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    said = lines[-1].partition(". ")[0].rstrip(".") if lines else "nothing"
     return (
         f"neither onnxruntime-genai's builder nor optimum could export the architecture "
         f"{architecture} ({base.name}/config.json, model_type {config.get('model_type')!r}). The "
-        f"last tool said: {lines[-1] if lines else 'nothing'}. Take the artefacts with format onnx "
-        "out of the recipe."
+        f"last tool said: {said}. Take the artefacts with format onnx out of the recipe."
     )

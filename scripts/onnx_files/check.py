@@ -1,26 +1,48 @@
 """Structure of a written ONNX artefact, before it is committed."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from scripts.errors import QuantmakeError
-from scripts.onnx_files.graph import MODEL, open_graph
+from scripts.onnx_files.graph import MODEL, linears, open_graph
+from scripts.runtimes.model import load_model
 
-QUANTISED = ("MatMulNBits", "DynamicQuantizeMatMul", "QuantizeLinear")
+_TOKENS = 4
 
 
-def check_artifact(out: Path) -> None:
-    """Raise QuantmakeError where it does not load, nothing was quantised or a scale is broken."""
-    try:
-        ort.InferenceSession(out / MODEL, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own kinds
-        raise QuantmakeError(f"{out.name}: onnxruntime can't load it: {error}") from None
-    graph = onnx.load(out / MODEL, load_external_data=False).graph
-    if not any(node.op_type in QUANTISED for node in graph.node):
-        raise QuantmakeError(f"{out.name}: nothing in it was quantised")
+def kinds_of_matmul(folder: Path) -> Counter[str]:
+    """Counts of MatMuls with constant weights by kind: 4, 8, dynamic, static and float."""
+    graph = onnx.load(folder / MODEL, load_external_data=False).graph
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    constants = {tensor.name for tensor in graph.initializer}
+    kinds: Counter[str] = Counter()
+    for node in graph.node:
+        if node.op_type == "MatMulNBits":
+            kinds[next(str(entry.i) for entry in node.attribute if entry.name == "bits")] += 1
+        elif node.op_type == "DynamicQuantizeMatMul":
+            kinds["dynamic"] += 1
+        elif node.op_type == "MatMul" and makers.get(node.input[1]) == "DequantizeLinear":
+            kinds["static"] += 1
+        elif node.op_type == "MatMul" and node.input[1] in constants:
+            kinds["float"] += 1
+    return kinds
+
+
+def check_artifact(source: Path, out: Path) -> None:
+    """Compare the artefact `out` with the fp32 graph `source` that it was made from.
+
+    Raises QuantmakeError where a MatMul was left in float, a scale is broken, onnxruntime can't
+    load it, or its logits for a few tokens are not finite.
+    """
+    wanted, kinds = len(linears(open_graph(source))), kinds_of_matmul(out)
+    if kinds["float"] or kinds.total() != wanted:
+        found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
+        raise QuantmakeError(
+            f"{out.name}: {wanted} MatMuls should have been quantised, but it holds {found}"
+        )
     bad = [
         name
         for name, value in open_graph(out).graph.initializers.items()
@@ -30,3 +52,10 @@ def check_artifact(out: Path) -> None:
     ]
     if bad:
         raise QuantmakeError(f"{out.name}: scales that are not finite: {', '.join(bad)}")
+    refuse_broken(out)
+
+
+def refuse_broken(folder: Path) -> None:
+    """Raise QuantmakeError where onnxruntime can't load it or its logits are not finite."""
+    model = load_model("onnxruntime", folder, threads=1, context=_TOKENS)
+    model.prefill(np.arange(_TOKENS, dtype=np.int64))

@@ -4,6 +4,7 @@ Weights stay in the external file, mapped into memory, until one of them is repl
 """
 
 import fnmatch
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,16 @@ def open_graph(folder: Path) -> ir.Model:
 
 def save_graph(model: ir.Model, source: Path, out: Path) -> None:
     """Write the graph with its external data and the files beside it (tokenizer, configs)."""
-    RemoveUnusedNodesPass()(model)
-    ir.save(model, out / MODEL, external_data=DATA)
+    write_model(model, out)
     for path in sorted(source.iterdir()):
         if path.is_file() and path.name not in (MODEL, DATA):
             shutil.copyfile(path, out / path.name)
+
+
+def write_model(model: ir.Model, out: Path) -> None:
+    """Write model.onnx and model.onnx.data; nothing that no node reads is written."""
+    RemoveUnusedNodesPass()(model)
+    ir.save(model, out / MODEL, external_data=DATA)
 
 
 def linears(model: ir.Model) -> list[Linear]:
@@ -78,6 +84,36 @@ def linears(model: ir.Model) -> list[Linear]:
     return found
 
 
+def head(model: ir.Model) -> Linear | None:
+    """The MatMul that gives the logits."""
+    outputs = {value.name for value in model.graph.outputs}
+    return next((one for one in linears(model) if one.node.outputs[0].name in outputs), None)
+
+
+def embedding(model: ir.Model) -> tuple[ir.Node, ir.Value] | None:
+    """The Gather of the token embedding, and the constant that it reads, transposed or not."""
+    for node in model.graph:
+        if node.op_type != "Gather" or not _reads_tokens(node.inputs[1]):
+            continue
+        table = node.inputs[0]
+        maker = table.producer() if table is not None else None
+        if maker is not None and maker.op_type == "Transpose":
+            table = maker.inputs[0]
+        found = table.const_value if table is not None else None
+        if table is not None and found is not None and len(found.shape) == 2:
+            return node, table
+    return None
+
+
+def _reads_tokens(indices: ir.Value | None) -> bool:
+    """Whether the value is the token ids, reshaped or not."""
+    while indices is not None and (maker := indices.producer()) is not None:
+        if maker.op_type not in ("Reshape", "Cast", "Identity"):
+            return False
+        indices = maker.inputs[0]
+    return indices is not None and indices.name == "input_ids"
+
+
 def split(found: list[Linear], patterns: list[str]) -> tuple[list[Linear], list[Linear]]:
     """Those that no pattern matches, and those that one does.
 
@@ -90,11 +126,10 @@ def split(found: list[Linear], patterns: list[str]) -> tuple[list[Linear], list[
 
     idle = [one for one in patterns if not any(matches(linear.name, one) for linear in found)]
     if idle:
-        names = [linear.name for linear in found]
-        shown = ", ".join([*names[:5], "…", names[-1]] if len(names) > 6 else names)
+        kinds = dict.fromkeys(re.sub(r"\.\d+\b", ".*", linear.name) for linear in found)
         raise QuantmakeError(
-            f"weight_only: nothing in the graph matches {', '.join(map(repr, idle))}; the "
-            f"{len(names)} MatMuls are {shown}"
+            f"weight_only: no MatMul of the graph matches {', '.join(map(repr, idle))}. The "
+            f"{len(found)} that there are: {', '.join(kinds)}."
         )
     chosen = [any(matches(linear.name, one) for one in patterns) for linear in found]
     return (

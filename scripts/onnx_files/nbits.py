@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi._pybind_state import quantize_matmul_4bits, quantize_matmul_8bits
 
 from scripts.errors import QuantmakeError
-from scripts.onnx_files.graph import Linear, constant, replace
+from scripts.onnx_files.graph import Linear, constant, embedding, head, replace
 from scripts.progress import track
 
 _KERNELS = {4: quantize_matmul_4bits, 8: quantize_matmul_8bits}
@@ -90,21 +90,6 @@ def _matmul(
     return packed, scales
 
 
-def _embedding(model: ir.Model) -> tuple[ir.Node, ir.Value] | None:
-    """The Gather of the token embedding and the constant that it reads in the end."""
-    ids = model.graph.inputs[0]
-    for node, place in ids.uses():
-        if node.op_type != "Gather" or place != 1 or node.inputs[0] is None:
-            continue
-        table = node.inputs[0]
-        maker = table.producer()
-        if maker is not None and maker.op_type == "Transpose":
-            table = maker.inputs[0] or table
-        if table.const_value is not None and len(table.const_value.shape) == 2:
-            return node, table
-    return None
-
-
 def _gather(
     model: ir.Model, old: ir.Node, packed: ir.Value, scales: ir.Value, blocks: Blocks
 ) -> None:
@@ -137,39 +122,40 @@ def quantise_linears(
     block_size: int,
     accuracy_level: int,
     head_bits: int | None = None,
-) -> int:
-    """Make every chosen MatMul weight-only, and the embedding with the head; return how many.
+) -> None:
+    """Make every chosen MatMul weight-only, and the embedding too.
 
     A head that is tied to the embedding is stored once: the Gather reads views of the head's
-    blocks. An embedding of its own becomes blocks of `head_bits` too.
+    blocks. Any other embedding gets blocks of its own, of `head_bits`. Raises QuantmakeError
+    where the block size does not divide.
     """
     refuse_misfits(chosen, block_size)
-    embedding = _embedding(model)
-    outputs = {value.name for value in model.graph.outputs}
-    shared = has_head = False
+    found, last = embedding(model), head(model)
+    shared = False
     for linear in track(list(chosen), "quantising"):
-        is_head = linear.node.outputs[0].name in outputs
-        has_head = has_head or is_head
-        width = (head_bits or bits) if is_head else bits
+        is_head = last is not None and linear.node is last.node
         source = linear.node.inputs[1]
-        blocks = quantise(linear.weight(), width, block_size)
+        blocks = quantise(linear.weight(), (head_bits or bits) if is_head else bits, block_size)
         packed, scales = _matmul(model, linear, blocks, accuracy_level)
-        if embedding is not None and embedding[1] is source:
-            _gather(model, embedding[0], packed, scales, blocks)
+        if found is not None and found[1] is source:
+            _gather(model, found[0], packed, scales, blocks)
             shared = True
-    if embedding is not None and has_head and not shared:
-        _own_embedding(model, *embedding, bits=head_bits or bits, block_size=block_size)
-    return len(chosen)
+    if found is not None and not shared:
+        _own_embedding(model, *found, bits=head_bits or bits, block_size=block_size)
 
 
 def _own_embedding(
     model: ir.Model, gather: ir.Node, table: ir.Value, *, bits: int, block_size: int
 ) -> None:
+    """Blocks of an embedding [vocabulary, width], or [width, vocabulary] behind a Transpose."""
     assert table.const_value is not None
     weight = table.const_value.numpy().astype(np.float32, copy=False)
-    if weight.shape[1] % block_size:
+    if gather.inputs[0] is table:
+        weight = weight.T
+    if weight.shape[0] % block_size:
+        print(f"the embedding stays in FP32: block_size {block_size} does not divide its width")
         return
-    blocks = quantise(np.ascontiguousarray(weight.T), bits, block_size)
-    packed = constant(model, f"{table.name}_Q{bits}", blocks.packed)
-    scales = constant(model, f"{table.name}_scales", blocks.scales)
+    blocks = quantise(weight, bits, block_size)
+    packed = constant(model, f"{table.name}_embedding_Q{bits}", blocks.packed)
+    scales = constant(model, f"{table.name}_embedding_scales", blocks.scales)
     _gather(model, gather, packed, scales, blocks)

@@ -1,6 +1,9 @@
-"""Ranges of activations over calibration windows, streamed: one window is in memory at a time."""
+"""Ranges of activations over calibration windows, streamed.
 
-from collections.abc import Sequence
+One window is in memory at a time, and of the earlier ones only the tails that percentiles need.
+"""
+
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,54 @@ def refuse_subgraphs(folder: Path) -> None:
         )
 
 
+class Tail:
+    """The `count` greatest of all values seen so far, which is all that a percentile needs."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._kept = np.empty(0, np.float32)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """See values [n]."""
+        if len(self._kept) == self._count:
+            values = values[values > self._kept[0]]
+        merged = np.concatenate([self._kept, values])
+        if len(merged) > self._count:
+            merged = np.partition(merged, -self._count)[-self._count :]
+        self._kept = np.sort(merged)
+
+    def edge(self) -> float:
+        """The least value that is kept: with `count` 1, the greatest of all."""
+        return float(self._kept[0])
+
+
+class Range:
+    """Both tails of one activation; `outside` is the share of values beyond each edge."""
+
+    def __init__(self, outside: float) -> None:
+        self._outside = outside
+        self._tails: tuple[Tail, Tail] | None = None
+        self.broken = False
+        self._all_zero = True
+
+    def add(self, values: NDArray[np.float32], rows: int) -> None:
+        """See values [..., width], of `rows` rows that will come in all."""
+        if self._tails is None:
+            count = max(1, int(self._outside * rows * values.shape[-1]))
+            self._tails = Tail(count), Tail(count)
+        self.broken = self.broken or not np.isfinite(values).all()
+        self._all_zero = self._all_zero and not values.any()
+        if not self.broken:
+            self._tails[0].add(-values.ravel())
+            self._tails[1].add(values.ravel())
+
+    def edges(self) -> tuple[float, float] | None:
+        """Where to clip, or None where all values were zero or one was not finite."""
+        if self._tails is None or self.broken or self._all_zero:
+            return None
+        return -self._tails[0].edge(), self._tails[1].edge()
+
+
 class Observer:
     """The fp32 graph with the named activations as further outputs."""
 
@@ -56,52 +107,49 @@ class Observer:
             for name, entry in inputs.items()
             if name.startswith("past_key_values")
         }
-        self.ranges = dict.fromkeys(names, (np.inf, -np.inf))
 
-    def read(self, tokens: NDArray[np.int64]) -> None:
-        """Prefill all tokens but the last few, then decode those one at a time."""
+    def read(self, tokens: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Prefill tokens [n] but the last few, decode those one at a time; yield what is seen."""
         cut = max(1, len(tokens) - _DECODE_STEPS)
-        cache = self._run(tokens[:cut], dict(self._empty), 0)
-        for place in range(cut, len(tokens)):
-            cache = self._run(tokens[place : place + 1], cache, place)
-
-    def _run(
-        self, tokens: NDArray[np.int64], cache: dict[str, NDArray[np.float32]], start: int
-    ) -> dict[str, NDArray[np.float32]]:
-        end = start + len(tokens)
-        feeds = {
-            "input_ids": tokens[None],
-            "attention_mask": np.ones((1, end), np.int64),
-            **cache,
-        }
-        if self._has_positions:
-            feeds["position_ids"] = np.arange(start, end, dtype=np.int64)[None]
-        caches = [name.replace("past_key_values", "present") for name in cache]
-        found = self._session.run([*caches, *self._names], feeds)
-        for name, value in zip(self._names, found[len(caches) :], strict=True):
-            least, greatest = self.ranges[name]
-            self.ranges[name] = (min(least, value.min()), max(greatest, value.max()))
-        return dict(zip(cache, found[: len(caches)], strict=True))
+        cache = dict(self._empty)
+        for start, end in [(0, cut), *((at, at + 1) for at in range(cut, len(tokens)))]:
+            feeds = {
+                "input_ids": tokens[None, start:end],
+                "attention_mask": np.ones((1, end), np.int64),
+                **cache,
+            }
+            if self._has_positions:
+                feeds["position_ids"] = np.arange(start, end, dtype=np.int64)[None]
+            caches = [name.replace("past_key_values", "present") for name in cache]
+            found = self._session.run([*caches, *self._names], feeds)
+            cache = dict(zip(cache, found[: len(caches)], strict=True))
+            yield from zip(self._names, found[len(caches) :], strict=True)
 
 
 def activation_ranges(
-    folder: Path, names: Sequence[str], windows: NDArray[np.int32], threads: int
+    folder: Path,
+    names: Sequence[str],
+    windows: NDArray[np.int32],
+    *,
+    percentile: float,
+    threads: int,
 ) -> dict[str, tuple[float, float]]:
-    """Least and greatest value of each named activation over windows [n, context].
+    """Where to clip each named activation, over windows [n, context].
 
-    Raises QuantmakeError that names every activation which is all zero or not finite.
+    `percentile` per cent of the values lie below the upper edge, and as many above the lower
+    one; 100 takes the least and the greatest. Raises QuantmakeError that names every activation
+    which is all zero or not finite.
     """
     observer = Observer(folder, names, threads)
+    ranges = {name: Range(1 - percentile / 100) for name in names}
     for tokens in track(list(windows), "calibrating"):
-        observer.read(tokens.astype(np.int64))
-    bad = [
-        name
-        for name, (least, greatest) in observer.ranges.items()
-        if not np.isfinite([least, greatest]).all() or least == greatest == 0
-    ]
+        for name, values in observer.read(tokens.astype(np.int64)):
+            ranges[name].add(values, windows.size)
+    edges = {name: one.edges() for name, one in ranges.items()}
+    bad = [name for name, found in edges.items() if found is None]
     if bad:
         raise QuantmakeError(
             f"these activations are all zero or not finite over the calibration's text: "
             f"{', '.join(bad)}. The base model or the text is broken; no range can be taken."
         )
-    return {name: (float(low), float(high)) for name, (low, high) in observer.ranges.items()}
+    return {name: found for name, found in edges.items() if found is not None}
