@@ -48,7 +48,8 @@ class Pick:
 
 def rank(row: Evaluation) -> int:
     """The place of a row's verdict in VERDICTS; 0 is the best."""
-    return next(place for place, one in enumerate(VERDICTS) if kld(row) < one.limit)
+    found = (place for place, one in enumerate(VERDICTS) if kld(row) < one.limit)
+    return next(found, len(VERDICTS) - 1)
 
 
 def verdict(row: Evaluation) -> str:

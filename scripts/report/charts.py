@@ -91,7 +91,7 @@ def size_quality(lineup: Lineup) -> Figure:
     axes.set_yscale("log")
     values = [_shown(kld(row)) for row in rows]
     sizes = [megabytes(row) for row in (*rows, base)]
-    room = 0.09 * (max(sizes) - min(sizes)) or 1
+    room = 0.09 * (max(sizes) - min(sizes)) or 0.05 * max(sizes)
     axes.set_xlim(min(sizes) - room, max(sizes) + 0.75 * room)
     axes.set_ylim(min(*values, 0.01) / 2.5, max(*values, 0.2) * 2.5)
     _bands(axes)

@@ -52,7 +52,7 @@ class Page:
     def paragraph(self, text: str) -> None:
         """A paragraph, unless it is empty."""
         if text:
-            self._page.new_paragraph(text)
+            self._page.new_paragraph(text.strip())
 
     def items(self, items: Sequence[str], numbered: bool = False) -> None:
         """A list."""
@@ -154,7 +154,11 @@ def _samples(page: Page, lineup: Lineup) -> None:
 
 def _loading(page: Page, report: Report, lineup: Lineup) -> None:
     page.header(2, "How to load each one")
-    page.paragraph("Run these from the folder that this page lies in.")
+    page.paragraph(
+        "Run these from the folder that this page lies in. They continue a plain text, which works "
+        "with every model; an instruction-tuned one answers better to its chat template "
+        "(`tokenizer.apply_chat_template`, or `model.create_chat_completion` in llama.cpp)."
+    )
     for runtime in RUNTIME_NAMES:
         own = [row for row in lineup.artifacts if row.runtime == runtime]
         if not own:

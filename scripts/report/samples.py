@@ -47,7 +47,8 @@ def marked(base: str, other: str) -> str:
         return f"{escaped(other)} **(ends here)**"
     kept, changed = other[:place], other[place:]
     bold = "<br>".join(f"**{escaped(line)}**" for line in changed.split("\n") if line.strip())
-    between = "<br>" if kept.endswith("\n") else " "
+    gap = other[len(kept.rstrip()) : len(other) - len(changed.lstrip())]
+    between = "<br>" if "\n" in gap else " "
     return between.join(part for part in (escaped(kept), bold) if part)
 
 

@@ -27,7 +27,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(path)
 model = AutoModelForCausalLM.from_pretrained(path)
-prompt = tokenizer("The capital of France is", return_tensors="pt").to(model.device)
+text = "The capital of France is"
+prompt = tokenizer(text, return_tensors="pt", return_token_type_ids=False).to(model.device)
 output = model.generate(**prompt, max_new_tokens=24, do_sample=False)
 print(tokenizer.decode(output[0], skip_special_tokens=True))
 """,

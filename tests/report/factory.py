@@ -1,0 +1,99 @@
+"""Evaluations made by hand, with figures such as a small model gives."""
+
+from typing import Any
+
+from scripts.evaluation.result import (
+    Estimate,
+    Evaluation,
+    Machine,
+    Quality,
+    Sample,
+    Size,
+    Speed,
+    Spread,
+)
+from scripts.report.lineup import Lineup
+from scripts.stage import Runtime
+
+PROMPTS = ("What is the capital of France?", "Why is the sky blue?", "Write a poem.")
+_PARAMETERS = 134_515_008
+
+
+def spread(median: float) -> Spread:
+    """Repeats that lie within 4 % of the median."""
+    return Spread(median=median, least=0.96 * median, greatest=1.03 * median, repeats=5)
+
+
+def evaluation(
+    name: str,
+    runtime: Runtime = "onnxruntime",
+    *,
+    kld: float = 0.005,
+    megabytes: float = 150,
+    decode: float = 100,
+    prefill: float = 700,
+    **changes: Any,
+) -> Evaluation:
+    """One row; `changes` replace fields of the record, `error` is the standard error of KLD."""
+    error = changes.pop("error", 0.02 * kld)
+    record = Evaluation(
+        artifact=name,
+        label=f"Label of {name}",
+        runtime=runtime,
+        size=Size(
+            bytes=round(megabytes * 1e6),
+            parameters=_PARAMETERS,
+            bits_per_weight=8e6 * megabytes / _PARAMETERS,
+            tensor_types={"Q8_0": 210, "F16": 1},
+        ),
+        quality=Quality(
+            tokens_scored=5100,
+            perplexity=Estimate(value=29.45 * (1 + 0.8 * kld), se=1.23),
+            perplexity_ratio=Estimate(value=1 + 0.8 * kld, se=0.002),
+            kld_mean=Estimate(value=kld, se=error),
+            kld_p99=6 * kld,
+            kld_p999=15 * kld,
+            top1_agreement=Estimate(value=1 - min(0.9, 0.7 * abs(kld) ** 0.5), se=0.003),
+            rms_delta_p=0.2 * abs(kld) ** 0.5,
+        ),
+        speed=Speed(
+            prefill_tokens=512,
+            prefill_tokens_per_s=spread(prefill),
+            decode_tokens=32,
+            decode_tokens_per_s=spread(decode),
+            first_token_ms=spread(50),
+            load_s=0.31,
+            peak_rss_bytes=round(3e6 * megabytes),
+            threads=2,
+        ),
+        samples=[Sample(prompt=prompt, completion=f"Paris, says {name}.") for prompt in PROMPTS],
+        machine=Machine(cpu="Test CPU", features=["avx2"], cores=2, packages={"torch": "2.13.0"}),
+    )
+    return record.model_copy(update=changes)
+
+
+def baselines() -> tuple[Evaluation, ...]:
+    """The float model in each runtime; the base first."""
+    return (
+        evaluation("base", "torch", kld=0, megabytes=269, decode=16, prefill=340),
+        evaluation("graph", kld=0, megabytes=539, decode=28, prefill=346),
+        evaluation("f16.gguf", "llama.cpp", kld=2e-6, megabytes=271, decode=111, prefill=588),
+    )
+
+
+def lineup(*artifacts: Evaluation) -> Lineup:
+    """All baselines and these artefacts."""
+    return Lineup(baselines(), artifacts)
+
+
+def usual() -> Lineup:
+    """A recipe's worth of artefacts: from indistinguishable to broken."""
+    gguf: Runtime = "llama.cpp"
+    return lineup(
+        evaluation("model-int8", kld=0.0046, megabytes=155, decode=105, prefill=685),
+        evaluation("model-int8-static", kld=1.116, megabytes=149, decode=35, prefill=688),
+        evaluation("model-int4", "torch", kld=0.284, megabytes=115, decode=33, prefill=269),
+        evaluation("model.gguf", gguf, kld=0.310, megabytes=92, decode=215, prefill=1003),
+        evaluation("model-q4_k_m.gguf", gguf, kld=0.057, megabytes=105, decode=150, prefill=730),
+        evaluation("model-q8_0.gguf", gguf, kld=0.0042, megabytes=145, decode=146, prefill=779),
+    )

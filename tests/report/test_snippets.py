@@ -1,0 +1,102 @@
+"""The code of the report, taken out of it and run on real artefacts of the tiny model."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.exec import run_stage
+from scripts.formats.bitsandbytes_4bit import Bitsandbytes4bit
+from scripts.formats.gguf_file import GgufFile
+from scripts.formats.onnx_int4_rtn import OnnxInt4Rtn
+from scripts.formats.onnx_int8_weight_only import OnnxInt8WeightOnly
+from scripts.intermediates.onnx_graph import OnnxGraph
+from scripts.report.snippets import LOADING, extract_snippets, snippet
+from scripts.report.write_report import NAME, Report
+from scripts.stage import Format
+from tests.report.factory import evaluation, lineup
+
+ARTIFACTS: dict[str, Format] = {
+    "model-int4": Bitsandbytes4bit(format="bitsandbytes"),
+    "model-int8": OnnxInt8WeightOnly(format="onnx", bits=8, method="weight-only"),
+    "model-int4-onnx": OnnxInt4Rtn(format="onnx", bits=4, method="rtn"),
+    "model.gguf": GgufFile(format="gguf", type="q4_0"),
+    "model-q8_0.gguf": GgufFile(format="gguf", type="q8_0"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_base: Path, tiny_f16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Artefacts of the tiny model in `quantized/`, and the report beside them."""
+    root = tmp_path_factory.mktemp("snippets")
+    (root / "quantized").mkdir()
+    graph = root / "graph"
+    run_stage(OnnxGraph(), {"base": tiny_base}, graph)
+    nodes = {"base": tiny_base, "graph": graph, "f16": tiny_f16}
+    rows = lineup(*(evaluation(name, one.runtime) for name, one in ARTIFACTS.items()))
+    inputs = {}
+    for name, one in ARTIFACTS.items():
+        run_stage(one, {need: nodes[need] for need in one.needs}, root / "quantized" / name)
+    for row in rows.rows:
+        inputs[f"evaluation/{row.artifact}"] = root / f"{row.artifact}.json"
+        inputs[f"evaluation/{row.artifact}"].write_text(row.model_dump_json())
+    report = Report(
+        model="Tiny",
+        source="path:tiny",
+        recipe="recipes/tiny.yaml",
+        folder="quantized",
+        off_grid=None,
+        baselines=tuple(row.artifact for row in rows.baselines),
+        artifacts={name: one.model_dump(mode="json") for name, one in ARTIFACTS.items()},
+    )
+    run_stage(report, inputs, root / "report")
+    return root
+
+
+def _choices() -> list[tuple[int, str]]:
+    """Each artefact, and the number of the snippet that loads it."""
+    runtimes = list(LOADING)
+    return [(runtimes.index(one.runtime), name) for name, one in ARTIFACTS.items()]
+
+
+@pytest.mark.parametrize(("place", "name"), _choices(), ids=list(ARTIFACTS))
+def test_snippet_loads_the_artefact_and_writes(place: int, name: str, folder: Path) -> None:
+    code = extract_snippets((folder / "report" / NAME).read_text())[place]
+    line = f'path = "quantized/{name}"'
+    assert line in code
+    chosen = re.sub(r"^path = .*\n(# path = .*\n)*", f"{line}\n", code, flags=re.MULTILINE)
+    assert chosen.count("path = ") == 1
+    done = subprocess.run(
+        [sys.executable, "-c", chosen],
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) >= 3
+
+
+def test_report_has_one_snippet_for_each_runtime(folder: Path) -> None:
+    assert len(extract_snippets((folder / "report" / NAME).read_text())) == len(LOADING)
+
+
+def test_snippet_names_every_artefact_and_loads_the_first() -> None:
+    code = snippet("llama.cpp", ["out/a.gguf", 'out/b"c.gguf'])
+    assert code.splitlines()[:5] == [
+        "from llama_cpp import Llama",
+        "",
+        'path = "out/a.gguf"',
+        '# path = "out/b\\"c.gguf"',
+        "",
+    ]
+    compile(code, "snippet", "exec")
+
+
+def test_only_python_is_taken_out() -> None:
+    text = "```sh\nls\n```\n```python\nx = 1\n```\nwords\n```python\ny = 2\n\nz = 3\n```\n"
+    assert extract_snippets(text) == ["x = 1\n", "y = 2\n\nz = 3\n"]
