@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scripts.exec import run_stage
 from scripts.gguf_files.f16 import F16Gguf
 from scripts.gguf_files.toolchain import Toolchain
+from scripts.intermediates.onnx_graph import OnnxGraph
 from tests.tiny import make_tiny_base, write_tiny_text
 
 
@@ -36,3 +38,24 @@ def tiny_f16(tiny_base: Path, toolchain: Path, tmp_path_factory: pytest.TempPath
     out = tmp_path_factory.mktemp("f16") / "tiny.gguf"
     run_stage(F16Gguf(tokenizer_pre="smollm"), {"base": tiny_base, "toolchain": toolchain}, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def tiny_graph(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fp32 ONNX graph of the tiny base."""
+    folder = tmp_path_factory.mktemp("graph")
+    run_stage(OnnxGraph(), {"base": tiny_base}, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_calibration(
+    tiny_base: Path, tiny_text: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with tokens.npy, int32 [8, 128]."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("calibration")
+    ids = AutoTokenizer.from_pretrained(tiny_base)(tiny_text.read_text())["input_ids"]
+    np.save(folder / "tokens.npy", np.array(ids[: 8 * 128], np.int32).reshape(8, 128))
+    return folder
