@@ -33,10 +33,12 @@ def write_gguf(
     pre: str | None = "smollm",
     fields: Mapping[str, Any] | None = None,
     tensors: Mapping[str, np.ndarray] | None = None,
+    tokenizer: Path | None = None,
 ) -> Path:
     """Write the model of a Hugging Face folder as GGUF in F32, the way llama.cpp's converter does.
 
-    `fields` overrides string, int and bool fields (None leaves one out); `tensors` adds tensors.
+    `fields` overrides string, int and bool fields (None leaves one out); `tensors` adds tensors;
+    `tokenizer` is a tokenizer.json other than the model's.
     """
     config = json.loads((base / "config.json").read_text())
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
@@ -68,7 +70,7 @@ def write_gguf(
             writer.add_string(key, value)
     writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", config["rms_norm_eps"])
     writer.add_float32(f"{architecture}.rope.freq_base", config["rope_theta"])
-    _add_vocabulary(writer, base)
+    _add_vocabulary(writer, tokenizer or base / "tokenizer.json")
     for name, array in load_file(base / "model.safetensors").items():
         stored = array.astype(np.float32)
         if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
@@ -83,8 +85,8 @@ def write_gguf(
     return path
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, base: Path) -> None:
-    model = json.loads((base / "tokenizer.json").read_text())
+def _add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Path) -> None:
+    model = json.loads(tokenizer.read_text())
     vocabulary = sorted(model["model"]["vocab"].items(), key=lambda item: item[1])
     special = {token["content"] for token in model["added_tokens"]}
     writer.add_token_list([token for token, _ in vocabulary])
