@@ -86,14 +86,16 @@ def write_gguf(
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Path) -> None:
+    """Added tokens are control tokens where they are special, else user-defined."""
     model = json.loads(tokenizer.read_text())
     vocabulary = sorted(model["model"]["vocab"].items(), key=lambda item: item[1])
-    special = {token["content"] for token in model["added_tokens"]}
-    writer.add_token_list([token for token, _ in vocabulary])
-    kinds = [
-        gguf.TokenType.CONTROL if t in special else gguf.TokenType.NORMAL for t, _ in vocabulary
-    ]
-    writer.add_token_types(kinds)
+    tokens = [token for token, _ in vocabulary]
+    kinds = dict.fromkeys(tokens, gguf.TokenType.NORMAL)
+    for added in model["added_tokens"]:
+        kind = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
+        kinds[added["content"]] = kind
+    writer.add_token_list(tokens)
+    writer.add_token_types([kinds[token] for token in tokens])
     writer.add_token_merges([" ".join(pair) for pair in model["model"]["merges"]])
 
 

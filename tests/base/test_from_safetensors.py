@@ -3,11 +3,13 @@
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import dynamic_module_utils
 
 from scripts.base.make_base import Base
 from scripts.errors import QuantmakeError
@@ -218,3 +220,57 @@ def test_a_tokenizer_of_another_model_is_told(source: Path, tmp_path: Path) -> N
 def test_a_broken_tokenizer_is_told(source: Path, tmp_path: Path) -> None:
     (source / "tokenizer.json").write_text("{}")
     assert refused(source, tmp_path).startswith("transformers can't read the model's tokenizer: ")
+
+
+OWN_CODE = """
+import pathlib
+from transformers import LlamaConfig, LlamaForCausalLM
+
+pathlib.Path({ran!r}).touch()
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+@pytest.fixture
+def own(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that brings its own code, which leaves the file `ran` where it runs."""
+    config = json.loads((source / "config.json").read_text())
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    config |= {"model_type": "own", "architectures": ["OwnForCausalLM"], "auto_map": classes}
+    (source / "config.json").write_text(json.dumps(config))
+    (source / "own.py").write_text(OWN_CODE.format(ran=str(tmp_path / "ran")))
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return source
+
+
+def test_the_models_own_code_does_not_run_unasked(own: Path, tmp_path: Path) -> None:
+    assert "running the code that the model brings along (auto_map) is off" in refused(
+        own, tmp_path
+    )
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_models_own_code_runs_where_it_is_trusted(own: Path, tmp_path: Path) -> None:
+    out = make(own, tmp_path / "out", trust_remote_code=True)
+    assert (tmp_path / "ran").exists()
+    assert (out / "own.py").is_file()
+    tensors = load_file(own / "model.safetensors")
+    assert load_file(out / "model.safetensors").keys() == tensors.keys()
+
+
+def test_a_known_models_code_is_left_behind(source: Path, tmp_path: Path) -> None:
+    config = json.loads((source / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "own.OwnConfig"}
+    (source / "config.json").write_text(json.dumps(config))
+    (source / "own.py").write_text("raise SystemExit")
+    out = make(source, tmp_path / "out")
+    assert not (out / "own.py").exists()
+    assert "auto_map" not in (out / "config.json").read_text()

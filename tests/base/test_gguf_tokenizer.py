@@ -108,3 +108,20 @@ def test_the_first_token_is_the_files_policy(
     assert tokenizer("old Agnes")["input_ids"] == expected
     policy = pre == "llama-bpe" if add_bos is None else add_bos
     assert (expected[0] == tokenizer.bos_token_id) == policy
+
+
+def test_control_tokens_are_special_and_user_defined_ones_are_text(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    described = json.loads((tiny_base / "tokenizer.json").read_text())
+    described["added_tokens"][0]["special"] = False
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described))
+    gguf = write_gguf(tiny_base, tmp_path / "t.gguf", tokenizer=tmp_path / "tokenizer.json")
+    write_tokenizer(Fields(gguf.name, GGUFReader(gguf)), 1024, tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    reference = llama_cpp.Llama(str(gguf), vocab_only=True, verbose=False)
+    text = "<|im_start|>old<|endoftext|>Agnes<|im_end|>"
+    ids = tokenizer(text)["input_ids"]
+    assert ids == reference.tokenize(text.encode(), add_bos=False, special=True)
+    bare = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    assert bare.decode(ids, skip_special_tokens=True) == "old<|endoftext|>Agnes"

@@ -20,7 +20,7 @@ def test_a_file_is_copied_under_its_name(tmp_path: Path, monkeypatch: pytest.Mon
 def test_of_a_folder_only_the_model_is_copied(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
-    for name in ("config.json", "model.safetensors", "optimizer.pt", "notes.txt"):
+    for name in ("config.json", "model.safetensors", "model.py", "optimizer.pt", "notes.txt"):
         (model / name).write_text(name)
     (tmp_path / "out").mkdir()
     fetch(f"path:{model}", tmp_path / "out", False)
@@ -28,6 +28,15 @@ def test_of_a_folder_only_the_model_is_copied(tmp_path: Path) -> None:
         "config.json",
         "model.safetensors",
     ]
+
+
+def test_a_models_code_is_copied_where_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    for name in ("model.safetensors", "model.py"):
+        (tmp_path / "model" / name).touch()
+    (tmp_path / "out").mkdir()
+    fetch(f"path:{tmp_path}/model", tmp_path / "out", True)
+    assert (tmp_path / "out" / "model.py").is_file()
 
 
 def test_a_missing_path_says_where_it_was_looked_for(
