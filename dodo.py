@@ -74,7 +74,7 @@ def task_graph():
 def task_f16():
     """Convert the base to GGUF in F16, which all GGUF artefacts share"""
     for r in RECIPES:
-        stage = F16Gguf(tokenizer_pre=r.model.tokenizer_pre)
+        stage = F16Gguf(name=r.title, tokenizer_pre=r.model.tokenizer_pre)
         inputs = {"base": r.node("base"), "toolchain": TOOLCHAIN}
         yield build(r.task("f16"), r.node("f16.gguf"), stage, **inputs)
 
@@ -110,7 +110,8 @@ def task_pages():
     """Write the report and its charts from the stored evaluations"""
     for r in RECIPES:
         inputs = {f"evaluation/{row.name}": r.evaluation(row) for row in r.rows()}
-        yield build(r.task("pages"), r.node("report"), Report.of(r), **inputs)
+        stage = Report.model_validate(r.facts())
+        yield build(r.task("pages"), r.node("report"), stage, **inputs)
 
 
 def task_report():

@@ -24,6 +24,10 @@ class Evaluate(Stage):
     runtime: Runtime
     packages = ("bitsandbytes", "llama-cpp-python", "numpy", "onnxruntime", "torch", "transformers")
 
+    def describe(self) -> str:
+        """For lists of tasks."""
+        return f"Measure {self.label} against the FP16 base"
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the artefact does not load or gives broken logits."""
         from scripts.evaluation.inventory import measure_size

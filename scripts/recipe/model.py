@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scripts.evaluation.reference import PROMPTS
+
 Digest = Annotated[
     str,
     Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in hex: 64 lower-case digits"),
@@ -63,8 +65,8 @@ class EvaluationText(Text):
     """What every artefact is measured on."""
 
     windows: int = Field(20, ge=1, description="windows of `context` tokens; second halves score")
-    prompts: list[str] | None = Field(
-        None, min_length=1, max_length=8, description="for the greedy samples in the report"
+    prompts: tuple[str, ...] = Field(
+        PROMPTS, min_length=1, max_length=8, description="for the greedy samples in the report"
     )
 
 

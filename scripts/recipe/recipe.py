@@ -95,6 +95,21 @@ class Recipe:
             for name, format in self.artifacts.items()
         ]
 
+    def facts(self) -> dict[str, object]:
+        """What the report says of this recipe."""
+        return {
+            "model": self.title,
+            "source": self.model.source,
+            "recipe": str(self.path),
+            "folder": str(self.out),
+            "off_grid": self.model.off_grid,
+            "yardstick": self.header.evaluation.model_dump(
+                mode="json", include={"text", "lines", "windows", "context"}
+            ),
+            "baselines": [row.name for row in self.baselines()],
+            "artifacts": {n: f.model_dump(mode="json") for n, f in self.artifacts.items()},
+        }
+
     def evaluation(self, row: Row) -> Path:
         """Where the evaluation of a row lies."""
         return self.node("evaluation") / f"{row.name}.json"
