@@ -35,8 +35,8 @@ class Evaluate(Stage):
         from scripts.evaluation.result import Evaluation
         from scripts.runtimes.model import available_cores
 
-        size, notes = measure_size(self.runtime, inputs["artifact"], inputs["base"])
         timed = self._time(inputs)
+        size, notes = measure_size(self.runtime, inputs["artifact"], inputs["base"])
         record = Evaluation(
             artifact=self.artifact,
             label=self.label,
@@ -66,7 +66,10 @@ class Evaluate(Stage):
                 f"{self.artifact} could not be timed in {self.runtime} (exit code "
                 f"{done.returncode}); the task's log has its words"
             )
-        return json.loads(done.stdout.splitlines()[-1])
+        timed = json.loads(done.stdout.splitlines()[-1])
+        if "error" in timed:
+            raise QuantmakeError(timed["error"])
+        return timed
 
     def _quality(self, inputs: Mapping[str, Path]) -> Any:
         import numpy as np

@@ -1,6 +1,7 @@
 """Timings and samples of one artefact, in a process of its own.
 
-`python -m scripts.evaluation.speed RUNTIME ARTEFACT REFERENCE` prints JSON on its last line. Every
+`python -m scripts.evaluation.speed RUNTIME ARTEFACT REFERENCE` prints JSON on its last line.
+A process per artefact, so that peak RSS and load time are its own.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Speed, Spread
 from scripts.runtimes.model import Model, available_cores, load_model
 
@@ -109,4 +111,7 @@ def main(runtime: Any, artifact: Path, reference: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    try:
+        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    except QuantmakeError as error:
+        print(json.dumps({"error": str(error)}))

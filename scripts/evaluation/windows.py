@@ -26,7 +26,8 @@ def read_lines(path: Path, lines: tuple[int, int]) -> list[str]:
     """
     file = text_file(path)
     try:
-        found = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        with file.open(encoding="utf-8") as text:
+            found = text.readlines()
     except UnicodeDecodeError as error:
         raise QuantmakeError(f"{file.name} is not UTF-8 text: {error}") from None
     if len(found) < lines[1]:

@@ -17,10 +17,20 @@ class Problem:
     text: str
 
 
+_LOOK_ALIKE = str.maketrans("ol", "01")
+
+
+def _shape(word: object) -> str:
+    return str(word).lower().translate(_LOOK_ALIKE)
+
+
 def nearest(found: object, allowed: Iterable[object]) -> str:
-    """`; did you mean 'x'?` where something allowed is spelt much like `found`, else nothing."""
-    words = {str(word).lower(): str(word) for word in allowed}
-    close = difflib.get_close_matches(str(found).lower(), list(words), n=1, cutoff=0.6)
+    """`; did you mean 'x'?` where something allowed is spelt much like `found`, else nothing.
+
+    Letters that look like digits count as those, so that q4_o is nearest to q4_0.
+    """
+    words = {_shape(word): str(word) for word in allowed}
+    close = difflib.get_close_matches(_shape(found), list(words), n=1, cutoff=0.6)
     return f"; did you mean {words[close[0]]!r}?" if close else ""
 
 

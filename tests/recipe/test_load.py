@@ -25,7 +25,7 @@ artifacts:
   model-int8: {{format: onnx, bits: 8, method: weight-only}}
   model-int4: {{format: bitsandbytes}}
   model.gguf: {{format: gguf, type: q4_0}}
-""".format(digest="0" * 64)
+""".format(digest="a" * 64)
 
 
 def load(tmp_path: Path, text: str) -> str:
@@ -104,8 +104,8 @@ def test_mistakes_in_artefacts(tmp_path: Path, line: str, message: str) -> None:
         ("  tokens: 2048", "  tokens: 100", "calibration.tokens: found 100; one window needs 512"),
         ("  tokens: 2048", "  tokns: 2048", "'tokns' is not a known key; did you mean 'tokens'?"),
         ("model:\n", "modle:\n", "line 1, modle: 'modle' is not a known key; did you mean 'model'"),
-        ("0" * 64 + "\ncal", "abc\ncal", "line 3, model.sha256: found 'abc'; a SHA-256 is 64 low"),
-        (f"  sha256: {'0' * 64}\ncal", "cal", "model.sha256: is missing: every source but hf: is"),
+        ("a" * 64 + "\ncal", "abc\ncal", "line 3, model.sha256: found 'abc'; a SHA-256 is 64 low"),
+        (f"  sha256: {'a' * 64}\ncal", "cal", "model.sha256: is missing: every source but hf: is"),
         ("path:models/tiny", "pth:models/tiny", "line 2, model.source: "),
         ("[0, 150]", "[0, x]", "line 12, evaluation.lines.1: found 'x'"),
         ("artifacts:", "artifacts: [", "this is not YAML"),

@@ -1,0 +1,140 @@
+"""An evaluation end to end on the tiny base, and what it catches."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from scripts.errors import QuantmakeError
+from scripts.evaluation.evaluate import Evaluate
+from scripts.evaluation.inventory import count_parameters, measure_size
+from scripts.evaluation.machine import describe
+from scripts.evaluation.reference import Reference
+from scripts.evaluation.result import Evaluation
+from scripts.evaluation.speed import generate, repeat, spread
+from scripts.exec import run_stage
+from scripts.runtimes.model import Runtime, load_model
+from tests.onnx_models import write_other_base
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_base: Path, tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The yardstick on four windows of 128 tokens."""
+    folder = tmp_path_factory.mktemp("reference")
+    stage = Reference(lines=(0, 100), windows=4, context=128, prompts=("the cat", "a heron"))
+    run_stage(stage, {"base": tiny_base, "text": tiny_text}, folder)
+    return folder
+
+
+def evaluate(
+    runtime: Runtime, artifact: Path, base: Path, reference: Path, out: Path
+) -> Evaluation:
+    stage = Evaluate(artifact="model-x", label="X", runtime=runtime)
+    run_stage(stage, {"artifact": artifact, "base": base, "reference": reference}, out)
+    return Evaluation.model_validate_json(out.read_text())
+
+
+def broken_layer(base: Path, folder: Path) -> Path:
+    """A copy of the base with one linear of one layer set to zero."""
+    shutil.copytree(base, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"].zero_()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "llama.cpp"])
+def test_float_model_in_every_runtime(
+    runtime: Runtime,
+    tiny_base: Path,
+    tiny_graph: Path,
+    tiny_f16: Path,
+    reference: Path,
+    tmp_path: Path,
+) -> None:
+    artifact = {"torch": tiny_base, "onnxruntime": tiny_graph, "llama.cpp": tiny_f16}[runtime]
+    found = evaluate(runtime, artifact, tiny_base, reference, tmp_path / "x.json")
+    assert found.quality.tokens_scored == 4 * 63
+    assert found.quality.kld_mean.value < 2e-5
+    assert found.quality.top1_agreement.value > 0.98
+    assert found.quality.perplexity_ratio.value == pytest.approx(1, abs=1e-3)
+    assert found.speed.prefill_tokens_per_s.median > 0
+    assert found.speed.decode_tokens_per_s.repeats >= 3
+    assert found.speed.peak_rss_bytes > 10_000_000
+    assert [sample.prompt for sample in found.samples] == ["the cat", "a heron"]
+
+
+def test_layer_set_to_zero_is_caught(tiny_base: Path, reference: Path, tmp_path: Path) -> None:
+    broken = broken_layer(tiny_base, tmp_path / "broken")
+    found = evaluate("torch", broken, tiny_base, reference, tmp_path / "x.json")
+    assert found.quality.kld_mean.value > 0.05
+    assert found.quality.perplexity_ratio.value > 1.02
+
+
+def test_artefact_with_another_vocabulary(tiny_base: Path, reference: Path, tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    other = write_other_base("untied", tmp_path / "other", tiny_base)
+    config = LlamaConfig.from_pretrained(other)
+    config.vocab_size = 600
+    LlamaForCausalLM(config).half().save_pretrained(other)
+    with pytest.raises(QuantmakeError, match=r"model-x has a vocabulary of 600, the base 512"):
+        evaluate("torch", other, tiny_base, reference, tmp_path / "x.json")
+
+
+def test_artefact_that_does_not_load(tiny_base: Path, reference: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(QuantmakeError, match=r"model.gguf does not load in llama.cpp"):
+        evaluate("llama.cpp", tmp_path / "model.gguf", tiny_base, reference, tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_inventory_of_the_float_models(tiny_base: Path, tiny_graph: Path, tiny_f16: Path) -> None:
+    weights = load_file(tiny_base / "model.safetensors")
+    parameters = sum(tensor.numel() for tensor in weights.values())
+    assert count_parameters(tiny_base) == parameters
+    size, notes = measure_size("torch", tiny_base, tiny_base)
+    assert size.tensor_types == {"F16": len(weights)}
+    assert size.bits_per_weight == pytest.approx(16, abs=0.2)
+    assert size.bytes == sum(path.stat().st_size for path in tiny_base.iterdir())
+    assert notes == []
+    size, _ = measure_size("onnxruntime", tiny_graph, tiny_base)
+    graph = onnx.load(tiny_graph / "model.onnx", load_external_data=False).graph
+    assert size.tensor_types["FP32"] == sum(node.op_type == "MatMul" for node in graph.node)
+    size, _ = measure_size("llama.cpp", tiny_f16, tiny_base)
+    assert size.tensor_types == {"F16": 7 * 3 + 1}
+    assert size.bytes == tiny_f16.stat().st_size
+
+
+def test_greedy_text_ends_at_a_stop_token(tiny_base: Path) -> None:
+    model = load_model("torch", tiny_base, threads=2, context=64)
+    ids = generate(model, [10, 11, 12], [], 8)
+    assert len(ids) == 8
+    assert generate(model, [10, 11, 12], [ids[3]], 8) == ids[: ids.index(ids[3])]
+    logits = model.prefill(np.array([10, 11, 12, *ids[:5]]))
+    assert int(logits.argmax()) == ids[5]
+
+
+def test_repeats_leave_the_warm_up_out() -> None:
+    values = iter([100.0, 3.0, 1.0, 2.0])
+    calls: list[float] = []
+
+    def work() -> float:
+        calls.append(next(values, 2.0))
+        return calls[-1]
+
+    found = spread(repeat(work))
+    assert (found.least, found.median, found.greatest, found.repeats) == (1.0, 2.0, 3.0, 7)
+
+
+def test_machine_says_what_the_timings_ran_on() -> None:
+    machine = describe(2)
+    assert machine.cpu
+    assert machine.cores == 2
+    assert torch.__version__.startswith(machine.packages["torch"].partition("+")[0])
+    assert json.loads(machine.model_dump_json())["features"] == machine.features
