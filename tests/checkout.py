@@ -21,11 +21,11 @@ TINY_ARTIFACTS = {
 
 
 def digest_of_folder(folder: Path) -> str:
-    """The digest that pins a folder: SHA-256 of the sorted lines of sha256sum."""
-    lines = sorted(
+    """The digest that pins a folder: SHA-256 of the lines of sha256sum, in order of the names."""
+    lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
-        for path in folder.iterdir()
-    )
+        for path in sorted(folder.iterdir())
+    ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
