@@ -12,6 +12,7 @@ from scripts.recipe.model import Header
 from scripts.recipe.problems import Problem, listed, nearest, refuse, unknown
 from scripts.recipe.recipe import Recipe
 from scripts.recipe.yaml_lines import Document, read_yaml
+from scripts.sources.redact import carries_secret, redact
 from scripts.sources.schemes import check_source
 
 FOLDER = Path("recipes")
@@ -26,6 +27,7 @@ def _check_sources(header: Header, document: Document) -> list[Problem]:
         where = (section, key)
         try:
             check_source(source)
+            _refuse_secret(source)
         except QuantmakeError as error:
             problems.append(Problem(document.line(where), dotted(where), str(error)))
             continue
@@ -33,6 +35,16 @@ def _check_sources(header: Header, document: Document) -> list[Problem]:
             text = "is missing: every source but hf: is pinned by its SHA-256"
             problems.append(Problem(document.line((section,)), f"{section}.sha256", text))
     return problems
+
+
+def _refuse_secret(source: str) -> None:
+    """A recipe is committed, and what it names goes into manifests and reports."""
+    if carries_secret(source):
+        raise RecipeError(
+            f"the URL {redact(source)} carries a password, a signature or a token. Take it out of "
+            "the recipe: ~/.netrc serves https, and each fsspec file system reads credentials "
+            "from its own environment variables or files; or fetch the file and name it as path:"
+        )
 
 
 def _check_texts(header: Header, document: Document) -> list[Problem]:

@@ -23,16 +23,18 @@ LOADING: dict[Runtime, Loading] = {
         title="transformers with bitsandbytes",
         install="pip install torch transformers accelerate bitsandbytes",
         code="""\
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(path)
-model = AutoModelForCausalLM.from_pretrained(path)
+model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
 text = "The capital of France is"
 prompt = tokenizer(text, return_tensors="pt", return_token_type_ids=False).to(model.device)
 output = model.generate(**prompt, max_new_tokens=24, do_sample=False)
 print(tokenizer.decode(output[0], skip_special_tokens=True))
 """,
-        remark='On a machine with a GPU, add `device_map="auto"` to the second `from_pretrained`.',
+        remark="`dtype` is what the rest is computed in; float32 is the fast one on a CPU. "
+        'On a GPU, write `dtype=torch.float16, device_map="auto"`.',
     ),
     "onnxruntime": Loading(
         title="ONNX Runtime",

@@ -11,6 +11,17 @@ _BEARER = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+")
 _TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
+_SECRET_KEY = re.compile(r"sig|token|secret|password|credential|(api|access)-?key", re.IGNORECASE)
+
+
+def carries_secret(url: str) -> bool:
+    """Whether a URL holds a password, or a query with a signature, a token or a key."""
+    parts = urlsplit(url)
+    keys = [pair.partition("=")[0] for pair in parts.query.split("&")]
+    user = parts.netloc.rpartition("@")[0]
+    return ":" in user or any(_SECRET_KEY.search(key) for key in keys)
+
+
 def redact(text: str, url: str = "") -> str:
     """`text` with user names, passwords and queries of URLs and the hub's tokens left out.
 

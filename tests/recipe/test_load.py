@@ -116,6 +116,28 @@ def test_mistakes_elsewhere(tmp_path: Path, old: str, new: str, message: str) ->
     assert message in load(tmp_path, GOOD.replace(old, new, 1))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hunter22@example.org/a.gguf",
+        "https://example.org/a.gguf?X-Amz-Signature=hunter22&part=1",
+        "https://example.org/a.gguf?access_token=hunter22",
+        "s3://me:hunter22@bucket/a.gguf",
+    ],
+)
+def test_secret_in_a_url_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    said = load(tmp_path, GOOD.replace("path:models/tiny", url))
+    assert "line 2, model.source: the URL" in said
+    assert "carries a password, a signature or a token" in said
+    assert "hunter22" not in said
+
+
+def test_query_without_a_secret_is_fine(tmp_path: Path) -> None:
+    text = GOOD.replace("path:models/tiny", "https://example.org/a.gguf?version=3")
+    (tmp_path / "r.yaml").write_text(text)
+    assert load_recipe(tmp_path / "r.yaml", is_default=True).model.source.endswith("?version=3")
+
+
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     text = with_artifact("x: {format: onnx, bits: 3}").replace("tokens", "tokns")
     lines = load(tmp_path, text + "  y.gguf: {format: gguf, type: q9}\n").splitlines()
