@@ -2,8 +2,10 @@
 
     python -m scripts.benchmarks.decode_speed --int8 quantized/model-int8 --base cache/NAME/base
 
-Both run in plain onnxruntime with the same token ids, lengths, threads and KV cache handling, in
-turn, so that a busy machine slows both. Without `--optimum FOLDER` the base is exported first.
+The export runs as its users run it, in `generate` of optimum's ORTModelForCausalLM, and a second
+time in the bare loop over onnxruntime that the artefact runs in, so that what the weights gain and
+what the loop gains stay apart. All take the same prompt, lengths and threads, in turn, so that a
+busy machine slows all of them. Without `--optimum FOLDER` the base is exported first.
 """
 
 import argparse
@@ -13,7 +15,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,9 @@ from rich.table import Table
 
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Spread
-from scripts.runtimes.model import Model, available_cores, load_model
+from scripts.runtimes.model import available_cores, load_model
 
+Decoder = Callable[[NDArray[np.int64], Sequence[int]], float]
 _SEED = 0
 _SMALLEST_VOCABULARY = 512
 
@@ -47,24 +50,70 @@ def export_with_optimum(base: Path, out: Path) -> Path:
     return out
 
 
-def decode_once(model: Model, prompt: NDArray[np.int64], following: Sequence[int]) -> float:
-    """Tokens per second of feeding `following` one by one after a prefill, which is not timed."""
-    model.prefill(prompt)
-    started = time.perf_counter()
-    for token in following:
-        model.decode(token)
-    return len(following) / (time.perf_counter() - started)
+class Clock:
+    """A streamer of `generate`: when each token came, the prompt's call left out."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def put(self, _: object) -> None:
+        """Called with the prompt, then with each token."""
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        """Called once after the last token."""
+
+
+def optimum_decoder(folder: Path, threads: int) -> Decoder:
+    """`generate` of optimum's class, greedy; it chooses its own tokens, as many as it is given."""
+    import onnxruntime as ort
+    import torch
+    from optimum.onnxruntime import ORTModelForCausalLM
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    model = ORTModelForCausalLM.from_pretrained(folder, session_options=options)
+
+    def decode(prompt: NDArray[np.int64], following: Sequence[int]) -> float:
+        clock, count, ids = Clock(), len(following) + 1, torch.from_numpy(prompt)[None]
+        model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            min_new_tokens=count,
+            max_new_tokens=count,
+            do_sample=False,
+            streamer=clock,
+        )
+        _, first, *_, last = clock.times
+        return len(following) / (last - first)
+
+    return decode
+
+
+def bare_decoder(folder: Path, threads: int, context: int) -> Decoder:
+    """Feed the tokens one by one after a prefill, which is not timed."""
+    model = load_model("onnxruntime", folder, threads=threads, context=context)
+
+    def decode(prompt: NDArray[np.int64], following: Sequence[int]) -> float:
+        model.prefill(prompt)
+        started = time.perf_counter()
+        for token in following:
+            model.decode(token)
+        return len(following) / (time.perf_counter() - started)
+
+    return decode
 
 
 def interleave(
-    models: Mapping[str, Model], *, prompt: int, tokens: int, repeats: int
+    decoders: Mapping[str, Decoder], *, prompt: int, tokens: int, repeats: int
 ) -> dict[str, Spread]:
-    """Decode `tokens` tokens after `prompt` ones, `repeats` times and a warm-up, in turn."""
+    """Tokens per second of each, in turn, `repeats` times after a warm-up."""
     ids = np.random.default_rng(_SEED).integers(3, _SMALLEST_VOCABULARY, prompt + tokens)
-    found: dict[str, list[float]] = {name: [] for name in models}
+    found: dict[str, list[float]] = {name: [] for name in decoders}
     for _ in range(repeats + 1):
-        for name, model in models.items():
-            found[name].append(decode_once(model, ids[:prompt], ids[prompt:].tolist()))
+        for name, decode in decoders.items():
+            found[name].append(decode(ids[:prompt], ids[prompt:].tolist()))
     return {
         name: Spread(
             median=statistics.median(values[1:]),
@@ -99,15 +148,26 @@ def default_base() -> Path:
 
 
 def run(arguments: argparse.Namespace, optimum: Path) -> Table:
-    """Load both, measure, and return the table."""
-    folders = {"optimum, FP32": optimum, str(arguments.int8): arguments.int8}
-    context = arguments.prompt + arguments.tokens
-    models = {
-        name: load_model("onnxruntime", folder, threads=arguments.threads, context=context)
-        for name, folder in folders.items()
+    """Load all, measure, and return the table."""
+    context, threads = arguments.prompt + arguments.tokens, arguments.threads
+    folders = {
+        "optimum's FP32 export, generate": optimum,
+        "… in the bare loop": optimum,
+        str(arguments.int8): arguments.int8,
     }
+    decoders = dict(
+        zip(
+            folders,
+            [
+                optimum_decoder(optimum, threads),
+                bare_decoder(optimum, threads, context),
+                bare_decoder(arguments.int8, threads, context),
+            ],
+            strict=True,
+        )
+    )
     speeds = interleave(
-        models, prompt=arguments.prompt, tokens=arguments.tokens, repeats=arguments.repeats
+        decoders, prompt=arguments.prompt, tokens=arguments.tokens, repeats=arguments.repeats
     )
     sizes = {
         name: sum(path.stat().st_size for path in folder.glob("*.onnx*"))
