@@ -1,9 +1,6 @@
 """PyTorch with transformers: the FP16 base computed in FP32, and bitsandbytes folders."""
 
-import os
 from pathlib import Path
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from transformers import AutoModelForCausalLM
