@@ -10,6 +10,7 @@ source ──► base ──► reference (log-probabilities of the FP16 model)
 
 from scripts.base.make_base import Base
 from scripts.engine.commands import settings
+from scripts.engine.lock import LockFile
 from scripts.engine.tasks import build, listing, publish
 from scripts.evaluation.calibration import Calibration
 from scripts.evaluation.evaluate import Evaluate
@@ -83,14 +84,15 @@ def task_artifact():
     """Build the artefacts that the recipe asks for"""
     for r in RECIPES:
         for name, format in r.artifacts.items():
-            yield build(r.task("artifact", name), r.out / name, format, **r.inputs(format))
+            inputs, lock = r.inputs(format), LockFile(r.lock)
+            yield build(r.task("artifact", name), r.out / name, format, lock=lock, **inputs)
 
 
 def task_checksums():
-    """Keep SHA256SUMS of all artefacts"""
+    """Keep SHA256SUMS of all artefacts, and no others in the lock"""
     for r in RECIPES:
-        artifacts = [r.out / name for name in r.artifacts]
-        yield listing(r.task("checksums"), r.out / "SHA256SUMS", artifacts)
+        artifacts, lock = [r.out / name for name in r.artifacts], LockFile(r.lock)
+        yield listing(r.task("checksums"), r.out / "SHA256SUMS", artifacts, lock)
 
 
 def task_evaluate():

@@ -18,12 +18,15 @@ class Stage(BaseModel):
 
     `packages` names the distributions whose versions the output's bytes depend on;
     `cpu_features` is true where they depend on the processor's instruction set too.
+    `reproducible` is false where the output differs from run to run, as timings do: it is
+    then kept in no store, and nothing else runs beside it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     packages: ClassVar[tuple[str, ...]] = ()
     cpu_features: ClassVar[bool] = False
+    reproducible: ClassVar[bool] = True
 
     def describe(self) -> str:
         """One line for lists of tasks: the first of the class's docstring."""

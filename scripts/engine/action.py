@@ -53,13 +53,19 @@ class Action:
 
     def parts(self) -> dict[str, object]:
         """Everything that goes into the key, by kind. The inputs' manifests must exist."""
-        stage = self.stage
         return {
             "stage": self.stage_name,
-            "options": stage.model_dump(mode="json"),
+            "options": self.stage.model_dump(mode="json"),
             "inputs": {
                 name: sha256_of(manifest_path(path)) for name, path in sorted(self.inputs.items())
             },
+            **self.tools(),
+        }
+
+    def tools(self) -> dict[str, object]:
+        """The parts of the key that are this machine's: sources, packages, Python, processor."""
+        stage = self.stage
+        return {
             "sources": source_digests(type(stage).__module__),
             "packages": {name: _version(name) for name in sorted(stage.packages)},
             "python": ".".join(platform.python_version_tuple()[:2]),

@@ -1,9 +1,11 @@
 """doit's state in SQLite, saved as each task ends rather than at the end of the run."""
 
+import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
-from doit.dependency import SqliteDB
+from doit.dependency import DatabaseException, SqliteDB
 
 # `Dependency.save_success` of doit 0.37 sets this entry of a task last.
 _LAST_ENTRY = "deps:"
@@ -15,6 +17,32 @@ class PerTaskDB(SqliteDB):
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         super().__init__(name, codec, module_name=module_name)
+
+    def _sqlite3(self, name: str) -> Any:
+        """Open the file; one that is corrupt is put aside, and manifests tell what is built."""
+        try:
+            connection = super()._sqlite3(name)
+            if connection.execute("pragma quick_check").fetchone()["quick_check"] == "ok":
+                return connection
+            connection.close()
+        except (sqlite3.DatabaseError, DatabaseException):
+            pass
+        aside = Path(f"{name}.corrupt")
+        Path(name).replace(aside)
+        Path(f"{name}-journal").unlink(missing_ok=True)
+        sys.stderr.write(
+            f"warning: the state file {name} is corrupt; it was put aside as {aside}. What is "
+            "built is looked up in the manifests and hashed, nothing is built twice.\n"
+        )
+        return super()._sqlite3(name)
+
+    def _get_task_data(self, task_id: str) -> Any:
+        """What is known of a task; an entry that can't be read counts as none."""
+        try:
+            found = super()._get_task_data(task_id)
+        except (ValueError, sqlite3.DatabaseError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def set(self, task_id: str, dependency: str, value: Any) -> None:
         """Keep a value; the task's last one commits them all."""

@@ -1,5 +1,6 @@
 """Commit by rename: a target is the old one or the new one at any instant, never a mixture."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -13,26 +14,27 @@ _AT_FDCWD = -100  # fcntl.h
 
 
 def scratch_of(target: Path) -> Path:
-    """The folder beside `target` in which it is built; on the same file system."""
-    return target.parent / ".scratch" / target.name
+    """The folder beside `target` in which this process builds it; on the same file system.
+
+    Another process never gets the same one: a stage that a killed doit left behind may write on.
+    """
+    return target.parent / ".scratch" / target.name / str(os.getpid())
 
 
 def fresh_scratch(target: Path) -> Path:
     """An empty scratch folder; whatever a killed build left in it is swept."""
     scratch = scratch_of(target)
-    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(scratch.parent, ignore_errors=True)
     scratch.mkdir(parents=True)
     return scratch
 
 
 def drop_scratch(target: Path) -> None:
     """Remove the scratch folder of `target`, and the room of all scratch once it is empty."""
-    scratch = scratch_of(target)
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        scratch.parent.rmdir()
-    except OSError:
-        return
+    room = scratch_of(target).parent
+    shutil.rmtree(room, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        room.parent.rmdir()
 
 
 def _sync(path: Path) -> None:

@@ -20,22 +20,29 @@ class Console:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._live: Any = None
-        self._bar: Any = None
-        self._started = 0.0
+        self._bars: dict[str, Any] = {}
+        self._started: dict[str, float] = {}
         self._terminal = stream.isatty()
 
     def say(self, line: str) -> None:
         """Print a line above whatever is in progress."""
-        self._stop_live()
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._stream.write(line + "\n")
+            self._stream.flush()
 
     def start(self, task: str) -> None:
         """A task begins to run."""
-        self._started = time.monotonic()
+        self._started[task] = time.monotonic()
         if not self._terminal:
             self.say(f"  … {task}")
             return
+        if self._live is None:
+            self._open_live()
+        self._bars[task] = self._live.add_task("", name=task, total=None)
+
+    def _open_live(self) -> None:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -47,25 +54,28 @@ class Console:
             console=RichConsole(file=self._stream),
             transient=True,
         )
-        self._bar = self._live.add_task("", name=task, total=None)
         self._live.start()
 
-    def progress(self, what: str, done: float, total: float) -> None:
-        """The running task says how far it is."""
-        if self._live is not None:
+    def progress(self, task: str, what: str, done: float, total: float) -> None:
+        """A running task says how far it is."""
+        if self._live is not None and task in self._bars:
             percent = f" {done / total:.0%}" if total else ""
             self._live.update(
-                self._bar, description=f"{what}{percent}", completed=done, total=total or None
+                self._bars[task],
+                description=f"{what}{percent}",
+                completed=done,
+                total=total or None,
             )
 
     def finish(self, task: str, mark: str) -> None:
         """A task has ended; `mark` says how."""
-        self.say(f"  {mark} {task}  ({human_time(time.monotonic() - self._started)})")
-
-    def _stop_live(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        took = time.monotonic() - self._started.pop(task, time.monotonic())
+        if task in self._bars:
+            self._live.remove_task(self._bars.pop(task))
+            if not self._bars:
+                self._live.stop()
+                self._live = None
+        self.say(f"  {mark} {task}  ({human_time(took)})")
 
 
 class _Current:

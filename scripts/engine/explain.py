@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from doit.cmd_base import DoitCmdBase
-from doit.control import TaskControl
 from doit.exceptions import InvalidCommand
 
+from scripts.engine.console import human_time
+from scripts.engine.graph_command import GraphCommand, checker_of
+from scripts.engine.manifest import read_manifest
+from scripts.engine.record import read_record
+from scripts.engine.session import STORE
+from scripts.engine.store import LocalStore
 from scripts.engine.tasks import UpToDate
 
 _KINDS = {
@@ -74,53 +78,63 @@ def reasons(checker: UpToDate, saved: dict[str, Any]) -> list[str]:
     return found
 
 
-class _GraphCommand(DoitCmdBase):
-    """A command that looks at the graph and runs nothing."""
-
-    cmd_options = ()
-
-    def _in_order(self, selected: list[str] | None) -> list[Any]:
-        """The selected tasks and all that they need, what is needed first."""
-        control = TaskControl(self.task_list)
-        control.process(selected)
-        self._tasks = control.tasks
-        position = {name: index for index, name in enumerate(control.tasks)}
-        ordered: dict[str, Any] = {}
-
-        def visit(name: str) -> None:
-            if name not in ordered:
-                for dependency in sorted(control.tasks[name].task_dep, key=position.__getitem__):
-                    visit(dependency)
-                ordered[name] = control.tasks[name]
-
-        for name in control.selected_tasks:
-            visit(name)
-        return list(ordered.values())
-
-    def _reasons(self, task: Any) -> list[str]:
-        for checker, *_ in task.uptodate:
-            if isinstance(checker, UpToDate):
-                return reasons(checker, self.dep_manager.get_values(task.name))
-        status = self.dep_manager.get_status(task, self._tasks)
-        return [] if status.status == "up-to-date" else ["its inputs or its copy changed"]
+def reasons_of(command: GraphCommand, task: Any) -> list[str]:
+    """Why a task would run, in words; empty where it would not."""
+    checker = checker_of(task)
+    if checker is not None:
+        return reasons(checker, command.dep_manager.get_values(task.name))
+    status = command.dep_manager.get_status(task, command.tasks)
+    return [] if status.status == "up-to-date" else ["its inputs or its copy changed"]
 
 
-class PlanCommand(_GraphCommand):
+@dataclass(frozen=True)
+class Cost:
+    """What the last build of a target took; `known` is false where it was never built here."""
+
+    seconds: float
+    size: int
+    known: bool
+
+
+def cost_of(checker: UpToDate) -> Cost:
+    """The cost of a target, from its record and its manifest; no time where a store has it."""
+    target = checker.action.target
+    built, manifest = read_record(target), read_manifest(target)
+    key = checker.now()["key"]
+    stored = key is not None and LocalStore(STORE).record(key).is_file()
+    return Cost(
+        seconds=0.0 if built is None or stored else built.seconds,
+        size=sum(file.size for file in manifest.files) if manifest else 0,
+        known=stored or built is not None,
+    )
+
+
+def estimate(costs: list[Cost]) -> str:
+    """Time and disk of all that would or may run, as far as past runs tell."""
+    known = [cost for cost in costs if cost.known]
+    if not known:
+        return ""
+    seconds, size = sum(cost.seconds for cost in known), sum(cost.size for cost in known)
+    others = len(costs) - len(known)
+    more = f", and {others} that were never built here" if others else ""
+    return f" About {human_time(seconds)} and {size / 1e6:,.0f} MB of disk as last time{more}."
+
+
+class PlanCommand(GraphCommand):
     """What would run, in what order, and why."""
 
     name = "plan"
     doc_purpose = "show what would run, in what order, and why; run nothing"
     doc_usage = "[TASK ...]"
-    doc_description = None
 
     def _execute(self) -> int:
         rows: dict[str, str] = {}
         may_run: set[str] = set()
-        for task in self._in_order(self.sel_tasks):
+        for task in self.in_order(self.sel_tasks):
             if not task.actions:
                 continue
             upstream = [name for name in task.task_dep if name in rows or name in may_run]
-            own = self._reasons(task)
+            own = reasons_of(self, task)
             if own and not (upstream and own == ["an input is not built yet"]):
                 rows[task.name] = "will run: " + "; ".join(own)
             elif own:
@@ -132,25 +146,25 @@ class PlanCommand(_GraphCommand):
             self.outstream.write(f"  {name}\n      {text}\n")
         will = len(rows) - len(may_run)
         text = f"{will} will run, {len(may_run)} may." if rows else "Nothing would run."
-        self.outstream.write(text + "\n")
+        costs = [cost_of(checker) for name in rows if (checker := checker_of(self.tasks[name]))]
+        self.outstream.write(f"{text}{estimate(costs)}\n")
         self.dep_manager.close()
         return 0
 
 
-class WhyCommand(_GraphCommand):
+class WhyCommand(GraphCommand):
     """What changed for one target: the old value and the new."""
 
     name = "why"
     doc_purpose = "show what makes a target stale: each input that changed, old and new"
     doc_usage = "TARGET"
-    doc_description = None
 
     def _execute(self, pos_args: list[str]) -> int:
         if len(pos_args) != 1:
             raise InvalidCommand("`why` takes one task or target, such as quantized/model-int8")
-        order = self._in_order([pos_args[0].rstrip("/")])
+        order = self.in_order([pos_args[0].rstrip("/")])
         stale = {
-            task.name: found for task in order if task.actions and (found := self._reasons(task))
+            task.name: found for task in order if task.actions and (found := reasons_of(self, task))
         }
         target = order[-1]
         self.dep_manager.close()

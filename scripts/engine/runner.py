@@ -1,6 +1,5 @@
-"""Run one action: its stage in a process of its own, into scratch, then commit by rename."""
+"""Run the stage of an action in a process of its own on this machine."""
 
-import errno
 import json
 import os
 import signal
@@ -12,9 +11,11 @@ from typing import IO
 
 from scripts.engine import console
 from scripts.engine.action import Action
-from scripts.engine.commit import commit, drop_scratch, fresh_scratch
+from scripts.engine.children import ended, started
+from scripts.engine.memory import Budget, expected
+from scripts.engine.perform import Failure
 from scripts.engine.secrets import mask
-from scripts.engine.sources import ROOT, forget_sources
+from scripts.engine.sources import ROOT
 from scripts.errors import MachineError, QuantmakeError
 from scripts.progress import PIPE_VARIABLE
 
@@ -22,77 +23,9 @@ LOGS = Path("cache/logs")
 _LINES_SHOWN = 15
 
 
-class Failure(Exception):
-    """Why a task failed, for people, and the exit code that it asks for."""
-
-    def __init__(self, text: str, exit_code: int) -> None:
-        super().__init__(text)
-        self.text, self.exit_code = text, exit_code
-
-
 def log_path(task: str) -> Path:
     """The log of a task."""
     return LOGS / (task.replace("/", "_").replace(":", "-") + ".log")
-
-
-def perform(task: str, action: Action) -> None:
-    """Build the target of `action`; the old target stays until the new one is complete.
-
-    Raises Failure with a text for people; then nothing half-written is left.
-    """
-    try:
-        before = action.parts()
-        scratch = fresh_scratch(action.target)
-        try:
-            out = scratch / action.target.name
-            _run_stage(task, action, scratch, out)
-            _refuse_edited_inputs(task, action, before)
-            commit(out, action.target)
-        finally:
-            drop_scratch(action.target)
-    except QuantmakeError as error:
-        raise Failure(str(error), error.exit_code) from None
-    except OSError as error:
-        raise _explain(error, action.target) from None
-
-
-def _explain(error: OSError, target: Path) -> Failure:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return Failure(
-            f"no room left on the disk to build {target}. Free some space (`cache/` may be "
-            "deleted at any time) and run doit again.",
-            MachineError.exit_code,
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return Failure(
-            f"{error.filename or target} can't be written ({error.strerror}). Make its folder "
-            "writable for you and run doit again.",
-            MachineError.exit_code,
-        )
-    return Failure(f"{target}: {error}", 1)
-
-
-def _refuse_edited_inputs(task: str, action: Action, before: dict[str, object]) -> None:
-    forget_sources()
-    after = action.parts()
-    changed = [kind for kind in before if before[kind] != after[kind]]
-    if changed:
-        raise QuantmakeError(
-            f"{task}: {_what_changed(before, after)} changed while the task ran, so its result "
-            "was thrown away. Run doit again."
-        )
-
-
-def _what_changed(before: dict[str, object], after: dict[str, object]) -> str:
-    names = []
-    for kind, old in before.items():
-        new = after[kind]
-        if isinstance(old, dict) and isinstance(new, dict):
-            keys = sorted(set(old) | set(new))
-            names += [f"{kind}: {key}" for key in keys if old.get(key) != new.get(key)]
-        elif old != new:
-            names.append(kind)
-    return ", ".join(names)
 
 
 def _environment(progress_pipe: int) -> dict[str, str]:
@@ -110,10 +43,36 @@ def _environment(progress_pipe: int) -> dict[str, str]:
     }
 
 
-def _run_stage(task: str, action: Action, scratch: Path, out: Path) -> None:
-    order = scratch / "action.json"
-    order.write_text(action.to_json(out))
-    log = log_path(task)
+class LocalExecutor:
+    """Processes of this machine; together they may expect to need `budget` bytes."""
+
+    def __init__(self, budget: int | None) -> None:
+        self._budget = Budget(budget)
+        self.width = 0
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def build(self, task: str, action: Action, key: str, out: Path) -> int:
+        """As `Executor.build`."""
+        alone = not action.stage.reproducible
+        with self._budget.share(task, expected(action), alone=alone):
+            order = out.with_name("action.json")
+            order.write_text(action.to_json(out))
+            memory = run_order(task, order, log_path(task))
+            order.unlink()
+        if not out.exists():
+            raise QuantmakeError(
+                f"{task}: the stage {action.stage_name} wrote nothing; see {log_path(task)}"
+            )
+        return memory
+
+
+def run_order(task: str, order: Path, log: Path) -> int:
+    """Run an action file; return the most bytes of memory that its process had resident.
+
+    Raises Failure with the stage's own words, or with its last lines.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     child = subprocess.Popen(
@@ -127,32 +86,30 @@ def _run_stage(task: str, action: Action, scratch: Path, out: Path) -> None:
         errors="replace",
         start_new_session=True,
     )
+    started(child)
     os.close(writing)
-    listener = threading.Thread(target=_show_progress, args=(reading,), daemon=True)
+    listener = threading.Thread(target=_show_progress, args=(task, reading), daemon=True)
     listener.start()
     try:
         assert child.stdout is not None
         tail = _copy_log(child.stdout, log)
-        code = child.wait()
-    except BaseException:
-        _end(child)
-        raise
+        code, memory = _wait(child)
     finally:
+        ended(child)
         listener.join(timeout=5)
     if code != 0:
         raise _failure(task, code, tail, log)
-    if not out.exists():
-        raise QuantmakeError(f"{task}: the stage {action.stage_name} wrote nothing; see {log}")
+    return memory
 
 
-def _end(child: subprocess.Popen[str]) -> None:
-    """Stop the stage and whatever it started."""
+def _wait(child: subprocess.Popen[str]) -> tuple[int, int]:
+    """The exit code of a child and the most bytes that it had resident (Linux counts in KiB)."""
     try:
-        os.killpg(child.pid, signal.SIGTERM)
-        child.wait(timeout=5)
-    except (subprocess.TimeoutExpired, ProcessLookupError):
-        child.kill()
-        child.wait()
+        _, status, usage = os.wait4(child.pid, 0)
+    except ChildProcessError:  # it was stopped, and waited for, from another thread
+        return child.wait() or -signal.SIGKILL, 0
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return child.returncode, usage.ru_maxrss * 1024
 
 
 def _copy_log(stream: IO[str], log: Path) -> list[str]:
@@ -166,12 +123,12 @@ def _copy_log(stream: IO[str], log: Path) -> list[str]:
     return tail
 
 
-def _show_progress(pipe: int) -> None:
+def _show_progress(task: str, pipe: int) -> None:
     with os.fdopen(pipe, encoding="utf-8") as lines:
         for line in lines:
             try:
                 report = json.loads(line)
-                console.current().progress(report["what"], report["done"], report["total"])
+                console.current().progress(task, report["what"], report["done"], report["total"])
             except (ValueError, KeyError):
                 continue
 

@@ -9,8 +9,10 @@ from doit.exceptions import TaskFailed
 
 from scripts.engine.action import Action, key_of
 from scripts.engine.commit import write_atomically
+from scripts.engine.lock import LockFile
 from scripts.engine.manifest import fingerprint, manifest_path, read_manifest, sha256_of
-from scripts.engine.runner import Failure, perform
+from scripts.engine.perform import Failure, perform
+from scripts.engine.session import session
 from scripts.stage import Stage
 
 TaskDict = dict[str, Any]
@@ -39,8 +41,8 @@ def _or_task_failed(work: Callable[[], None]) -> Callable[[], TaskFailed | None]
 class UpToDate:
     """True where the action's key is the one last built and the target is as it was left."""
 
-    def __init__(self, action: Action) -> None:
-        self.action = action
+    def __init__(self, action: Action, lock: LockFile | None) -> None:
+        self.action, self.lock = action, lock
 
     def now(self) -> dict[str, Any]:
         """The action's key and its parts (None where an input is not built yet), and the files."""
@@ -55,23 +57,43 @@ class UpToDate:
         """doit calls this with the task and the values that its last success saved."""
         task.value_savers.append(self.now)
         now = self.now()
-        return all(now[name] and values.get(name) == now[name] for name in ("key", "files"))
+        current = all(now[name] and values.get(name) == now[name] for name in ("key", "files"))
+        return current and (self.lock is None or self._agrees(self.lock, now))
+
+    def _agrees(self, lock: LockFile, now: dict[str, Any]) -> bool:
+        """Whether the lock says the same; it is brought up to date where that is allowed."""
+        manifest = read_manifest(self.action.target)
+        if manifest is None or lock.matches(self.action.target, now["key"], manifest):
+            return manifest is not None
+        if not session.locked:
+            lock.write(self.action.target, now["parts"], now["key"], manifest)
+        return not session.locked
 
 
-def build(task: str, target: Path, stage: Stage, **inputs: Path) -> TaskDict:
-    """A task that makes `target` from `inputs`, the targets of other tasks, when it is stale."""
+def build(
+    task: str, target: Path, stage: Stage, *, lock: LockFile | None = None, **inputs: Path
+) -> TaskDict:
+    """A task that makes `target` from `inputs`, the targets of other tasks, when it is stale.
+
+    What it made, and from what, is kept in `lock` where one is given.
+    """
     action = Action(stage, inputs, target)
     return {
         **_named(task, stage.describe()),
-        "actions": [_or_task_failed(lambda: perform(task, action))],
+        "actions": [_or_task_failed(lambda: perform(task, action, lock))],
         "file_dep": [str(manifest_path(path)) for path in inputs.values()],
         "targets": [str(target), str(manifest_path(target))],
-        "uptodate": [UpToDate(action)],
+        "uptodate": [UpToDate(action, lock)],
+        "io": {"capture": False},
     }
 
 
-def listing(task: str, sums: Path, targets: list[Path]) -> TaskDict:
-    """A task that keeps `sums`, in the format of sha256sum(1), for all files of `targets`."""
+def listing(task: str, sums: Path, targets: list[Path], lock: LockFile) -> TaskDict:
+    """A task that keeps `sums`, in the format of sha256sum(1), for all files of `targets`.
+
+    It takes entries of other targets out of `lock`.
+    """
+    names = {target.as_posix() for target in targets}
 
     def text() -> str:
         lines = []
@@ -82,12 +104,21 @@ def listing(task: str, sums: Path, targets: list[Path]) -> TaskDict:
                 lines.append(f"{entry.sha256}  {path.relative_to(sums.parent).as_posix()}\n")
         return "".join(sorted(lines, key=lambda line: line.partition("  ")[2]))
 
+    def keep() -> None:
+        write_atomically(sums, text())
+        if not session.locked:
+            lock.forget_others(names)
+
+    def is_current() -> bool:
+        known = set(lock.entries()) <= names or session.locked
+        return known and sums.is_file() and sums.read_text() == text()
+
     return {
         **_named(task, f"Keep {sums}, the digests of all files, for sha256sum -c"),
-        "actions": [_or_task_failed(lambda: write_atomically(sums, text()))],
+        "actions": [_or_task_failed(keep)],
         "file_dep": [str(manifest_path(target)) for target in targets],
         "targets": [str(sums)],
-        "uptodate": [lambda: sums.is_file() and sums.read_text() == text()],
+        "uptodate": [is_current],
     }
 
 

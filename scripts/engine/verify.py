@@ -5,6 +5,8 @@ from pathlib import Path
 
 from doit.cmd_base import DoitCmdBase
 
+from scripts.engine.graph_command import checker_of
+from scripts.engine.lock import outputs
 from scripts.engine.manifest import manifest_path, paths_in, read_manifest, sha256_of
 from scripts.engine.tasks import UpToDate
 
@@ -34,25 +36,32 @@ def faults(target: Path, *, deep: bool) -> Iterator[str]:
             yield f"{path}: has SHA-256 {found}, not {entry.sha256}"
 
 
+def _drift(checker: UpToDate | None) -> Iterator[str]:
+    """Where a target is not what the lock names."""
+    if checker is None or checker.lock is None:
+        return
+    target = checker.action.target
+    manifest, entry = read_manifest(target), checker.lock.entry(target)
+    if manifest is not None and entry is not None and entry["outputs"] != outputs(manifest):
+        yield f"{target}: is not what {checker.lock.path} names"
+
+
 class VerifyCommand(DoitCmdBase):
     """Compare what was built with its manifests."""
 
     name = "verify"
-    doc_purpose = "compare every built target with its manifest"
+    doc_purpose = "compare every built target with its manifest and the lock"
     doc_usage = ""
     doc_description = None
     cmd_options = (DEEP,)
 
     def _execute(self, deep: bool) -> int:
-        targets = [
-            checker.action.target
-            for task in self.task_list
-            for checker, *_ in task.uptodate
-            if isinstance(checker, UpToDate)
-        ]
+        checkers = [checker for task in self.task_list if (checker := checker_of(task))]
+        targets = [checker.action.target for checker in checkers]
         self.dep_manager.close()
         built = [target for target in targets if manifest_path(target).exists()]
         found = [fault for target in targets for fault in faults(target, deep=deep)]
+        found += [fault for task in self.task_list for fault in _drift(checker_of(task))]
         for fault in found:
             self.outstream.write(f"{fault}\n")
         how = "contents" if deep else "names and sizes"

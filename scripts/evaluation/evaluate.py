@@ -22,6 +22,7 @@ class Evaluate(Stage):
     artifact: str
     label: str
     runtime: Runtime
+    reproducible = False
     packages = ("bitsandbytes", "llama-cpp-python", "numpy", "onnxruntime", "torch", "transformers")
 
     def describe(self) -> str:

@@ -53,6 +53,11 @@ class Recipe:
         return Path("quantized") if self.is_default else Path("quantized") / self.name
 
     @property
+    def lock(self) -> Path:
+        """The lock file: what each artefact was made from, and its digests."""
+        return self.path.with_suffix(".lock")
+
+    @property
     def report_folder(self) -> Path:
         """The folder that the report and its charts are copied to."""
         return Path() if self.is_default else self.out

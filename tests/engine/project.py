@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,11 @@ class Joined(Stage):
         if self.trouble == "edit":
             with open("scripts/toy_words.py", "a") as file:
                 file.write("# edited while the task ran")
+        if self.trouble == "edit input":
+            (inputs["first"] / "words.txt").write_text("other words")
         if self.trouble == "slow":
+            with open("pid.txt", "w") as file:
+                file.write(str(os.getpid()))
             time.sleep(60)
         out.write_text(JOINER.join((p / "words.txt").read_text() for p in inputs.values()))
 
@@ -61,10 +66,12 @@ TOY_DODO = '''
 from pathlib import Path
 import json
 from scripts.engine.commands import settings
+from scripts.engine.lock import LockFile
 from scripts.engine.tasks import build, listing, publish
 from scripts.toy_stages import Joined, Words
 
 DOIT_CONFIG = settings(default_tasks=["checksums", "publish"])
+LOCK = LockFile(Path("toy.lock"))
 TOY = json.loads(Path("toy.json").read_text())
 
 
@@ -77,14 +84,14 @@ def task_words():
 def task_joined():
     """Join them"""
     yield build(
-        "joined", Path("out/joined.txt"), Joined(trouble=TOY["trouble"]),
+        "joined", Path("out/joined.txt"), Joined(trouble=TOY["trouble"]), lock=LOCK,
         first=Path("cache/a"), second=Path("cache/b"),
     )
 
 
 def task_checksums():
     """Digests"""
-    yield listing("checksums", Path("out/SHA256SUMS"), [Path("out/joined.txt")])
+    yield listing("checksums", Path("out/SHA256SUMS"), [Path("out/joined.txt")], LOCK)
 
 
 def task_publish():
@@ -119,6 +126,19 @@ class Project:
             timeout=100,
             check=False,
         )
+
+    def ran_pid(self) -> str:
+        """The process of the slow stage that runs."""
+        for _ in range(200):
+            text = (self.folder / "pid.txt").read_text() if self.has_pid() else ""
+            if text:
+                return text
+            time.sleep(0.05)
+        raise AssertionError("no slow stage runs")
+
+    def has_pid(self) -> bool:
+        """Whether a slow stage has started."""
+        return (self.folder / "pid.txt").exists()
 
     def ran(self) -> list[str]:
         """The stages that ran since the last call."""

@@ -1,0 +1,99 @@
+"""Stages on a Dask cluster: actions travel as data, files through the shared store.
+
+Only this process owns doit's state. A worker needs a checkout of the same sources, the same
+packages and the store; it says so where it has others. Dask gives the work of a worker that
+dies to another one.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scripts.engine.action import Action
+from scripts.engine.cluster_worker import build_action
+from scripts.engine.manifest import read_manifest
+from scripts.engine.perform import Failure
+from scripts.engine.remote import RemoteStore
+from scripts.engine.runner import LocalExecutor
+from scripts.engine.session import STORE_VARIABLE, remote_place
+from scripts.engine.store import StoreError, checkout
+from scripts.errors import MachineError, QuantmakeError, RecipeError
+
+_TIMEOUT_S = 10
+
+
+class DaskExecutor:
+    """Runs stages on the workers of a scheduler.
+
+    Stages whose timings count run on this machine, so that their rows compare.
+    """
+
+    def __init__(self, scheduler: str, local: LocalExecutor) -> None:
+        """Raises RecipeError, MachineError or OSError where there is no cluster to speak to."""
+        try:
+            from distributed import Client
+        except ImportError:
+            raise MachineError(
+                "--engine dask needs the package distributed; install it with "
+                "python3.11 -m scripts.setup --extra dask"
+            ) from None
+        place = remote_place()
+        if not scheduler or place is None:
+            missing = "--scheduler tcp://HOST:PORT" if not scheduler else f"{STORE_VARIABLE}=…"
+            raise RecipeError(
+                f"--engine dask needs {missing}: workers are found through the scheduler, and "
+                "share nothing but the store (`store` in [tool.quantmake], or the variable)"
+            )
+        self._local, self._place, self._store = local, place, RemoteStore(place)
+        connect: Any = Client
+        self._client = connect(scheduler, timeout=_TIMEOUT_S, set_as_default=False)
+        self.width = max(1, sum(self._client.nthreads().values()))
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._client.close()
+
+    def build(self, task: str, action: Action, key: str, out: Path) -> int:
+        """As `Executor.build`."""
+        if not action.stage.reproducible:
+            return self._local.build(task, action, key, out)
+        try:
+            order = self._order(task, action, key)
+            future = self._client.submit(build_action, order, pure=False, retries=0)
+            answer: dict[str, Any] = future.result()
+            if "error" in answer:
+                raise Failure(answer["error"], answer["exit_code"])
+            if checkout(self._store, key, out) is None:
+                raise StoreError(f"the worker's record of {key[:12]}… is not there")
+        except StoreError as error:
+            raise MachineError(f"{task}: {self._store.name}: {error}; run doit again") from None
+        except (Failure, QuantmakeError):
+            raise
+        except Exception as error:  # distributed has exceptions of its own
+            raise MachineError(
+                f"{task}: the cluster failed ({type(error).__name__}: {error}); run doit again, "
+                "or without --engine dask"
+            ) from None
+        return int(answer["memory"])
+
+    def _order(self, task: str, action: Action, key: str) -> str:
+        """The action as data; its inputs' files are in the store by then."""
+        inputs = {}
+        for name, path in action.inputs.items():
+            manifest = read_manifest(path)
+            if manifest is None:
+                raise QuantmakeError(f"{path} has no manifest that can be read; run doit again")
+            self._store.put_blobs(manifest, path)
+            inputs[name] = {"name": path.name, "manifest": json.loads(manifest.to_json())}
+        return json.dumps(
+            {
+                "task": task,
+                "stage": action.stage_name,
+                "options": action.stage.model_dump(mode="json"),
+                "inputs": inputs,
+                "target": action.target.name,
+                "parts": action.parts(),
+                "key": key,
+                "store": self._place,
+            }
+        )

@@ -1,0 +1,225 @@
+"""Make one target: found as it was left, fetched from a store, or built; then commit by rename."""
+
+import errno
+import shutil
+import time
+from pathlib import Path
+from typing import Protocol
+
+from scripts.engine import console
+from scripts.engine.action import Action, key_of
+from scripts.engine.commit import commit, drop_scratch, fresh_scratch
+from scripts.engine.guard import only_one
+from scripts.engine.lock import LockFile, outputs
+from scripts.engine.manifest import Manifest, fingerprint, make_manifest
+from scripts.engine.record import Built, is_built, write_record
+from scripts.engine.session import STORE, remote_place, session
+from scripts.engine.sources import forget_sources
+from scripts.engine.store import LocalStore, Store, StoreError, checkout
+from scripts.errors import MachineError, QuantmakeError
+
+_silent: set[str] = set()
+
+
+class Failure(Exception):
+    """Why a task failed, for people, and the exit code that it asks for."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.text, self.exit_code = text, exit_code
+
+
+class Executor(Protocol):
+    """Where stages run: in processes of this machine, or on a cluster.
+
+    `width` is how many run at one time where `-n` does not say; 0 is one, without threads.
+    """
+
+    width: int
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+    def build(self, task: str, action: Action, key: str, out: Path) -> int:
+        """Run the stage of `action` so that `out` holds what it made.
+
+        Returns the most bytes of memory that it had resident, 0 where that is not known. Raises
+        QuantmakeError or Failure with a text for people.
+        """
+
+
+def stores() -> list[Store]:
+    """The stores in the order in which they are asked."""
+    from scripts.engine.remote import RemoteStore
+
+    place = remote_place()
+    return [LocalStore(STORE), *([RemoteStore(place)] if place else [])]
+
+
+def warn(store: Store, error: Exception) -> None:
+    """Say once what is wrong with a store; the build goes on without it."""
+    text = f"warning: {store.name}: {error}. Going on without it."
+    if text not in _silent:
+        _silent.add(text)
+        console.current().say(text)
+
+
+def perform(task: str, action: Action, lock: LockFile | None) -> None:
+    """Make the target of `action`; the old target stays until the new one is complete.
+
+    Raises Failure with a text for people; then nothing half-written is left.
+    """
+    try:
+        with only_one(action.target):
+            parts = action.parts()
+            key = key_of(parts)
+            if session.locked and lock is not None:
+                refuse_drift(lock, action.target, key, parts)
+            if session.always or not is_built(action.target, key):
+                _make(task, action, key, parts, lock)
+            if lock is not None and not session.locked:
+                lock.write(action.target, parts, key, make_manifest_of(action.target))
+    except QuantmakeError as error:
+        raise Failure(str(error), error.exit_code) from None
+    except OSError as error:
+        raise _explain(error, action.target) from None
+
+
+def make_manifest_of(target: Path) -> Manifest:
+    """The manifest that was just committed."""
+    from scripts.engine.manifest import read_manifest
+
+    return read_manifest(target) or make_manifest(target)
+
+
+def _make(
+    task: str, action: Action, key: str, parts: dict[str, object], lock: LockFile | None
+) -> None:
+    """Fetch or build in scratch, look at it, commit it, keep it."""
+    scratch = fresh_scratch(action.target)
+    try:
+        out = scratch / action.target.name
+        started, memory = time.monotonic(), 0
+        fetched = not session.always and action.stage.reproducible and _fetch(key, out)
+        if not fetched:
+            before = _stand_of(action)
+            memory = session.executor.build(task, action, key, out)
+            _refuse_edited_inputs(task, action, parts, before)
+        seconds = 0.0 if fetched else time.monotonic() - started
+        if session.locked and lock is not None:
+            _refuse_other_bytes(lock, action.target, make_manifest(out))
+        manifest = commit(out, action.target)
+        write_record(action.target, Built(key, dict(parts), seconds, memory))
+    finally:
+        drop_scratch(action.target)
+    if action.stage.reproducible:
+        keep(LocalStore(STORE), key, manifest, action.target)
+
+
+def keep(store: Store, key: str, manifest: Manifest, target: Path) -> int:
+    """Put a result into a store; a store that fails costs a warning. Returns the bytes sent."""
+    try:
+        sent = store.put_blobs(manifest, target)
+        store.put_record(key, manifest)
+    except (StoreError, OSError) as error:
+        warn(store, error)
+        return 0
+    return sent
+
+
+def _fetch(key: str, out: Path) -> bool:
+    """Take the result of the action `key` out of the first store that has it."""
+    for store in stores():
+        try:
+            if checkout(store, key, out) is not None:
+                return True
+        except (StoreError, OSError) as error:
+            warn(store, error)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        if out.is_dir():
+            shutil.rmtree(out)
+        out.unlink(missing_ok=True)
+    return False
+
+
+def refuse_drift(lock: LockFile, target: Path, key: str, parts: dict[str, object]) -> None:
+    """Raise QuantmakeError where building `target` would not reproduce its lock entry."""
+    from scripts.engine.explain import changes
+
+    entry = lock.entry(target)
+    if entry is None:
+        raise QuantmakeError(
+            f"{lock.path} has no entry for {target}, and --locked builds only what the lock "
+            "names. Run doit without --locked and commit the lock."
+        )
+    if entry["key"] != key:
+        drift = "\n".join(f"  {change}" for change in changes(entry["parts"], parts))
+        raise QuantmakeError(
+            f"{target} would not reproduce {lock.path}. What drifted, from the lock to here:\n"
+            f"{drift}\nGo back to what the lock says, or run doit without --locked and commit "
+            "the lock."
+        )
+
+
+def _refuse_other_bytes(lock: LockFile, target: Path, manifest: Manifest) -> None:
+    entry = lock.entry(target)
+    if entry is None or entry["outputs"] == outputs(manifest):
+        return
+    old = {file["path"]: file["sha256"] for file in entry["outputs"]}
+    new = {file.path: file.sha256 for file in manifest.files}
+    other = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    lines = "\n".join(f"  {name}: {old.get(name)} → {new.get(name)}" for name in other)
+    raise QuantmakeError(
+        f"{target} was built from what {lock.path} names, and came out with other bytes:\n{lines}\n"
+        "It was thrown away. The machine or a package differs in a way that the lock can't see."
+    )
+
+
+def _stand_of(action: Action) -> dict[str, object]:
+    """Sizes and modification times of all input files, to notice an edit."""
+    return {name: fingerprint(path) for name, path in action.inputs.items()}
+
+
+def _refuse_edited_inputs(
+    task: str, action: Action, parts: dict[str, object], before: dict[str, object]
+) -> None:
+    forget_sources()
+    after = action.parts()
+    changed = [str(change) for kind in parts for change in _named(kind, parts[kind], after[kind])]
+    now = _stand_of(action)
+    changed += [
+        f"input: {name} ({action.inputs[name]})"
+        for name, stand in before.items()
+        if stand != now[name] or stand is None
+    ]
+    if changed:
+        raise QuantmakeError(
+            f"{task}: {', '.join(changed)} changed while the task ran, so its result "
+            "was thrown away. Run doit again."
+        )
+
+
+def _named(kind: str, old: object, new: object) -> list[str]:
+    if old == new:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(set(old) | set(new))
+        return [f"{kind}: {key}" for key in keys if old.get(key) != new.get(key)]
+    return [kind]
+
+
+def _explain(error: OSError, target: Path) -> Failure:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return Failure(
+            f"no room left on the disk to build {target}. Free some space (`cache/` may be "
+            "deleted at any time) and run doit again.",
+            MachineError.exit_code,
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Failure(
+            f"{error.filename or target} can't be written ({error.strerror}). Make its folder "
+            "writable for you and run doit again.",
+            MachineError.exit_code,
+        )
+    return Failure(f"{target}: {error}", 1)
