@@ -1,7 +1,6 @@
 """`doit run`, with the exit codes of this project in place of doit's own."""
 
 import sys
-import threading
 from typing import Any
 
 from doit.cmd_run import Run
@@ -10,6 +9,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from scripts.engine.children import Interrupted, handle_signals, stop_all
 from scripts.engine.executors import executor_of
+from scripts.engine.guard import wait_until_free
 from scripts.engine.session import session
 from scripts.engine.sizes import parse_size
 from scripts.engine.tasks import exit_codes
@@ -65,9 +65,7 @@ class BuildCommand(Run):
             result: int = super().parse_execute([argument.rstrip("/") for argument in in_args])
         except Interrupted as interrupted:
             stop_all()
-            for thread in threading.enumerate():
-                if thread is not threading.current_thread():
-                    thread.join(_PATIENCE_S)
+            wait_until_free(_PATIENCE_S)
             return 128 + interrupted.number
         except (CmdParseError, InvalidDodoFile, InvalidTask, InvalidCommand) as error:
             if isinstance(error, InvalidCommand):

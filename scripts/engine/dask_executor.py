@@ -6,9 +6,12 @@ dies to another one.
 """
 
 import json
+import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from scripts.engine import console
 from scripts.engine.action import Action
 from scripts.engine.cluster_worker import build_action
 from scripts.engine.manifest import read_manifest
@@ -28,15 +31,15 @@ class DaskExecutor:
     Stages whose timings count run on this machine, so that their rows compare.
     """
 
-    def __init__(self, scheduler: str, local: LocalExecutor) -> None:
-        """Raises RecipeError, MachineError or OSError where there is no cluster to speak to."""
-        try:
-            from distributed import Client
-        except ImportError:
+    width = 16  # threads that wait for the cluster, where -n does not say
+
+    def __init__(self, scheduler: str) -> None:
+        """Connects to nothing yet. Raises RecipeError or MachineError where it never could."""
+        if find_spec("distributed") is None:
             raise MachineError(
                 "--engine dask needs the package distributed; install it with "
                 "python3.11 -m scripts.setup --extra dask"
-            ) from None
+            )
         place = remote_place()
         if not scheduler or place is None:
             missing = "--scheduler tcp://HOST:PORT" if not scheduler else f"{STORE_VARIABLE}=…"
@@ -44,22 +47,44 @@ class DaskExecutor:
                 f"--engine dask needs {missing}: workers are found through the scheduler, and "
                 "share nothing but the store (`store` in [tool.quantmake], or the variable)"
             )
-        self._local, self._place, self._store = local, place, RemoteStore(place)
-        connect: Any = Client
-        self._client = connect(scheduler, timeout=_TIMEOUT_S, set_as_default=False)
-        self.width = max(1, sum(self._client.nthreads().values()))
+        self._local = LocalExecutor(None, at_once=1)
+        self._scheduler, self._place, self._store = scheduler, place, RemoteStore(place)
+        self._connecting = threading.Lock()
+        self._asked = False
+        self._client: Any = None
 
     def close(self) -> None:
         """Leave the cluster."""
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
+
+    def _connect(self) -> Any:
+        """The connection, made when the first stage is to run; None where nobody answers."""
+        from distributed import Client
+
+        with self._connecting:
+            if not self._asked:
+                self._asked = True
+                connect: Any = Client
+                try:
+                    self._client = connect(
+                        self._scheduler, timeout=_TIMEOUT_S, set_as_default=False
+                    )
+                except (OSError, ValueError) as error:
+                    console.current().say(
+                        f"warning: the Dask scheduler {self._scheduler} can't be reached "
+                        f"({error}). Building on this machine instead."
+                    )
+            return self._client
 
     def build(self, task: str, action: Action, key: str, out: Path) -> int:
         """As `Executor.build`."""
-        if not action.stage.reproducible:
+        client = self._connect() if action.stage.reproducible else None
+        if client is None:
             return self._local.build(task, action, key, out)
         try:
             order = self._order(task, action, key)
-            future = self._client.submit(build_action, order, pure=False, retries=0)
+            future = client.submit(build_action, order, pure=False, retries=0)
             answer: dict[str, Any] = future.result()
             if "error" in answer:
                 raise Failure(answer["error"], answer["exit_code"])

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from scripts.engine import console
 from scripts.engine.runner import LocalExecutor
 from scripts.errors import RecipeError
 
@@ -11,18 +10,10 @@ ENGINES = ("local", "dask")
 
 def executor_of(engine: str, scheduler: str, max_memory: int | None) -> Any:
     """The `Executor` that the command line asks for. Raises RecipeError for an unknown one."""
-    local = LocalExecutor(max_memory)
     if engine == "local":
-        return local
+        return LocalExecutor(max_memory)
     if engine != "dask":
         raise RecipeError(f"--engine {engine} is unknown; it is one of {', '.join(ENGINES)}")
     from scripts.engine.dask_executor import DaskExecutor
 
-    try:
-        return DaskExecutor(scheduler, local)
-    except OSError as error:
-        console.current().say(
-            f"warning: the Dask scheduler {scheduler} can't be reached ({error}). Building on this "
-            "machine instead."
-        )
-        return local
+    return DaskExecutor(scheduler)

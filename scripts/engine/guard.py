@@ -3,12 +3,15 @@
 import contextlib
 import fcntl
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.engine import console
 
 LOCKS = Path("cache/state/locks")
+_PAUSE_S = 0.02
+_held: set[Path] = set()
 
 
 @contextlib.contextmanager
@@ -22,4 +25,15 @@ def only_one(target: Path) -> Iterator[None]:
         except BlockingIOError:
             console.current().say(f"  … another doit builds {target}; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        _held.add(target)
+        try:
+            yield
+        finally:
+            _held.discard(target)
+
+
+def wait_until_free(seconds: float) -> None:
+    """Give the builds of this process, whose stages were stopped, time to clear up."""
+    end = time.monotonic() + seconds
+    while _held and time.monotonic() < end:
+        time.sleep(_PAUSE_S)

@@ -23,13 +23,13 @@ def expected(action: Action) -> int:
 
 
 class Budget:
-    """Lets stages run together while what they expect to need fits into `limit` bytes.
+    """Lets `at_once` stages run together while what they expect to need fits into `limit` bytes.
 
     One stage always may run: whether it fits alone is for the machine to say.
     """
 
-    def __init__(self, limit: int | None) -> None:
-        self._limit = limit
+    def __init__(self, limit: int | None, at_once: int | None = None) -> None:
+        self._limit, self._at_once = limit, at_once
         self._used = self._running = 0
         self._alone = False
         self._changed = threading.Condition()
@@ -41,7 +41,7 @@ class Budget:
         A stage that runs `alone`, for its timings, has no other one beside it.
         """
         with self._changed:
-            if not self._fits(amount, alone) and not alone:
+            if self._limit is not None and not self._fits(amount, alone):
                 console.current().say(
                     f"  … {task} waits: it may need {amount / 2**30:.1f} GiB of memory"
                 )
@@ -61,6 +61,6 @@ class Budget:
     def _fits(self, amount: int, alone: bool) -> bool:
         if not self._running:
             return True
-        if alone or self._alone:
+        if alone or self._alone or self._running == self._at_once:
             return False
         return self._limit is None or self._used + amount <= self._limit

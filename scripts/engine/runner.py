@@ -46,9 +46,10 @@ def _environment(progress_pipe: int) -> dict[str, str]:
 class LocalExecutor:
     """Processes of this machine; together they may expect to need `budget` bytes."""
 
-    def __init__(self, budget: int | None) -> None:
-        self._budget = Budget(budget)
-        self.width = 0
+    width = 0
+
+    def __init__(self, budget: int | None, at_once: int | None = None) -> None:
+        self._budget = Budget(budget, at_once)
 
     def close(self) -> None:
         """Nothing stays open."""

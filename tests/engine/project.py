@@ -48,6 +48,8 @@ class Joined(Stage):
         if self.trouble == "edit":
             with open("scripts/toy_words.py", "a") as file:
                 file.write("# edited while the task ran")
+        if self.trouble == "pause":
+            time.sleep(4)
         if self.trouble == "edit input":
             (inputs["first"] / "words.txt").write_text("other words")
         if self.trouble == "slow":

@@ -105,7 +105,7 @@ def test_kill_of_the_controller(project: Project, undisturbed: str, point: str, 
 def test_many_kills_at_seeded_points(project: Project, undisturbed: str) -> None:
     """Every kill leaves a state from which the next run goes on."""
     rng = random.Random(0)
-    for round_ in range(12):
+    for round_ in range(32):
         project.settings(b=f"moon {round_}")
         kill_at(project, rng.choice(POINTS), rng.randint(1, 3))
     project.settings()

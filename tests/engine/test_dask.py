@@ -1,0 +1,159 @@
+"""A real Dask scheduler and workers on loopback that share nothing but the store."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.engine.project import Project, make_project
+
+pytest.importorskip("distributed")
+
+
+@dataclass
+class Cluster:
+    """The scheduler's address, and per worker its process and its own checkout."""
+
+    address: str
+    workers: list[tuple[subprocess.Popen[bytes], Project]]
+    shared: dict[str, str]
+
+    def arguments(self) -> list[str]:
+        """What sends stages there."""
+        return ["--engine", "dask", "--scheduler", self.address]
+
+    def ran(self) -> list[str]:
+        """The stages that ran on the workers since the last call."""
+        return sorted(name for _, project in self.workers for name in project.ran())
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A scheduler and three workers of one thread each."""
+    started: list[subprocess.Popen[bytes]] = []
+    file = tmp_path / "scheduler.json"
+
+    def start(project: Project, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.{module}", "--no-dashboard"]
+        process = subprocess.Popen(
+            [*command, "--scheduler-file", str(file), *arguments],
+            cwd=project.folder,
+            env=project.environment(DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="10s"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        started.append(process)
+        return process
+
+    first = make_project(tmp_path / "scheduler")
+    start(first, "dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+    workers = []
+    for number in range(3):
+        project = make_project(tmp_path / f"worker{number}")
+        options = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1")
+        workers.append((start(project, "dask_worker", *options), project))
+    try:
+        from distributed import Client
+
+        end = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        with Client(scheduler_file=str(file), set_as_default=False) as client:
+            client.wait_for_workers(3, timeout=60)
+            address = client.scheduler.address
+        yield Cluster(address, workers, {"QUANTMAKE_STORE": str(tmp_path / "shared")})
+    finally:
+        for process in reversed(started):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """The controller's checkout, nothing built."""
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digests of a local build."""
+    made = make_project(tmp_path_factory.mktemp("undisturbed"))
+    assert made.doit().returncode == 0
+    return (made.folder / "out/SHA256SUMS").read_text()
+
+
+def test_stages_run_on_the_workers(cluster: Cluster, project: Project, undisturbed: str) -> None:
+    done = project.doit(*cluster.arguments(), **cluster.shared)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.ran() == []
+    assert cluster.ran() == ["joined", "words", "words"]
+    assert (project.folder / "out/SHA256SUMS").read_text() == undisturbed
+    done = project.doit()
+    assert done.stdout.startswith("Nothing to do"), done.stdout
+
+
+def test_worker_that_is_killed_midway(cluster: Cluster, project: Project) -> None:
+    project.settings(trouble="pause")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "doit", *cluster.arguments()],
+        cwd=project.folder,
+        env=project.environment(**cluster.shared),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    killed = None
+    end = time.monotonic() + 60
+    while killed is None:
+        assert time.monotonic() < end
+        for process, worker in cluster.workers:
+            trace = worker.folder / "trace.txt"
+            if trace.exists() and "joined" in trace.read_text():
+                process.kill()
+                killed = process
+                break
+        time.sleep(0.05)
+    output, _ = running.communicate(timeout=100)
+    assert running.returncode == 0, output
+    assert (project.folder / "out/joined.txt").read_text() == "hello world"
+    assert cluster.ran().count("joined") == 2
+
+
+def test_failure_on_a_worker_is_told_in_its_own_words(cluster: Cluster, project: Project) -> None:
+    project.settings(trouble="machine")
+    done = project.doit(*cluster.arguments(), **cluster.shared)
+    assert done.returncode == 3
+    assert "there is no compiler; install one" in done.stdout
+    assert not (project.folder / "out/joined.txt").exists()
+
+
+def test_worker_with_other_sources_is_refused(cluster: Cluster, project: Project) -> None:
+    (project.folder / "scripts/toy_words.py").write_text('"""Words."""\nJOINER = "-"\n')
+    done = project.doit(*cluster.arguments(), **cluster.shared)
+    assert done.returncode == 1
+    assert "the worker is not like the controller: source text of scripts.toy_words" in done.stdout
+
+
+def test_no_op_starts_no_cluster(project: Project, tmp_path: Path) -> None:
+    assert project.doit().returncode == 0
+    shutil.rmtree(tmp_path / "shared", ignore_errors=True)
+    arguments = ["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"]
+    done = project.doit(*arguments, QUANTMAKE_STORE=str(tmp_path / "shared"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "Nothing to do: 5 tasks are up to date.\n"
+
+
+def test_scheduler_that_cannot_be_reached(
+    project: Project, tmp_path: Path, undisturbed: str
+) -> None:
+    arguments = ["--engine", "dask", "--scheduler", "tcp://127.0.0.1:9"]
+    done = project.doit(*arguments, QUANTMAKE_STORE=str(tmp_path / "shared"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the Dask scheduler tcp://127.0.0.1:9 can't be reached" in done.stdout
+    assert (project.folder / "out/SHA256SUMS").read_text() == undisturbed
