@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 
-from scripts.engine.manifest import manifest_path, sha256_of
+from scripts.engine.manifest import manifest_path
 from scripts.engine.sources import source_digests
 from scripts.stage import Stage
 
@@ -57,7 +57,8 @@ class Action:
             "stage": self.stage_name,
             "options": self.stage.model_dump(mode="json"),
             "inputs": {
-                name: sha256_of(manifest_path(path)) for name, path in sorted(self.inputs.items())
+                name: hashlib.sha256(manifest_path(path).read_bytes()).hexdigest()
+                for name, path in sorted(self.inputs.items())
             },
             **self.tools(),
         }

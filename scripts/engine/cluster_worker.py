@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from scripts.engine.action import Action
 from scripts.engine.explain import changes
 from scripts.engine.manifest import Manifest, make_manifest
 from scripts.engine.perform import Failure
+from scripts.engine.record import Cost
 from scripts.engine.remote import RemoteStore
 from scripts.engine.runner import run_order
 from scripts.engine.store import StoreError, checkout_manifest
@@ -17,14 +19,14 @@ from scripts.exec import load_stage
 
 
 def build_action(order: str) -> dict[str, Any]:
-    """Do what `order`, JSON, says; answer {"memory"} or {"error", "exit_code"}.
+    """Do what `order`, JSON, says; answer {"seconds", "memory"} or {"error", "exit_code"}.
 
     The blobs of the result are in the store before its record is.
     """
     data = json.loads(order)
     try:
         with tempfile.TemporaryDirectory(prefix="quantmake-") as scratch:
-            return {"memory": _build(data, Path(scratch))}
+            return asdict(_build(data, Path(scratch)))
     except Failure as failure:
         return {"error": failure.text, "exit_code": failure.exit_code}
     except QuantmakeError as error:
@@ -33,10 +35,10 @@ def build_action(order: str) -> dict[str, Any]:
         return {"error": f"{data['task']}, on a worker: {error}", "exit_code": 3}
 
 
-def _build(data: dict[str, Any], scratch: Path) -> int:
+def _build(data: dict[str, Any], scratch: Path) -> Cost:
     store = RemoteStore(data["store"])
     if store.manifest(data["key"]) is not None:
-        return 0
+        return Cost()
     stage = load_stage(data["stage"], data["options"])
     inputs = {}
     for name, given in data["inputs"].items():
@@ -50,11 +52,11 @@ def _build(data: dict[str, Any], scratch: Path) -> int:
     _refuse_other_tools(data, action)
     written = scratch / "action.json"
     written.write_text(action.to_json(out))
-    memory = run_order(data["task"], written, scratch / "log")
+    cost = run_order(data["task"], written, scratch / "log")
     manifest = make_manifest(out)
     store.put_blobs(manifest, out)
     store.put_record(data["key"], manifest)
-    return memory
+    return cost
 
 
 def _refuse_other_tools(data: dict[str, Any], action: Action) -> None:

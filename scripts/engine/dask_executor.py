@@ -16,6 +16,7 @@ from scripts.engine.action import Action
 from scripts.engine.cluster_worker import build_action
 from scripts.engine.manifest import read_manifest
 from scripts.engine.perform import Failure
+from scripts.engine.record import Cost
 from scripts.engine.remote import RemoteStore
 from scripts.engine.runner import LocalExecutor
 from scripts.engine.session import STORE_VARIABLE, remote_place
@@ -77,7 +78,7 @@ class DaskExecutor:
                     )
             return self._client
 
-    def build(self, task: str, action: Action, key: str, out: Path) -> int:
+    def build(self, task: str, action: Action, key: str, out: Path) -> Cost:
         """As `Executor.build`."""
         client = self._connect() if action.stage.reproducible else None
         if client is None:
@@ -99,7 +100,7 @@ class DaskExecutor:
                 f"{task}: the cluster failed ({type(error).__name__}: {error}); run doit again, "
                 "or without --engine dask"
             ) from None
-        return int(answer["memory"])
+        return Cost(answer["seconds"], answer["memory"])
 
     def _order(self, task: str, action: Action, key: str) -> str:
         """The action as data; its inputs' files are in the store by then."""

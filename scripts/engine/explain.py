@@ -88,7 +88,7 @@ def reasons_of(command: GraphCommand, task: Any) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Expected:
     """What the last build of a target took; `known` is false where it was never built here."""
 
     seconds: float
@@ -96,20 +96,20 @@ class Cost:
     known: bool
 
 
-def cost_of(checker: UpToDate) -> Cost:
+def cost_of(checker: UpToDate) -> Expected:
     """The cost of a target, from its record and its manifest; no time where a store has it."""
     target = checker.action.target
     built, manifest = read_record(target), read_manifest(target)
     key = checker.now()["key"]
     stored = key is not None and LocalStore(STORE).record(key).is_file()
-    return Cost(
+    return Expected(
         seconds=0.0 if built is None or stored else built.seconds,
         size=sum(file.size for file in manifest.files) if manifest else 0,
         known=stored or built is not None,
     )
 
 
-def estimate(costs: list[Cost]) -> str:
+def estimate(costs: list[Expected]) -> str:
     """Time and disk of all that would or may run, as far as past runs tell."""
     known = [cost for cost in costs if cost.known]
     if not known:

@@ -2,7 +2,6 @@
 
 import errno
 import shutil
-import time
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +11,7 @@ from scripts.engine.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.guard import only_one
 from scripts.engine.lock import LockFile, outputs
 from scripts.engine.manifest import Manifest, fingerprint, make_manifest
-from scripts.engine.record import Built, is_built, write_record
+from scripts.engine.record import Built, Cost, is_built, write_record
 from scripts.engine.session import STORE, remote_place, session
 from scripts.engine.sources import forget_sources
 from scripts.engine.store import LocalStore, Store, StoreError, checkout
@@ -40,11 +39,10 @@ class Executor(Protocol):
     def close(self) -> None:
         """Let go of what is open."""
 
-    def build(self, task: str, action: Action, key: str, out: Path) -> int:
-        """Run the stage of `action` so that `out` holds what it made.
+    def build(self, task: str, action: Action, key: str, out: Path) -> Cost:
+        """Run the stage of `action` so that `out` holds what it made; say what it cost.
 
-        Returns the most bytes of memory that it had resident, 0 where that is not known. Raises
-        QuantmakeError or Failure with a text for people.
+        Raises QuantmakeError or Failure with a text for people.
         """
 
 
@@ -99,17 +97,16 @@ def _make(
     scratch = fresh_scratch(action.target)
     try:
         out = scratch / action.target.name
-        started, memory = time.monotonic(), 0
+        cost = Cost()
         fetched = not session.always and action.stage.reproducible and _fetch(key, out)
         if not fetched:
             before = _stand_of(action)
-            memory = session.executor.build(task, action, key, out)
+            cost = session.executor.build(task, action, key, out)
             _refuse_edited_inputs(task, action, parts, before)
-        seconds = 0.0 if fetched else time.monotonic() - started
         if session.locked and lock is not None:
             _refuse_other_bytes(lock, action.target, make_manifest(out))
         manifest = commit(out, action.target)
-        write_record(action.target, Built(key, dict(parts), seconds, memory))
+        write_record(action.target, Built(key, dict(parts), cost.seconds, cost.memory))
     finally:
         drop_scratch(action.target)
     if action.stage.reproducible:

@@ -14,11 +14,19 @@ from scripts.engine.manifest import make_manifest, manifest_path, read_manifest
 
 
 @dataclass(frozen=True)
-class Built:
-    """The last build of a target: `seconds` of wall time, `memory` the most bytes resident.
+class Cost:
+    """What a stage took: seconds of wall time, and the most bytes that were resident.
 
-    Both are 0 where the target came out of a store.
+    Both are 0 where the result came out of a store.
     """
+
+    seconds: float = 0.0
+    memory: int = 0
+
+
+@dataclass(frozen=True)
+class Built:
+    """The last build of a target, with what its stage cost."""
 
     key: str
     parts: dict[str, Any]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,7 @@ from scripts.engine.action import Action
 from scripts.engine.children import ended, started
 from scripts.engine.memory import Budget, expected
 from scripts.engine.perform import Failure
+from scripts.engine.record import Cost
 from scripts.engine.secrets import mask
 from scripts.engine.sources import ROOT
 from scripts.errors import MachineError, QuantmakeError
@@ -54,27 +56,28 @@ class LocalExecutor:
     def close(self) -> None:
         """Nothing stays open."""
 
-    def build(self, task: str, action: Action, key: str, out: Path) -> int:
+    def build(self, task: str, action: Action, key: str, out: Path) -> Cost:
         """As `Executor.build`."""
         alone = not action.stage.reproducible
         with self._budget.share(task, expected(action), alone=alone):
             order = out.with_name("action.json")
             order.write_text(action.to_json(out))
-            memory = run_order(task, order, log_path(task))
+            cost = run_order(task, order, log_path(task))
             order.unlink()
         if not out.exists():
             raise QuantmakeError(
                 f"{task}: the stage {action.stage_name} wrote nothing; see {log_path(task)}"
             )
-        return memory
+        return cost
 
 
-def run_order(task: str, order: Path, log: Path) -> int:
-    """Run an action file; return the most bytes of memory that its process had resident.
+def run_order(task: str, order: Path, log: Path) -> Cost:
+    """Run an action file; return what its process cost.
 
     Raises Failure with the stage's own words, or with its last lines.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
     reading, writing = os.pipe()
     child = subprocess.Popen(
         [sys.executable, "-m", "scripts.exec", str(order)],
@@ -100,7 +103,7 @@ def run_order(task: str, order: Path, log: Path) -> int:
         listener.join(timeout=5)
     if code != 0:
         raise _failure(task, code, tail, log)
-    return memory
+    return Cost(time.monotonic() - began, memory)
 
 
 def _wait(child: subprocess.Popen[str]) -> tuple[int, int]:

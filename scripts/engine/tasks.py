@@ -1,5 +1,6 @@
 """doit tasks: `build` makes a target, `listing` its digests, `publish` a copy of it elsewhere."""
 
+import inspect
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,11 @@ def _or_task_failed(work: Callable[[], None]) -> Callable[[], TaskFailed | None]
 
 class UpToDate:
     """True where the action's key is the one last built and the target is as it was left."""
+
+    # doit asks every callable for its signature, which costs more than the rest of the check.
+    __signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("task", "values")]
+    )
 
     def __init__(self, action: Action, lock: LockFile | None) -> None:
         self.action, self.lock = action, lock
