@@ -19,7 +19,8 @@ class Stage(BaseModel):
     `packages` names the distributions whose versions the output's bytes depend on;
     `cpu_features` is true where they depend on the processor's instruction set too.
     `reproducible` is false where the output differs from run to run, as timings do: it is
-    then kept in no store, and nothing else runs beside it.
+    then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
+    have hard links: onnx and onnx_ir refuse external data that has.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +28,7 @@ class Stage(BaseModel):
     packages: ClassVar[tuple[str, ...]] = ()
     cpu_features: ClassVar[bool] = False
     reproducible: ClassVar[bool] = True
+    linkable: ClassVar[bool] = False
 
     def describe(self) -> str:
         """One line for lists of tasks: the first of the class's docstring."""

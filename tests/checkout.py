@@ -67,8 +67,12 @@ class Checkout:
 
     def doit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `doit ARGUMENTS` to its end."""
+        return self.python("-m", "doit", *arguments)
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `python ARGUMENTS` in the copy to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "doit", *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(self.folder)},
             capture_output=True,

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import random
 import re
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.checkout import Checkout, make_checkout, ran
+from tests.engine.test_interruptions import DRIVER, POINTS
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +75,36 @@ def test_comment_in_the_recipe_rebuilds_nothing(built: Checkout) -> None:
     assert ran(built.doit()) == []
 
 
-def test_clean_build_elsewhere_gives_the_same_digests(
+def test_build_elsewhere_that_is_killed_50_times_gives_the_same_digests(
     built: Checkout, tiny_base: Path, tiny_text: Path, tmp_path: Path
 ) -> None:
+    """`kill -9` of doit at seeded points of all tasks, evaluations and the report among them."""
     other = make_checkout(tmp_path, tiny_base, tiny_text)
     other.artifacts = built.artifacts
     other.write_recipe()
-    done = other.doit("checksums")
+    (tmp_path / "driver.py").write_text(DRIVER)
+    rng, kills = random.Random(0), 0
+    points = [*POINTS, *["before the action"] * 3, *["before the state"] * 3]
+    while kills < 50:
+        code = other.python("driver.py", rng.choice(points), str(rng.randint(1, 2))).returncode
+        assert code in (0, -signal.SIGKILL)
+        kills += code != 0
+        if code == 0:
+            lost = rng.choice(sorted((tmp_path / "cache/tiny/evaluation").glob("*.json")))
+            lost.unlink()
+            (tmp_path / "cache/tiny/report/QUANTISATION-REPORT.md").unlink(missing_ok=True)
+    done = other.doit()
     assert done.returncode == 0, done.stdout + done.stderr
     sums = Path("quantized/SHA256SUMS")
     assert (other.folder / sums).read_text() == (built.folder / sums).read_text()
+    assert other.doit("verify", "--deep").returncode == 0
+    assert not list(tmp_path.rglob(".scratch"))
+
+
+def test_reproduce_says_that_each_artefact_is_the_same(built: Checkout) -> None:
+    done = built.doit("reproduce")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("the same byte for byte") == len(built.artifacts)
 
 
 def test_source_that_changed_is_refused(built: Checkout, tiny_base: Path, tmp_path: Path) -> None:

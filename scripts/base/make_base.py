@@ -20,6 +20,7 @@ class Base(Stage):
     whose weights lie on a 4-bit grid. `trust_remote_code` lets the model's own Python code run.
     """
 
+    linkable = True
     packages: ClassVar[tuple[str, ...]] = (
         "gguf",
         "numpy",

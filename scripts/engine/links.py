@@ -19,11 +19,14 @@ def _reflink(source: Path, place: Path) -> bool:
     return True
 
 
-def link_or_copy(source: Path, place: Path) -> None:
+def link_or_copy(source: Path, place: Path, *, hard_links: bool) -> None:
     """Make `place`, which must not exist, hold what `source` holds. Raises OSError."""
     if _reflink(source, place):
         return
-    try:
-        os.link(source, place)
-    except OSError:
+    if hard_links:
+        try:
+            os.link(source, place)
+        except OSError:
+            shutil.copyfile(source, place)
+    else:
         shutil.copyfile(source, place)

@@ -46,12 +46,17 @@ class Executor(Protocol):
         """
 
 
-def stores() -> list[Store]:
+def local_store(action: Action) -> LocalStore:
+    """This machine's store, as the files of this action may be kept in it."""
+    return LocalStore(STORE, hard_links=action.stage.linkable)
+
+
+def stores(action: Action) -> list[Store]:
     """The stores in the order in which they are asked."""
     from scripts.engine.remote import RemoteStore
 
     place = remote_place()
-    return [LocalStore(STORE), *([RemoteStore(place)] if place else [])]
+    return [local_store(action), *([RemoteStore(place)] if place else [])]
 
 
 def warn(store: Store, error: Exception) -> None:
@@ -98,7 +103,7 @@ def _make(
     try:
         out = scratch / action.target.name
         cost = Cost()
-        fetched = not session.always and action.stage.reproducible and _fetch(key, out)
+        fetched = not session.always and action.stage.reproducible and _fetch(action, key, out)
         if not fetched:
             before = _stand_of(action)
             cost = session.executor.build(task, action, key, out)
@@ -110,7 +115,7 @@ def _make(
     finally:
         drop_scratch(action.target)
     if action.stage.reproducible:
-        keep(LocalStore(STORE), key, manifest, action.target)
+        keep(local_store(action), key, manifest, action.target)
 
 
 def keep(store: Store, key: str, manifest: Manifest, target: Path) -> int:
@@ -124,9 +129,9 @@ def keep(store: Store, key: str, manifest: Manifest, target: Path) -> int:
     return sent
 
 
-def _fetch(key: str, out: Path) -> bool:
+def _fetch(action: Action, key: str, out: Path) -> bool:
     """Take the result of the action `key` out of the first store that has it."""
-    for store in stores():
+    for store in stores(action):
         try:
             if checkout(store, key, out) is not None:
                 return True

@@ -78,10 +78,14 @@ def checkout_manifest(store: Store, manifest: Manifest, out: Path) -> None:
 
 
 class LocalStore:
-    """A folder on this machine, on the file system of the targets where links are to save room."""
+    """A folder on this machine, on the file system of the targets where links are to save room.
 
-    def __init__(self, folder: Path) -> None:
+    `hard_links` says whether files may be linked where the file system can't share extents.
+    """
+
+    def __init__(self, folder: Path, *, hard_links: bool = False) -> None:
         self.folder = folder
+        self._hard_links = hard_links
         self.name = f"the store {folder}"
 
     def blob(self, sha256: str) -> Path:
@@ -108,7 +112,7 @@ class LocalStore:
     def fetch(self, sha256: str, place: Path) -> None:
         """As `Store.fetch`."""
         try:
-            link_or_copy(self.blob(sha256), place)
+            link_or_copy(self.blob(sha256), place, hard_links=self._hard_links)
         except FileNotFoundError:
             raise StoreError(f"its blob {sha256[:12]}… is missing") from None
 
@@ -122,7 +126,8 @@ class LocalStore:
             blob.parent.mkdir(parents=True, exist_ok=True)
             fresh = blob.with_name(f".{entry.sha256}.{os.getpid()}")
             fresh.unlink(missing_ok=True)
-            link_or_copy(paths_in(target, manifest)[entry.path], fresh)
+            source = paths_in(target, manifest)[entry.path]
+            link_or_copy(source, fresh, hard_links=self._hard_links)
             fresh.rename(blob)
             sent += entry.size
         return sent

@@ -6,11 +6,11 @@ from scripts.engine.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.graph_command import GraphCommand
 from scripts.engine.guard import only_one
 from scripts.engine.manifest import fingerprint, read_manifest
-from scripts.engine.perform import keep
+from scripts.engine.perform import keep, local_store
 from scripts.engine.record import Built, read_record, write_record
 from scripts.engine.remote import RemoteStore
-from scripts.engine.session import STORE, STORE_VARIABLE, remote_place
-from scripts.engine.store import LocalStore, Store, StoreError, checkout
+from scripts.engine.session import STORE_VARIABLE, remote_place
+from scripts.engine.store import Store, StoreError, checkout
 from scripts.engine.tasks import UpToDate
 
 
@@ -67,15 +67,16 @@ class PullCommand(GraphCommand):
 
     def _execute(self, pos_args: list[str]) -> int:
         self.dep_manager.close()
-        stores: list[Store] = [LocalStore(STORE), shared_store()]
+        shared = shared_store()
         failed = 0
         for name, checker in self.checkers(pos_args):
-            said = self._pull(checker, stores)
+            said = self._pull(checker, shared)
             failed += said.startswith("✗")
             self.outstream.write(f"  {said.format(name)}\n")
         return 1 if failed else 0
 
-    def _pull(self, checker: UpToDate, stores: list[Store]) -> str:
+    def _pull(self, checker: UpToDate, shared: Store) -> str:
+        stores = [local_store(checker.action), shared]
         target, lock = checker.action.target, checker.lock
         entry = lock.entry(target) if lock else None
         if lock is None or entry is None:

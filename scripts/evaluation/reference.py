@@ -28,6 +28,7 @@ class Reference(Stage):
     windows: int = 20
     context: int = 512
     prompts: tuple[str, ...] = PROMPTS
+    linkable = True
     packages = ("numpy", "tokenizers", "torch", "transformers")
     cpu_features = True
 

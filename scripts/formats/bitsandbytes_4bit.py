@@ -26,6 +26,7 @@ class Bitsandbytes4bit(Format):
     double_quant: bool = True
 
     runtime = "torch"
+    linkable = True
     packages = ("bitsandbytes", "safetensors", "torch", "transformers")
 
     def label(self) -> str:

@@ -28,6 +28,7 @@ class GgufFile(Format):
     runtime = "llama.cpp"
     needs = ("f16",)
     suffix = ".gguf"
+    linkable = True
     packages = ("llama-cpp-python",)
 
     def label(self) -> str:

@@ -26,6 +26,7 @@ class F16Gguf(Stage):
 
     name: str = "model"
     tokenizer_pre: str | None = None
+    linkable = True
     packages = ("numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:

@@ -56,6 +56,18 @@ def test_what_goes_in_comes_out(store: Store, target: Path, tmp_path: Path) -> N
     assert make_manifest(tmp_path / "out") == make_manifest(target)
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_files_get_hard_links_only_where_they_may(
+    target: Path, tmp_path: Path, hard_links: bool
+) -> None:
+    """ext4 shares no extents; where a file system does, there are no hard links at all."""
+    store = LocalStore(tmp_path / "store", hard_links=hard_links)
+    put(store, target)
+    checkout(store, KEY, tmp_path / "out")
+    counts = {path.stat().st_nlink for path in (target / "a.bin", tmp_path / "out/a.bin")}
+    assert counts in ({1}, {3}) if hard_links else counts == {1}
+
+
 def test_layout_is_cas_and_ac(store: Store, target: Path, tmp_path: Path) -> None:
     put(store, target)
     manifest = make_manifest(target)
