@@ -26,11 +26,12 @@ class Fetch(Stage):
     """Fetch a source and check its digest.
 
     `out` receives one file, or the files of a Hugging Face folder. `sha256` is the file's; for
-    a folder it is the SHA-256 of the sorted lines `<sha256>  <relative path>`. Only `hf:`
+    a folder it is the SHA-256 of the lines `<sha256>  <relative path>`, by path. Only `hf:`
     may leave it out: a commit and the hub's own digests pin it. Python files of a model come
     along only with `trust_remote_code`.
     """
 
+    linkable = True
     source: str
     sha256: str | None = None
     trust_remote_code: bool = False
