@@ -5,6 +5,7 @@ from itertools import pairwise
 from math import cos, hypot, pi, sin
 from typing import Any
 
+from matplotlib import rcParams
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
@@ -31,6 +32,9 @@ def place_labels(
     The texts that stand in the axes already are kept free, and so is `line`, by its corners, as
     far as can be. A label that has to stand off gets a thin line to its point.
     """
+    # A halo makes outlines of a text; a page that wants texts draws the halo itself.
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    effects = halo if rcParams["svg.fonttype"] == "path" else []
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     pixels = [axes.transData.transform((x, y)) for x, y, _ in points]
@@ -60,7 +64,7 @@ def place_labels(
             color=colour,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7} if far else None,
             zorder=5,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            path_effects=effects,
         )
 
 
