@@ -1,4 +1,4 @@
-"""QUANTISATION-REPORT.md and its charts, from the stored evaluations."""
+"""QUANTISATION-REPORT.md, its charts and report.html, from the stored evaluations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +11,7 @@ from scripts.report.lineup import Lineup
 from scripts.stage import Stage
 
 NAME = "QUANTISATION-REPORT.md"
+HTML_NAME = "report.html"
 
 
 class Yardstick(BaseModel):
@@ -25,7 +26,7 @@ class Yardstick(BaseModel):
 
 
 class Report(Stage):
-    """Write the report and its charts from the stored evaluations
+    """Write the report, as Markdown and as a page, and its charts from the stored evaluations
 
     Inputs: `evaluation/NAME`, one for each baseline and each artefact. `baselines` starts with
     the FP16 base. `artifacts` holds the recipe's lines, defaults filled in, by the artefact's path
@@ -40,18 +41,20 @@ class Report(Stage):
     baselines: tuple[str, ...]
     artifacts: dict[str, dict[str, JsonValue]]
     yardstick: Yardstick | None = None
-    packages = ("matplotlib", "mdutils")
+    packages = ("jinja2", "markdown-it-py", "matplotlib", "mdutils")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The same evaluations give the same bytes. Raises QuantmakeError for what is no
         evaluation, or one with other prompts than the base's."""
         from scripts.report.charts import draw_all
         from scripts.report.page import write_page
+        from scripts.report.web.write import write_html
 
         lineup = self._read(inputs)
         (out / NAME).write_text(write_page(self, lineup), encoding="utf-8")
         (out / "charts").mkdir()
         draw_all(lineup, out / "charts")
+        (out / HTML_NAME).write_text(write_html(self, lineup), encoding="utf-8")
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Every chart that the page shows is there."""
