@@ -47,7 +47,7 @@ def parted(base: str, other: str) -> tuple[str, str]:
 def ends_early(base: str, other: str) -> bool:
     """Whether `other` says just what `base` does, but stops before its end."""
     base, other = base.strip(), other.strip()
-    return departure(base, other) == len(other) < len(base)
+    return 0 < departure(base, other) == len(other) < len(base)
 
 
 def marked(base: str, other: str) -> str:

@@ -33,6 +33,8 @@ _VARIABLES = {
     LINE: "line",
     BAND: "band",
     "#ffffff": "paper",
+    # Matplotlib's own first colour, which the whiskers' caps are filled with: lines of no area.
+    "#1f77b4": "ink",
     **{colour: runtime.replace(".", "") for runtime, colour in COLOURS.items()},
 }
 _COLOUR = re.compile("|".join(_VARIABLES))
