@@ -19,6 +19,8 @@ from scripts.gguf_files.toolchain import Toolchain
 from scripts.intermediates.onnx_graph import OnnxGraph
 from scripts.recipe.load import load_or_exit
 from scripts.recipe.recipe import TOOLCHAIN, distinct_sources
+from scripts.report.committed import committed_figures
+from scripts.report.history import FIGURES
 from scripts.report.write_report import HTML_NAME, Report
 
 RECIPES = load_or_exit()
@@ -110,7 +112,8 @@ def task_pages():
     """Write the report, as Markdown and as a page, and its charts from the stored evaluations"""
     for r in RECIPES:
         inputs = {f"evaluation/{row.name}": r.evaluation(row) for row in r.rows()}
-        stage = Report.model_validate(r.facts())
+        committed = committed_figures(r.report_folder / "charts" / FIGURES)
+        stage = Report.model_validate({**r.facts(), "committed": committed})
         yield build(r.task("pages"), r.node("report"), stage, **inputs)
 
 

@@ -6,7 +6,9 @@ from mdutils.mdutils import MdUtils
 
 from scripts.report import prose
 from scripts.report.advice import RUNTIME_NAMES, by_runtime, headline, picks, warnings
+from scripts.report.changes import TITLE, change_sentence, change_table
 from scripts.report.charts import CHARTS
+from scripts.report.history import History
 from scripts.report.lineup import Lineup, code
 from scripts.report.method import model_sentences, quality_sentences, timing_sentences
 from scripts.report.samples import escaped, sample_table
@@ -23,11 +25,12 @@ from scripts.report.tables import (
 from scripts.report.write_report import Report
 
 
-def write_page(report: Report, lineup: Lineup) -> str:
+def write_page(report: Report, lineup: Lineup, history: History) -> str:
     """The whole page; charts are linked as `charts/NAME.svg`."""
     page = Page()
     _opening(page, report)
     _advice(page, lineup)
+    _changes(page, history)
     _comparison(page, lineup)
     _samples(page, lineup)
     _loading(page, report, lineup)
@@ -115,6 +118,16 @@ def _advice(page: Page, lineup: Lineup) -> None:
     page.chart("size-quality.svg")
     page.paragraph(prose.VERDICTS)
     page.table(verdict_table())
+
+
+def _changes(page: Page, history: History) -> None:
+    if history.before is None:
+        return
+    page.header(2, TITLE)
+    page.paragraph(change_sentence(history))
+    table = change_table(history)
+    if table.rows:
+        page.table(table)
 
 
 def _comparison(page: Page, lineup: Lineup) -> None:

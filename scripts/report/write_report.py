@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Evaluation
+from scripts.report.history import FIGURES, History, history
 from scripts.report.lineup import Lineup
 from scripts.stage import Stage
 
@@ -31,6 +32,7 @@ class Report(Stage):
     Inputs: `evaluation/NAME`, one for each baseline and each artefact. `baselines` starts with
     the FP16 base. `artifacts` holds the recipe's lines, defaults filled in, by the artefact's path
     below `folder`. `off_grid` is the seed of the base's rescaling, None where there was none.
+    `committed` holds the figures of the last committed report, where there is one.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Report(Stage):
     baselines: tuple[str, ...]
     artifacts: dict[str, dict[str, JsonValue]]
     yardstick: Yardstick | None = None
+    committed: History | None = None
     packages = ("jinja2", "markdown-it-py", "matplotlib", "mdutils")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
@@ -51,10 +54,12 @@ class Report(Stage):
         from scripts.report.web.write import write_html
 
         lineup = self._read(inputs)
-        (out / NAME).write_text(write_page(self, lineup), encoding="utf-8")
+        kept = history(lineup, self.committed)
+        (out / NAME).write_text(write_page(self, lineup, kept), encoding="utf-8")
         (out / "charts").mkdir()
         draw_all(lineup, out / "charts")
-        (out / HTML_NAME).write_text(write_html(self, lineup), encoding="utf-8")
+        (out / "charts" / FIGURES).write_text(kept.model_dump_json(indent=1) + "\n")
+        (out / HTML_NAME).write_text(write_html(self, lineup, kept), encoding="utf-8")
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Every chart that the page shows is there."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from scripts.report.history import history
 from scripts.report.web.write import write_html
 from tests.report.factory import report_of, usual
 
@@ -30,7 +31,9 @@ def browser() -> Iterator[Any]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of the usual line-up, on disk."""
     file: Path = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(write_html(report_of(usual()), usual()), encoding="utf-8")
+    file.write_text(
+        write_html(report_of(usual()), usual(), history(usual(), None)), encoding="utf-8"
+    )
     return file.as_uri()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from scripts.evaluation.result import Sample
 from scripts.report.advice import picks, warnings
+from scripts.report.history import history
 from scripts.report.lineup import Lineup
 from scripts.report.tables import detail_table, quality_table, size_table, speed_table
 from scripts.report.web.view import GROUPS, cards, comparison, samples
@@ -50,7 +51,7 @@ class Reader(HTMLParser):
 
 
 def _page(rows: Lineup, **changes: object) -> str:
-    return write_html(report_of(rows, **changes), rows)
+    return write_html(report_of(rows, **changes), rows, history(rows, None))
 
 
 @pytest.fixture(scope="module")

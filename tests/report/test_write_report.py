@@ -11,6 +11,7 @@ from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Evaluation, Sample
 from scripts.exec import run_stage
 from scripts.report.charts import CHARTS
+from scripts.report.history import FIGURES
 from scripts.report.lineup import Lineup
 from scripts.report.write_report import HTML_NAME, NAME
 from tests.report.factory import evaluation, inputs_of, lineup, report_of, usual
@@ -34,7 +35,7 @@ def test_folder_holds_both_pages_and_the_charts_alone(tmp_path: Path) -> None:
     files = {str(path.relative_to(tmp_path / "report")) for path in tmp_path.rglob("report/**/*")}
     shown = set(re.findall(r"\((charts/[^)]+)\)", text))
     assert shown == {f"charts/{name}" for name in CHARTS}
-    assert files == {NAME, HTML_NAME, "charts", *shown}
+    assert files == {NAME, HTML_NAME, "charts", f"charts/{FIGURES}", *shown}
 
 
 def test_same_evaluations_give_the_same_bytes_in_another_process(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_same_evaluations_give_the_same_bytes_in_another_process(tmp_path: Path)
     other = tmp_path / "other"
     other.mkdir()
     subprocess.run([sys.executable, "-c", code, str(other)], check=True)
-    for name in (NAME, HTML_NAME, *(f"charts/{chart}" for chart in CHARTS)):
+    for name in (NAME, HTML_NAME, f"charts/{FIGURES}", *(f"charts/{chart}" for chart in CHARTS)):
         assert (tmp_path / "report" / name).read_bytes() == (other / "report" / name).read_bytes()
 
 

@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 from scripts.report import prose
 from scripts.report.advice import RUNTIME_NAMES, by_runtime, headline, warnings
+from scripts.report.changes import TITLE, change_sentence, change_table
+from scripts.report.history import History
 from scripts.report.lineup import Lineup, code
 from scripts.report.method import model_sentences, quality_sentences, timing_sentences
 from scripts.report.snippets import LOADING, recipe_line, snippet
@@ -20,7 +22,7 @@ from scripts.report.write_report import Report
 _HOME = Path(__file__).parent
 
 
-def write_html(report: Report, lineup: Lineup) -> str:
+def write_html(report: Report, lineup: Lineup, history: History) -> str:
     """The whole page; the same evaluations give the same bytes."""
     first = headline(lineup)
     rendered = (
@@ -41,6 +43,9 @@ def write_html(report: Report, lineup: Lineup) -> str:
             charts=figures(lineup),
             frontier=view.frontier_words(lineup),
             verdicts=verdict_table(),
+            changes_title=TITLE,
+            change_sentence=change_sentence(history),
+            changes=change_table(history),
             comparison=view.comparison(lineup),
             stored=view.stored(lineup),
             notes=[f"{code(row.artifact)}: {note}" for row in lineup.rows for note in row.notes],
