@@ -38,16 +38,16 @@ def change_sentence(history: History) -> str:
 def change_table(history: History) -> Table:
     """A row for each figure that changed."""
     rows = tuple(_rows(history.now, history.before)) if history.before else ()
-    header = ("artefact", "figure", "before", "now", "is")
+    header = ("artefact", "figure", "is", "before", "now")
     return Table(header, rows, frozenset({"before", "now"}))
 
 
 def _rows(now: Snapshot, before: Snapshot) -> Iterator[Row]:
     for name in sorted({*now.artifacts, *before.artifacts}):
         if name not in before.artifacts:
-            yield code(name), "", "", "", "new"
+            yield code(name), "", "new", "", ""
         elif name not in now.artifacts:
-            yield code(name), "", "", "", "no longer made"
+            yield code(name), "", "no longer made", "", ""
         else:
             pair = now.artifacts[name], before.artifacts[name]
             yield from ((code(name), *cells) for cells in _quality(*pair))
@@ -58,10 +58,10 @@ def _rows(now: Snapshot, before: Snapshot) -> Iterator[Row]:
 def _quality(now: Figures, before: Figures) -> Iterator[tuple[str, str, str, str]]:
     if abs(now.kld.value - before.kld.value) > hypot(now.kld.se, before.kld.se):
         values = divergence(before.kld.value), divergence(now.kld.value)
-        yield "KLD", *values, _BETTER[now.kld.value < before.kld.value]
+        yield "KLD", _BETTER[now.kld.value < before.kld.value], *values
     if abs(now.bytes / before.bytes - 1) >= _SIZE_MARGIN:
         sizes = f"{before.bytes / 1e6:,.1f}", f"{now.bytes / 1e6:,.1f}"
-        yield "MB", *sizes, _BETTER[now.bytes < before.bytes]
+        yield "MB", _BETTER[now.bytes < before.bytes], *sizes
 
 
 def _speeds(now: Figures, before: Figures) -> Iterator[tuple[str, str, str, str]]:
@@ -70,4 +70,4 @@ def _speeds(now: Figures, before: Figures) -> Iterator[tuple[str, str, str, str]
         ("decode t/s", now.decode, before.decode),
     ):
         if abs(new / old - 1) >= SPEED_MARGIN:
-            yield name, f"{old:,.0f}", f"{new:,.0f}", _BETTER[new > old]
+            yield name, _BETTER[new > old], f"{old:,.0f}", f"{new:,.0f}"

@@ -34,13 +34,13 @@ def _compared(old: Lineup, new: Lineup) -> History:
 
 def test_what_got_better_and_worse() -> None:
     assert change_table(_compared(OLD, NEW)).rows == (
-        ("`better`", "KLD", "0.0500", "0.0100", "better"),
-        ("`better`", "MB", "150.0", "120.0", "better"),
-        ("`better`", "decode t/s", "100", "130", "better"),
-        ("`gone`", "", "", "", "no longer made"),
-        ("`new`", "", "", "", "new"),
-        ("`worse`", "KLD", "0.0500", "0.0900", "worse"),
-        ("`worse`", "decode t/s", "100", "90", "worse"),
+        ("`better`", "KLD", "better", "0.0500", "0.0100"),
+        ("`better`", "MB", "better", "150.0", "120.0"),
+        ("`better`", "decode t/s", "better", "100", "130"),
+        ("`gone`", "", "no longer made", "", ""),
+        ("`new`", "", "new", "", ""),
+        ("`worse`", "KLD", "worse", "0.0500", "0.0900"),
+        ("`worse`", "decode t/s", "worse", "100", "90"),
     )
 
 
