@@ -20,7 +20,9 @@ from scripts.gguf_files.toolchain import Toolchain
 from scripts.intermediates.onnx_graph import OnnxGraph
 from scripts.recipe.load import load_or_exit
 from scripts.recipe.recipe import TOOLCHAIN, distinct_sources
-from scripts.report.write_report import Report
+from scripts.report.committed import committed_figures
+from scripts.report.history import FIGURES
+from scripts.report.write_report import HTML_NAME, Report
 
 RECIPES = load_or_exit()
 DOIT_CONFIG = settings(default_tasks=["checksums", "report"])
@@ -109,14 +111,16 @@ def task_evaluate():
 
 
 def task_pages():
-    """Write the report and its charts from the stored evaluations"""
+    """Write the report, as Markdown and as a page, and its charts from the stored evaluations"""
     for r in RECIPES:
         inputs = {f"evaluation/{row.name}": r.evaluation(row) for row in r.rows()}
-        stage = Report.model_validate(r.facts())
+        committed = committed_figures(r.report_folder / "charts" / FIGURES)
+        stage = Report.model_validate({**r.facts(), "committed": committed})
         yield build(r.task("pages"), r.node("report"), stage, **inputs)
 
 
 def task_report():
     """Evaluate what is stale and put the report in its place"""
     for r in RECIPES:
-        yield publish(r.task("report"), r.node("report"), r.report_folder)
+        places = {HTML_NAME: r.out}
+        yield publish(r.task("report"), r.node("report"), r.report_folder, places)

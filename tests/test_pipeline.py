@@ -39,7 +39,9 @@ def test_everything_is_there(built: Checkout) -> None:
     assert all(name in report for name in built.artifacts)
     for chart in re.findall(r"\((charts/[^)]+\.svg)\)", report):
         assert (built.folder / chart).is_file()
-    assert str(built.folder) not in report
+    page = (built.folder / "quantized" / "report.html").read_text()
+    assert all(name in page for name in built.artifacts)
+    assert str(built.folder) not in report + page
 
 
 def test_no_artefact_names_a_path_of_this_machine(built: Checkout) -> None:

@@ -3,6 +3,7 @@
 The answer is part of the action key: editing a stage's module, or one that it imports, makes
 its targets stale; editing any other module does not. Imports inside functions count. So do
 string constants that spell a module of the project, since that is how lazy tables name them.
+A package's templates, style sheets and scripts count with its `__init__`.
 """
 
 import ast
@@ -14,6 +15,7 @@ from pathlib import Path
 
 PACKAGE = __name__.partition(".")[0]
 ROOT = Path(__file__).resolve().parent.parent.parent
+_DATA = (".css", ".jinja", ".js")
 _MODULE_NAME = re.compile(rf"({PACKAGE}(?:\.\w+)+)(?::\w+)?")
 
 
@@ -90,6 +92,17 @@ def _direct(module: str) -> tuple[str, tuple[str, ...]] | None:
     return digest, tuple(names)
 
 
+@cache
+def _data_files(package: str) -> dict[str, str]:
+    """SHA-256 of the files in the package's folder that are no Python, by `package/name`."""
+    folder = ROOT.joinpath(*package.split("."))
+    return {
+        f"{package}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in (folder.iterdir() if folder.is_dir() else ())
+        if file.suffix in _DATA and not file.name.startswith(".")
+    }
+
+
 def _parents(module: str) -> list[str]:
     parts = module.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts))]
@@ -111,7 +124,7 @@ def source_digests(module: str) -> dict[str, str]:
         found = _direct(name)
         if found is None:
             continue
-        digests[name] = found[0]
+        digests |= {name: found[0], **_data_files(name)}
         waiting.extend([*found[1], *_parents(name)])
     _CACHE.save()
     return dict(sorted(digests.items()))
@@ -120,4 +133,5 @@ def source_digests(module: str) -> dict[str, str]:
 def forget_sources() -> None:
     """Look at the files again: used after a stage ran, to see whether they were edited."""
     _direct.cache_clear()
+    _data_files.cache_clear()
     source_digests.cache_clear()

@@ -2,7 +2,7 @@
 
 import inspect
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +128,22 @@ def listing(task: str, sums: Path, targets: list[Path], lock: LockFile) -> TaskD
     }
 
 
-def publish(task: str, source: Path, folder: Path) -> TaskDict:
-    """A task that keeps a copy of all files of the target `source` in `folder`."""
+def publish(
+    task: str, source: Path, folder: Path, elsewhere: Mapping[str, Path] | None = None
+) -> TaskDict:
+    """A task that keeps a copy of all files of the target `source` in `folder`.
+
+    Those that `elsewhere` names go to the folder that stands there.
+    """
+    folders = elsewhere or {}
 
     def copies() -> dict[Path, tuple[Path, str]]:
         manifest = read_manifest(source)
         entries = manifest.files if manifest else ()
-        return {folder / entry.path: (source / entry.path, entry.sha256) for entry in entries}
+        return {
+            folders.get(entry.path, folder) / entry.path: (source / entry.path, entry.sha256)
+            for entry in entries
+        }
 
     def copy() -> None:
         for path, (original, _) in copies().items():

@@ -1,6 +1,7 @@
 """Charts as deterministic SVG: size against distance, the tail of the distance, speed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,25 @@ CHARTS = {
     "speed.svg": "Prefill and decode speed of each artefact and of the float model",
 }
 
+
+@dataclass(frozen=True)
+class Look:
+    """How charts are laid out: `width` in inches; titles are left out where the page has its own.
+
+    A `narrow` chart, for phones, puts beneath each other what a wide one puts side by side.
+    """
+
+    width: float = 8.6
+    titles: bool = True
+    narrow: bool = False
+
+
 # From Okabe and Ito's palette: told apart by people with any colour vision.
-_COLOURS = {"torch": "#b0447f", "onnxruntime": "#0072b2", "llama.cpp": "#c25100"}
+COLOURS = {"torch": "#b0447f", "onnxruntime": "#0072b2", "llama.cpp": "#c25100"}
 _MARKS = {"torch": "D", "onnxruntime": "o", "llama.cpp": "s"}
 _NAMES = {"torch": "bitsandbytes", "onnxruntime": "ONNX", "llama.cpp": "GGUF"}
-_INK, _SOFT, _GREY, _LINE = "#24292f", "#57606a", "#9aa2ab", "#e4e7eb"
-_STYLE: Any = {
+INK, SOFT, GREY, LINE, BAND = "#24292f", "#57606a", "#9aa2ab", "#e4e7eb", "#f4f6f8"
+STYLE: Any = {
     # The same ids in every file, and glyphs as paths, so that no font of the reader matters.
     "svg.hashsalt": "quantmake",
     "svg.fonttype": "path",
@@ -32,14 +46,14 @@ _STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": _SOFT,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": SOFT,
     "axes.axisbelow": True,
-    "text.color": _INK,
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
-    "xtick.labelcolor": _SOFT,
-    "ytick.labelcolor": _INK,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": INK,
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -52,15 +66,22 @@ _STYLE: Any = {
 }
 # A divergence below this is the noise of FP32; a log axis has to end somewhere.
 _FLOOR = 1e-4
+# Neither a date nor a version may stand in the file.
+METADATA: Any = {"Date": None, "Creator": None}
+_USUAL = Look()
 
 
 def draw_all(lineup: Lineup, folder: Path) -> None:
     """Write the charts that `CHARTS` names into `folder`; the same rows give the same bytes."""
-    with mpl.rc_context(_STYLE):
-        draws = (size_quality, divergences, speeds)
-        for name, draw in zip(CHARTS, draws, strict=True):
-            figure = draw(lineup)
-            figure.savefig(folder / name, metadata={"Date": None, "Creator": None})
+    with mpl.rc_context(STYLE):
+        for name in CHARTS:
+            draw(name, lineup, Look()).savefig(folder / name, metadata=METADATA)
+
+
+def draw(name: str, lineup: Lineup, look: Look) -> Figure:
+    """One of the charts that `CHARTS` names."""
+    draws = dict(zip(CHARTS, (size_quality, divergences, speeds), strict=True))
+    return draws[name](lineup, look)
 
 
 def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
@@ -72,8 +93,8 @@ def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
     return best
 
 
-def _figure(height: float) -> Figure:
-    figure = Figure(figsize=(8.6, height), layout="constrained")
+def _figure(look: Look, height: float) -> Figure:
+    figure = Figure(figsize=(look.width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -83,10 +104,10 @@ def _shown(value: float) -> float:
     return max(value, _FLOOR)
 
 
-def size_quality(lineup: Lineup) -> Figure:
+def size_quality(lineup: Lineup, look: Look = _USUAL) -> Figure:
     """Size against KL divergence, with the frontier of what no other artefact beats."""
     rows, base = lineup.artifacts, lineup.base
-    figure = _figure(5.0)
+    figure = _figure(look, 5.0)
     axes: Any = figure.add_subplot()
     axes.set_yscale("log")
     values = [_shown(kld(row)) for row in rows]
@@ -94,18 +115,18 @@ def size_quality(lineup: Lineup) -> Figure:
     room = 0.09 * (max(sizes) - min(sizes)) or 0.05 * max(sizes)
     axes.set_xlim(min(sizes) - room, max(sizes) + 0.75 * room)
     axes.set_ylim(min(*values, 0.01) / 2.5, max(*values, 0.2) * 2.5)
-    _bands(axes)
+    _bands(axes, look)
     best = frontier(rows)
     corners = _corners([(megabytes(row), _shown(kld(row))) for row in best], megabytes(base))
     axes.plot(
         *zip(*corners, strict=True),
-        color=_GREY,
+        color=GREY,
         linewidth=1.3,
         linestyle=(0, (4, 2)),
         zorder=2,
         label="best for its size",
     )
-    for runtime, colour in _COLOURS.items():
+    for runtime, colour in COLOURS.items():
         own = [row for row in rows if row.runtime == runtime]
         if own:
             axes.scatter(
@@ -119,7 +140,7 @@ def size_quality(lineup: Lineup) -> Figure:
                 label=_NAMES[runtime],
                 zorder=4,
             )
-    axes.axvline(megabytes(base), color=_INK, linewidth=1.2)
+    axes.axvline(megabytes(base), color=INK, linewidth=1.2)
     axes.annotate(
         f"FP16, {megabytes(base):,.0f} MB",
         (megabytes(base), 1),
@@ -133,13 +154,19 @@ def size_quality(lineup: Lineup) -> Figure:
     )
     axes.set_xlabel("size, MB")
     axes.set_ylabel("mean KL divergence from FP16, nats (log scale)")
-    axes.set_title("Further left is smaller, further down is closer to FP16", pad=26)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, borderaxespad=0)
+    if look.titles:
+        axes.set_title("Further left is smaller, further down is closer to FP16", pad=26)
+    _legend(axes, 2 if look.narrow else 4)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    colours = [_COLOURS[row.runtime] for row in rows]
+    colours = [COLOURS[row.runtime] for row in rows]
     points = [(megabytes(row), _shown(kld(row)), row.artifact) for row in rows]
     place_labels(figure, axes, points, colours, corners)
     return figure
+
+
+def _legend(axes: Any, columns: int) -> None:
+    """The legend above the axes, from their left."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=columns, borderaxespad=0)
 
 
 def _corners(points: list[tuple[float, float]], end: float) -> list[tuple[float, float]]:
@@ -152,8 +179,11 @@ def _corners(points: list[tuple[float, float]], end: float) -> list[tuple[float,
     ]
 
 
-def _bands(axes: Any) -> None:
-    """Shade every other verdict's stretch of the divergence, and name each at the right."""
+def _bands(axes: Any, look: Look) -> None:
+    """Shade every other verdict's stretch of the divergence, and name each at the right.
+
+    The names stand beside the axes; in a narrow chart inside, left of the line of FP16.
+    """
     bottom, top = axes.get_ylim()
     low = bottom
     for place, verdict in enumerate(VERDICTS):
@@ -161,56 +191,63 @@ def _bands(axes: Any) -> None:
         if high <= low:
             continue
         if place % 2 == 0:
-            axes.axhspan(low, high, color="#f4f6f8", zorder=0, linewidth=0)
+            axes.axhspan(low, high, color=BAND, zorder=0, linewidth=0)
         if high / low > 1.5:
             axes.annotate(
                 verdict.word.replace(" ", "\n", 1),
-                (1, (low * high) ** 0.5),
-                (8, 0),
+                (1, (low * high**3) ** 0.25 if look.narrow else (low * high) ** 0.5),
+                (-30 if look.narrow else 8, 0),
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
+                ha="right" if look.narrow else "left",
                 va="center",
                 fontsize=9,
                 style="italic",
-                color=_SOFT,
+                color=SOFT,
             )
         low = high
 
 
-def divergences(lineup: Lineup) -> Figure:
+def divergences(lineup: Lineup, look: Look = _USUAL) -> Figure:
     """Mean, 99 % and 99.9 % KL divergence of each artefact: how bad the bad tokens are."""
     ordered = sorted(lineup.artifacts, key=kld)
-    figure = _figure(0.36 * len(ordered) + 1.5)
+    figure = _figure(look, (0.46 if look.narrow else 0.36) * len(ordered) + 1.5)
     axes: Any = figure.add_subplot()
     axes.set_xscale("log")
     shapes = (("o", 54, "mean"), ("|", 120, "99 %"), ("d", 34, "99.9 %"))
     for place, row in enumerate(ordered):
-        quality, colour = row.quality, _COLOURS[row.runtime]
+        quality, colour = row.quality, COLOURS[row.runtime]
         values = [_shown(v) for v in (kld(row), quality.kld_p99, quality.kld_p999)]
         axes.plot(values[::2], [place] * 2, color=colour, linewidth=2.4, alpha=0.35, zorder=2)
         for value, (shape, size, _) in zip(values, shapes, strict=True):
             axes.scatter(value, place, marker=shape, s=size, color=colour, zorder=3, linewidth=1.6)
     for shape, size, label in shapes:
-        axes.scatter([], [], marker=shape, s=size, color=_SOFT, label=label, linewidth=1.6)
-    axes.set_yticks(range(len(ordered)), [row.artifact for row in ordered])
+        axes.scatter([], [], marker=shape, s=size, color=SOFT, label=label, linewidth=1.6)
+    names = [row.artifact for row in ordered]
+    axes.set_yticks(range(len(ordered)), names)
     axes.set_ylim(len(ordered) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelleft=not look.narrow)
+    if look.narrow:
+        for place, name in enumerate(names):
+            axes.text(0.01, place - 0.3, name, transform=axes.get_yaxis_transform(), fontsize=9)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("KL divergence from FP16 at a token, nats (log scale)")
-    axes.set_title(
-        "How far the tokens are off: on average, and the worst of 100 and of 1000", pad=26
-    )
-    axes.grid(axis="x", color=_LINE, linewidth=0.8)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, borderaxespad=0)
+    if look.titles:
+        axes.set_title(
+            "How far the tokens are off: on average, and the worst of 100 and of 1000", pad=26
+        )
+    axes.grid(axis="x", color=LINE, linewidth=0.8)
+    _legend(axes, 3)
     return figure
 
 
-def speeds(lineup: Lineup) -> Figure:
+def speeds(lineup: Lineup, look: Look = _USUAL) -> Figure:
     """Prefill and decode, with the least and greatest of the repeats; the float model in grey."""
     rows = lineup.rows
-    figure = _figure(0.36 * len(rows) + 1.1)
-    panels = figure.subplots(1, 2, sharey=True)
-    colours = [_GREY if lineup.is_baseline(row) else _COLOURS[row.runtime] for row in rows]
+    height = 0.36 * len(rows) + 1.1
+    figure = _figure(look, 2 * height if look.narrow else height)
+    panels = figure.subplots(*((2, 1) if look.narrow else (1, 2)), sharey=True)
+    colours = [GREY if lineup.is_baseline(row) else COLOURS[row.runtime] for row in rows]
     for axes, title, kind in (
         (panels[0], "Prefill: reading, tokens/s", prefill),
         (panels[1], "Decode: writing, tokens/s", decode),
@@ -229,7 +266,7 @@ def speeds(lineup: Lineup) -> Figure:
                 [one.greatest - one.median for one in spreads],
             ],
             fmt="none",
-            ecolor=_INK,
+            ecolor=INK,
             elinewidth=1,
             capsize=2.5,
         )
@@ -246,10 +283,12 @@ def speeds(lineup: Lineup) -> Figure:
         axes.set_title(title)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=_LINE, linewidth=0.8)
+        axes.grid(axis="x", color=LINE, linewidth=0.8)
     names = [row.label if lineup.is_baseline(row) else row.artifact for row in rows]
     panels[0].set_yticks(range(len(rows)), names)
-    for tick, row in zip(panels[0].get_yticklabels(), rows, strict=True):
-        tick.set_style("italic" if lineup.is_baseline(row) else "normal")
+    for panel in panels:
+        # The second of two side by side has no labels of its own.
+        for tick, row in zip(panel.get_yticklabels(), rows, strict=False):
+            tick.set_style("italic" if lineup.is_baseline(row) else "normal")
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     return figure

@@ -1,17 +1,18 @@
 """The Markdown of the report, section by section."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
 
-import yaml
 from mdutils.mdutils import MdUtils
 
 from scripts.report import prose
 from scripts.report.advice import RUNTIME_NAMES, by_runtime, headline, picks, warnings
+from scripts.report.changes import TITLE, change_sentence, change_table
 from scripts.report.charts import CHARTS
+from scripts.report.history import History
 from scripts.report.lineup import Lineup, code
+from scripts.report.method import model_sentences, quality_sentences, timing_sentences
 from scripts.report.samples import escaped, sample_table
-from scripts.report.snippets import LOADING, snippet
+from scripts.report.snippets import LOADING, recipe_line, snippet
 from scripts.report.tables import (
     Table,
     detail_table,
@@ -22,14 +23,14 @@ from scripts.report.tables import (
     verdict_table,
 )
 from scripts.report.write_report import Report
-from scripts.sources.redact import redact
 
 
-def write_page(report: Report, lineup: Lineup) -> str:
+def write_page(report: Report, lineup: Lineup, history: History) -> str:
     """The whole page; charts are linked as `charts/NAME.svg`."""
     page = Page()
     _opening(page, report)
     _advice(page, lineup)
+    _changes(page, history)
     _comparison(page, lineup)
     _samples(page, lineup)
     _loading(page, report, lineup)
@@ -115,11 +116,18 @@ def _advice(page: Page, lineup: Lineup) -> None:
         page.items(found)
     page.paragraph(prose.small_model_sentence(lineup.base))
     page.chart("size-quality.svg")
-    page.paragraph(
-        "The verdicts stand for the mean KL divergence (KLD) from FP16. They are rules of thumb, "
-        "not a standard: look at the samples, and test on your own task."
-    )
+    page.paragraph(prose.VERDICTS)
     page.table(verdict_table())
+
+
+def _changes(page: Page, history: History) -> None:
+    if history.before is None:
+        return
+    page.header(2, TITLE)
+    page.paragraph(change_sentence(history))
+    table = change_table(history)
+    if table.rows:
+        page.table(table)
 
 
 def _comparison(page: Page, lineup: Lineup) -> None:
@@ -142,11 +150,7 @@ def _comparison(page: Page, lineup: Lineup) -> None:
 
 def _samples(page: Page, lineup: Lineup) -> None:
     page.header(2, "Samples side by side")
-    page.paragraph(
-        "Greedy completions: the most likely token is taken at each step. **Bold** begins at the "
-        "first word that is not FP16's; from there on the texts go separate ways, and a different "
-        "answer need not be a worse one."
-    )
+    page.paragraph(prose.SAMPLES)
     for place, sample in enumerate(lineup.base.samples):
         page.header(3, escaped(sample.prompt))
         page.table(sample_table(lineup, place))
@@ -154,11 +158,7 @@ def _samples(page: Page, lineup: Lineup) -> None:
 
 def _loading(page: Page, report: Report, lineup: Lineup) -> None:
     page.header(2, "How to load each one")
-    page.paragraph(
-        "Run these from the folder that this page lies in. They continue a plain text, which works "
-        "with every model; an instruction-tuned one answers better to its chat template "
-        "(`tokenizer.apply_chat_template`, or `model.create_chat_completion` in llama.cpp)."
-    )
+    page.paragraph(prose.LOADING)
     for runtime in RUNTIME_NAMES:
         own = [row for row in lineup.artifacts if row.runtime == runtime]
         if not own:
@@ -169,7 +169,7 @@ def _loading(page: Page, report: Report, lineup: Lineup) -> None:
             (
                 code(f"{report.folder}/{row.artifact}"),
                 row.label,
-                code(_flow(report.artifacts[row.artifact])),
+                code(recipe_line(report.artifacts[row.artifact])),
             )
             for row in own
         )
@@ -179,20 +179,9 @@ def _loading(page: Page, report: Report, lineup: Lineup) -> None:
         page.paragraph(loading.remark)
 
 
-def _flow(line: object) -> str:
-    """A line of the recipe as it may stand there."""
-    text: str = yaml.safe_dump(line, default_flow_style=True, sort_keys=False, width=10**6)
-    return text.strip()
-
-
 def _explanations(page: Page) -> None:
     page.header(2, "What the words mean")
-    for title, terms in (
-        ("Numbers", prose.NUMBER_TERMS),
-        ("Methods", prose.METHOD_TERMS),
-        ("Formats", prose.FORMAT_TERMS),
-        ("Measures", prose.MEASURES),
-    ):
+    for title, terms in prose.GLOSSARY:
         page.header(3, title)
         page.terms(terms)
     page.header(2, "How the artefacts are made")
@@ -202,46 +191,7 @@ def _explanations(page: Page) -> None:
 
 def _method(page: Page, report: Report, lineup: Lineup) -> None:
     page.header(2, "How it was measured")
-    base, machine = lineup.base, lineup.base.machine
-    page.paragraph(
-        f"The model is {code(_public(report.source))}, {base.size.parameters:,} parameters. "
-        + (prose.off_grid_sentence(report.off_grid) if report.off_grid is not None else "")
-    )
-    page.paragraph(
-        f"{_yardstick(report)} Every row read the same token ids; "
-        f"{base.quality.tokens_scored:,} predictions were scored, those in the second half of each "
-        "window, where the model has seen enough to predict from. Definitions are those of "
-        "llama.cpp's `llama-perplexity --kl-divergence`: KLD is KL(FP16 ‖ row), from FP32 "
-        "log-probabilities. The error of “× FP16” is that of paired differences, so it is smaller "
-        "than those of the two perplexities. The base's weights are FP16; PyTorch computes with "
-        "them in FP32."
-    )
-    packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
-    page.paragraph(
-        f"Timings were taken on {machine.cpu} ({', '.join(machine.features)}), {machine.cores} "
-        f"cores, {base.speed.threads} threads, in a fresh process for each row; {packages}. "
-        f"Prefill is {base.speed.prefill_tokens} tokens at once, decode "
-        f"{base.speed.decode_tokens} tokens one by one; the figures are medians after a warm-up, "
-        "with least, greatest and number of repeats below. Timings belong to this machine and "
-        "change from run to run; all other figures come out the same again."
-    )
+    page.paragraph(model_sentences(report, lineup))
+    page.paragraph(quality_sentences(report, lineup))
+    page.paragraph(timing_sentences(lineup))
     page.table(detail_table(lineup))
-
-
-def _public(source: str) -> str:
-    """A source without credentials, and without the folders of this machine."""
-    scheme, _, place = source.partition(":")
-    if scheme == "path" and PurePath(place).is_absolute():
-        return f"path:…/{PurePath(place).name}"
-    return redact(source, source)
-
-
-def _yardstick(report: Report) -> str:
-    yardstick = report.yardstick
-    if yardstick is None:
-        return ""
-    first, end = yardstick.lines
-    return (
-        f"The text is {code(_public(yardstick.text))}, lines {first + 1:,} to {end:,}, cut into "
-        f"{yardstick.windows} windows of {yardstick.context} tokens."
-    )

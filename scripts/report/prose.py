@@ -20,6 +20,20 @@ In the tables, KL divergence says how far an artefact's predictions are from tho
 they are the same, and the word beside it says what to expect. Decode is writing an answer, \
 prefill is reading the prompt. All terms are explained [below](#what-the-words-mean)."""
 
+VERDICTS = """\
+The verdicts stand for the mean KL divergence (KLD) from FP16. They are rules of thumb, not a \
+standard: look at the samples, and test on your own task."""
+
+SAMPLES = """\
+Greedy completions: the most likely token is taken at each step. **Bold** begins at the first \
+word that is not FP16's; from there on the texts go separate ways, and a different answer need \
+not be a worse one."""
+
+LOADING = """\
+Run these from the folder that this page lies in. They continue a plain text, which works with \
+every model; an instruction-tuned one answers better to its chat template \
+(`tokenizer.apply_chat_template`, or `model.create_chat_completion` in llama.cpp)."""
+
 NUMBER_TERMS: Terms = (
     (
         "FP16",
@@ -135,6 +149,13 @@ MEASURES: Terms = (
         "One standard error: the same measurement on other text of this kind would land within "
         "twice that, nineteen times in twenty.",
     ),
+)
+
+GLOSSARY = (
+    ("Numbers", NUMBER_TERMS),
+    ("Methods", METHOD_TERMS),
+    ("Formats", FORMAT_TERMS),
+    ("Measures", MEASURES),
 )
 
 STEPS: Terms = (

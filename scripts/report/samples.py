@@ -37,15 +37,27 @@ def departure(base: str, other: str) -> int:
     return place
 
 
+def parted(base: str, other: str) -> tuple[str, str]:
+    """What `other` has in common with `base` up to where it departs, and the rest of it."""
+    base, other = base.strip(), other.strip()
+    place = departure(base, other)
+    return other[:place], other[place:]
+
+
+def ends_early(base: str, other: str) -> bool:
+    """Whether `other` says just what `base` does, but stops before its end."""
+    base, other = base.strip(), other.strip()
+    return 0 < departure(base, other) == len(other) < len(base)
+
+
 def marked(base: str, other: str) -> str:
     """`other` for a cell, bold from where it departs from `base`."""
-    base, other = base.strip(), other.strip()
+    other = other.strip()
     if not other:
         return "*(nothing)*"
-    place = departure(base, other)
-    if place == len(other) < len(base):
+    if ends_early(base, other):
         return f"{escaped(other)} **(ends here)**"
-    kept, changed = other[:place], other[place:]
+    kept, changed = parted(base, other)
     bold = "<br>".join(f"**{escaped(line)}**" for line in changed.split("\n") if line.strip())
     gap = other[len(kept.rstrip()) : len(other) - len(changed.lstrip())]
     between = "<br>" if "\n" in gap else " "

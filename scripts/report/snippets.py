@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import yaml
+
 from scripts.stage import Runtime
 
 
@@ -76,6 +78,12 @@ def snippet(runtime: Runtime, paths: Sequence[str]) -> str:
     lines = [f"path = {first}", *(f"# path = {other}" for other in others)]
     imports, _, rest = LOADING[runtime].code.partition("\n\n")
     return "\n".join([imports, "", *lines, "", rest])
+
+
+def recipe_line(line: object) -> str:
+    """A line of the recipe as it may stand there."""
+    text: str = yaml.safe_dump(line, default_flow_style=True, sort_keys=False, width=10**6)
+    return text.strip()
 
 
 def extract_snippets(markdown: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""QUANTISATION-REPORT.md and its charts, from the stored evaluations."""
+"""QUANTISATION-REPORT.md, its charts and report.html, from the stored evaluations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +7,12 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Evaluation
+from scripts.report.history import FIGURES, History, history
 from scripts.report.lineup import Lineup
 from scripts.stage import Stage
 
 NAME = "QUANTISATION-REPORT.md"
+HTML_NAME = "report.html"
 
 
 class Yardstick(BaseModel):
@@ -25,11 +27,12 @@ class Yardstick(BaseModel):
 
 
 class Report(Stage):
-    """Write the report and its charts from the stored evaluations
+    """Write the report, as Markdown and as a page, and its charts from the stored evaluations
 
     Inputs: `evaluation/NAME`, one for each baseline and each artefact. `baselines` starts with
     the FP16 base. `artifacts` holds the recipe's lines, defaults filled in, by the artefact's path
     below `folder`. `off_grid` is the seed of the base's rescaling, None where there was none.
+    `committed` holds the figures of the last committed report, where there is one.
     """
 
     model: str
@@ -40,18 +43,23 @@ class Report(Stage):
     baselines: tuple[str, ...]
     artifacts: dict[str, dict[str, JsonValue]]
     yardstick: Yardstick | None = None
-    packages = ("matplotlib", "mdutils")
+    committed: History | None = None
+    packages = ("jinja2", "markdown-it-py", "matplotlib", "mdutils")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The same evaluations give the same bytes. Raises QuantmakeError for what is no
         evaluation, or one with other prompts than the base's."""
         from scripts.report.charts import draw_all
         from scripts.report.page import write_page
+        from scripts.report.web.write import write_html
 
         lineup = self._read(inputs)
-        (out / NAME).write_text(write_page(self, lineup), encoding="utf-8")
+        kept = history(lineup, self.committed)
+        (out / NAME).write_text(write_page(self, lineup, kept), encoding="utf-8")
         (out / "charts").mkdir()
         draw_all(lineup, out / "charts")
+        (out / "charts" / FIGURES).write_text(kept.model_dump_json(indent=1) + "\n")
+        (out / HTML_NAME).write_text(write_html(self, lineup, kept), encoding="utf-8")
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Every chart that the page shows is there."""

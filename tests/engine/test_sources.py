@@ -1,10 +1,11 @@
 """The modules that a stage reaches: every form of import, and nothing else."""
 
 import ast
+import hashlib
 
 import pytest
 
-from scripts.engine.sources import _names_in, source_digests
+from scripts.engine.sources import ROOT, _names_in, source_digests
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,13 @@ def test_a_stage_reaches_its_helpers_and_not_the_engine() -> None:
     assert {"scripts.sources.fetch", "scripts.sources.hub", "scripts.stage"} <= set(reached)
     assert not [name for name in reached if name.startswith("scripts.engine")]
     assert "scripts.formats" not in reached
+
+
+def test_templates_and_styles_count_with_their_package() -> None:
+    reached = source_digests("scripts.report.write_report")
+    for name in ("page.html.jinja", "macros.jinja", "style.css", "page.js"):
+        file = ROOT / "scripts" / "report" / "web" / name
+        assert (
+            reached[f"scripts.report.web/{name}"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        )
+    assert not [name for name in source_digests("scripts.sources.fetch") if "/" in name]

@@ -1,5 +1,6 @@
 """Evaluations made by hand, with figures such as a small model gives."""
 
+from pathlib import Path
 from typing import Any
 
 from scripts.evaluation.result import (
@@ -13,6 +14,7 @@ from scripts.evaluation.result import (
     Spread,
 )
 from scripts.report.lineup import Lineup
+from scripts.report.write_report import Report
 from scripts.stage import Runtime
 
 PROMPTS = ("What is the capital of France?", "Why is the sky blue?", "Write a poem.")
@@ -97,3 +99,32 @@ def usual() -> Lineup:
         evaluation("model-q4_k_m.gguf", gguf, kld=0.057, megabytes=105, decode=150, prefill=730),
         evaluation("model-q8_0.gguf", gguf, kld=0.0042, megabytes=145, decode=146, prefill=779),
     )
+
+
+def report_of(rows: Lineup, **changes: object) -> Report:
+    """The stage for these rows; `changes` replace its options."""
+    options: dict[str, object] = {
+        "model": "Tiny_Model",
+        "source": "hf:org/tiny@abc",
+        "recipe": "recipes/tiny.yaml",
+        "folder": "quantized",
+        "off_grid": None,
+        "baselines": [row.artifact for row in rows.baselines],
+        "artifacts": {
+            row.artifact: {"format": "onnx", "bits": 8, "weight_only": ["lm_head"], "fast": True}
+            for row in rows.artifacts
+        },
+        "yardstick": {"text": "path:news.txt", "lines": [0, 150], "windows": 20, "context": 512},
+    }
+    return Report.model_validate({**options, **changes})
+
+
+def inputs_of(rows: Lineup, folder: Path) -> dict[str, Path]:
+    """The rows as the files that evaluations write."""
+    folder.mkdir(exist_ok=True)
+    found = {}
+    for row in rows.rows:
+        path = folder / f"{row.artifact}.json"
+        path.write_text(row.model_dump_json())
+        found[f"evaluation/{row.artifact}"] = path
+    return found

@@ -11,42 +11,16 @@ from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Evaluation, Sample
 from scripts.exec import run_stage
 from scripts.report.charts import CHARTS
+from scripts.report.history import FIGURES
 from scripts.report.lineup import Lineup
-from scripts.report.write_report import NAME, Report
-from tests.report.factory import evaluation, lineup, usual
-
-
-def _report(rows: Lineup, **changes: object) -> Report:
-    options: dict[str, object] = {
-        "model": "Tiny_Model",
-        "source": "hf:org/tiny@abc",
-        "recipe": "recipes/tiny.yaml",
-        "folder": "quantized",
-        "off_grid": None,
-        "baselines": [row.artifact for row in rows.baselines],
-        "artifacts": {
-            row.artifact: {"format": "onnx", "bits": 8, "weight_only": ["lm_head"], "fast": True}
-            for row in rows.artifacts
-        },
-        "yardstick": {"text": "path:news.txt", "lines": [0, 150], "windows": 20, "context": 512},
-    }
-    return Report.model_validate({**options, **changes})
-
-
-def _inputs(rows: Lineup, folder: Path) -> dict[str, Path]:
-    folder.mkdir(exist_ok=True)
-    found = {}
-    for row in rows.rows:
-        path = folder / f"{row.artifact}.json"
-        path.write_text(row.model_dump_json())
-        found[f"evaluation/{row.artifact}"] = path
-    return found
+from scripts.report.write_report import HTML_NAME, NAME
+from tests.report.factory import evaluation, inputs_of, lineup, report_of, usual
 
 
 def _written(rows: Lineup, folder: Path, **changes: object) -> str:
     """The page, white space made plain."""
     out = folder / "report"
-    run_stage(_report(rows, **changes), _inputs(rows, folder / "evaluation"), out)
+    run_stage(report_of(rows, **changes), inputs_of(rows, folder / "evaluation"), out)
     return (out / NAME).read_text().replace("\u00a0", " ")
 
 
@@ -56,12 +30,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return _written(usual(), tmp_path_factory.mktemp("page"))
 
 
-def test_folder_holds_the_page_and_its_charts_alone(tmp_path: Path) -> None:
+def test_folder_holds_both_pages_and_the_charts_alone(tmp_path: Path) -> None:
     text = _written(usual(), tmp_path)
     files = {str(path.relative_to(tmp_path / "report")) for path in tmp_path.rglob("report/**/*")}
     shown = set(re.findall(r"\((charts/[^)]+)\)", text))
     assert shown == {f"charts/{name}" for name in CHARTS}
-    assert files == {NAME, "charts", *shown}
+    assert files == {NAME, HTML_NAME, "charts", f"charts/{FIGURES}", *shown}
 
 
 def test_same_evaluations_give_the_same_bytes_in_another_process(tmp_path: Path) -> None:
@@ -74,7 +48,7 @@ def test_same_evaluations_give_the_same_bytes_in_another_process(tmp_path: Path)
     other = tmp_path / "other"
     other.mkdir()
     subprocess.run([sys.executable, "-c", code, str(other)], check=True)
-    for name in (NAME, *(f"charts/{chart}" for chart in CHARTS)):
+    for name in (NAME, HTML_NAME, f"charts/{FIGURES}", *(f"charts/{chart}" for chart in CHARTS)):
         assert (tmp_path / "report" / name).read_bytes() == (other / "report" / name).read_bytes()
 
 
@@ -169,7 +143,8 @@ def test_line_up_of_one_runtime_without_its_float_model(tmp_path: Path) -> None:
 def test_module_is_light(tmp_path: Path) -> None:
     code = (
         "import sys, scripts.report.write_report\n"
-        "print([n for n in ('matplotlib', 'numpy', 'mdutils', 'yaml') if n in sys.modules])"
+        "heavy = ('jinja2', 'matplotlib', 'numpy', 'mdutils', 'yaml')\n"
+        "print([n for n in heavy if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -177,11 +152,11 @@ def test_module_is_light(tmp_path: Path) -> None:
 
 def test_broken_evaluations_are_all_named(tmp_path: Path) -> None:
     rows = usual()
-    inputs = _inputs(rows, tmp_path / "evaluation")
+    inputs = inputs_of(rows, tmp_path / "evaluation")
     inputs["evaluation/model-int4"].write_text("{}")
     inputs["evaluation/model.gguf"].write_text("half of a fi")
     with pytest.raises(QuantmakeError) as caught:
-        _report(rows).run(inputs, tmp_path)
+        report_of(rows).run(inputs, tmp_path)
     text = str(caught.value)
     assert "model-int4.json: artifact: Field required" in text
     assert "model.gguf.json: the file: Invalid JSON" in text
@@ -193,9 +168,9 @@ def test_other_prompts_are_refused(tmp_path: Path) -> None:
     asked: Evaluation = evaluation("asked-else", samples=[Sample(prompt="Hm?", completion="?")])
     rows = lineup(evaluation("fine"), asked)
     with pytest.raises(QuantmakeError, match="the evaluations of asked-else answer other prompts"):
-        _report(rows).run(_inputs(rows, tmp_path / "evaluation"), tmp_path)
+        report_of(rows).run(inputs_of(rows, tmp_path / "evaluation"), tmp_path)
 
 
 def test_missing_chart_is_refused(tmp_path: Path) -> None:
     with pytest.raises(QuantmakeError, match=r"lacks the charts size-quality\.svg, "):
-        _report(usual()).check({}, tmp_path)
+        report_of(usual()).check({}, tmp_path)

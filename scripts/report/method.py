@@ -1,0 +1,64 @@
+"""How it was measured, in sentences: the model, the yardstick, the machine."""
+
+from pathlib import PurePath
+
+from scripts.report import prose
+from scripts.report.lineup import Lineup, code
+from scripts.report.write_report import Report
+from scripts.sources.redact import redact
+
+
+def model_sentences(report: Report, lineup: Lineup) -> str:
+    """Which model, of what size, and what was done to it before anything else."""
+    sentence = (
+        f"The model is {code(_public(report.source))}, {lineup.base.size.parameters:,} parameters."
+    )
+    if report.off_grid is None:
+        return sentence
+    return f"{sentence} {prose.off_grid_sentence(report.off_grid)}"
+
+
+def quality_sentences(report: Report, lineup: Lineup) -> str:
+    """On what text quality was measured, and by which definitions."""
+    return (
+        f"{_yardstick(report)} Every row read the same token ids; "
+        f"{lineup.base.quality.tokens_scored:,} predictions were scored, those in the second half "
+        "of each window, where the model has seen enough to predict from. Definitions are those of "
+        "llama.cpp's `llama-perplexity --kl-divergence`: KLD is KL(FP16 ‖ row), from FP32 "
+        "log-probabilities. The error of “× FP16” is that of paired differences, so it is smaller "
+        "than those of the two perplexities. The base's weights are FP16; PyTorch computes with "
+        "them in FP32."
+    ).strip()
+
+
+def timing_sentences(lineup: Lineup) -> str:
+    """On what machine the timings were taken, and how."""
+    base, machine = lineup.base, lineup.base.machine
+    packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
+    return (
+        f"Timings were taken on {machine.cpu} ({', '.join(machine.features)}), {machine.cores} "
+        f"cores, {base.speed.threads} threads, in a fresh process for each row; {packages}. "
+        f"Prefill is {base.speed.prefill_tokens} tokens at once, decode "
+        f"{base.speed.decode_tokens} tokens one by one; the figures are medians after a warm-up, "
+        "with least, greatest and number of repeats below. Timings belong to this machine and "
+        "change from run to run; all other figures come out the same again."
+    )
+
+
+def _public(source: str) -> str:
+    """A source without credentials, and without the folders of this machine."""
+    scheme, _, place = source.partition(":")
+    if scheme == "path" and PurePath(place).is_absolute():
+        return f"path:…/{PurePath(place).name}"
+    return redact(source, source)
+
+
+def _yardstick(report: Report) -> str:
+    yardstick = report.yardstick
+    if yardstick is None:
+        return ""
+    first, end = yardstick.lines
+    return (
+        f"The text is {code(_public(yardstick.text))}, lines {first + 1:,} to {end:,}, cut into "
+        f"{yardstick.windows} windows of {yardstick.context} tokens."
+    )

@@ -1,0 +1,77 @@
+"""The charts as SVG inside the page: colours of the page's theme, text that stays text."""
+
+import re
+from io import StringIO
+
+import matplotlib as mpl
+from markupsafe import Markup
+
+from scripts.report.charts import (
+    BAND,
+    CHARTS,
+    COLOURS,
+    GREY,
+    INK,
+    LINE,
+    METADATA,
+    SOFT,
+    STYLE,
+    Look,
+    draw,
+)
+from scripts.report.lineup import Lineup
+
+# One for screens and paper, one for phones; the style sheet shows the one that fits.
+LOOKS = {
+    "wide": Look(width=9.6, titles=False),
+    "narrow": Look(width=4.1, titles=False, narrow=True),
+}
+_VARIABLES = {
+    INK: "ink",
+    SOFT: "soft",
+    GREY: "grey",
+    LINE: "line",
+    BAND: "band",
+    "#ffffff": "paper",
+    # Matplotlib's own first colour, which the whiskers' caps are filled with: lines of no area.
+    "#1f77b4": "ink",
+    **{colour: runtime.replace(".", "") for runtime, colour in COLOURS.items()},
+}
+_COLOUR = re.compile("|".join(_VARIABLES))
+_HEAD = re.compile(r'^.*?<svg [^>]*(viewBox="[^"]*")[^>]*>', re.DOTALL)
+_IDS = re.compile(r' id="([^"]*)"')
+_REFERENCES = re.compile(r'(url\(#|href="#)([^)"]*)')
+
+
+def figures(lineup: Lineup) -> dict[str, Markup]:
+    """By the names in `CHARTS`, less their suffix: each chart in all looks."""
+    return {
+        name.removesuffix(".svg"): Markup("\n").join(_inline(name, look, lineup) for look in LOOKS)
+        for name in CHARTS
+    }
+
+
+def _inline(name: str, look: str, lineup: Lineup) -> Markup:
+    style = {**STYLE, "svg.fonttype": "none"}
+    with mpl.rc_context(style):
+        figure = draw(name, lineup, LOOKS[look])
+        written = StringIO()
+        figure.savefig(written, format="svg", metadata=METADATA, transparent=True)
+    return Markup(themed(written.getvalue(), name.removesuffix(".svg"), look))
+
+
+def themed(svg: str, name: str, look: str) -> str:
+    """Matplotlib's file as an element of a page that has other such elements too.
+
+    The figure around it carries the words for screen readers, so the drawing is hidden from them.
+    """
+    svg = _HEAD.sub(rf'<svg class="{look}" \1 aria-hidden="true" focusable="false">', svg, count=1)
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
+    svg = _COLOUR.sub(lambda found: f"var(--{_VARIABLES[found[0]]})", svg)
+    svg = re.sub(r" font-family: [^;]*;", "", svg)
+    svg = svg.replace("xlink:href", "href")
+    used = {place for _, place in _REFERENCES.findall(svg)}
+    prefix = f"{name}-{look}-"
+    svg = _IDS.sub(lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", svg)
+    return _REFERENCES.sub(rf"\g<1>{prefix}\g<2>", svg).strip()

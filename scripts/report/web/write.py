@@ -1,0 +1,103 @@
+"""report.html, rendered from its template, style sheet and script into one file."""
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from scripts.report import prose
+from scripts.report.advice import RUNTIME_NAMES, by_runtime, headline, warnings
+from scripts.report.changes import TITLE, change_sentence, change_table
+from scripts.report.history import History
+from scripts.report.lineup import Lineup, code
+from scripts.report.method import model_sentences, quality_sentences, timing_sentences
+from scripts.report.snippets import LOADING, recipe_line, snippet
+from scripts.report.tables import Table, detail_table, pick_table, verdict_table
+from scripts.report.web import view
+from scripts.report.web.figures import figures
+from scripts.report.write_report import Report
+
+_HOME = Path(__file__).parent
+
+
+def write_html(report: Report, lineup: Lineup, history: History) -> str:
+    """The whole page; the same evaluations give the same bytes."""
+    first = headline(lineup)
+    rendered = (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            report=report,
+            prose=prose,
+            style=Markup((_HOME / "style.css").read_text()),
+            script=Markup((_HOME / "page.js").read_text()),
+            headline=first,
+            headline_facts=view.facts(lineup, first.name),
+            cards=view.cards(lineup),
+            by_runtime=pick_table("you deploy with", by_runtime(lineup)),
+            warnings=warnings(lineup),
+            small_model=prose.small_model_sentence(lineup.base),
+            runtime_effect=prose.runtime_effect(lineup),
+            charts=figures(lineup),
+            frontier=view.frontier_words(lineup),
+            verdicts=verdict_table(),
+            changes_title=TITLE,
+            change_sentence=change_sentence(history),
+            changes=change_table(history),
+            comparison=view.comparison(lineup),
+            stored=view.stored(lineup),
+            notes=[f"{code(row.artifact)}: {note}" for row in lineup.rows for note in row.notes],
+            samples=view.samples(lineup),
+            loading=_loading(report, lineup),
+            measured=(
+                model_sentences(report, lineup),
+                quality_sentences(report, lineup),
+                timing_sentences(lineup),
+            ),
+            details=detail_table(lineup),
+        )
+    )
+    return rendered.rstrip() + "\n"
+
+
+def _loading(report: Report, lineup: Lineup) -> list[dict[str, object]]:
+    """For each runtime that has artefacts: which, what to install, the code, a remark.
+
+    Unlike the Markdown report, the page lies beside the artefacts.
+    """
+    found = []
+    for runtime in RUNTIME_NAMES:
+        own = [row for row in lineup.artifacts if row.runtime == runtime]
+        lines = (
+            (code(row.artifact), row.label, code(recipe_line(report.artifacts[row.artifact])))
+            for row in own
+        )
+        if own:
+            found.append(
+                {
+                    "how": LOADING[runtime],
+                    "table": Table(("artefact", "is", "in the recipe"), tuple(lines)),
+                    "code": snippet(runtime, [row.artifact for row in own]),
+                }
+            )
+    return found
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HOME),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["markdown"] = markdown
+    return environment
+
+
+def markdown(text: str) -> Markup:
+    """A sentence of the Markdown report as HTML; tags in it stay text."""
+    return Markup(MarkdownIt("commonmark", {"html": False}).renderInline(text))
