@@ -10,20 +10,15 @@ from transformers import AutoModelForCausalLM
 
 from scripts.calibration.curvature import FILE, Curvature
 from scripts.errors import QuantmakeError
-from scripts.exec import run_stage
 from tests.tiny import make_tiny_base
 
 DOWN = "model.layers.1.mlp.down_proj"
 
 
 @pytest.fixture(scope="module")
-def measured(
-    tiny_base: Path, tiny_calibration: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def measured(tiny_curvature: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The file's tensors, and its metadata."""
-    out = tmp_path_factory.mktemp("curvature")
-    run_stage(Curvature(), {"base": tiny_base, "calibration": tiny_calibration}, out)
-    with safe_open(out / FILE, "pt") as file:
+    with safe_open(tiny_curvature / FILE, "pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
 
 
