@@ -64,21 +64,22 @@ def _offers(reader: GGUFReader, f16: Path, curvature: Path) -> dict[str, list[Ch
     bar = Progress("weighing types", len(originals), "tensors")
     with one_thread():
         for importance in importances(f16, curvature):
-            upper = factor(importance.hessian)
+            curved = factor(importance.hessian)
             samples = {
                 name: weights_of(originals[name])[_drawn(rows)]
                 for name, rows in importance.rows.items()
             }
             found |= {name: [] for name in samples}
             for key, kind in BLOCK_TYPES.items():
-                if len(upper) % kind.block:
+                if len(importance.hessian) % kind.block:
                     continue
-                rounded = gptq(torch.cat([*samples.values()]), upper, kind)
+                rounded = gptq(torch.cat([*samples.values()]), curved, kind)
                 losses = torch.split(rounded.loss, [len(sample) for sample in samples.values()])
                 block, size = GGML_QUANT_SIZES[kind.type]
+                row = len(importance.hessian) // block * size
                 for (name, rows), loss in zip(importance.rows.items(), losses, strict=True):
                     total = float(loss.mean() * rows.sum() / 2)
-                    found[name].append(Choice(key, len(rows) * len(upper) // block * size, total))
+                    found[name].append(Choice(key, len(rows) * row, total))
             bar.advance(len(samples))
     return {name: offered for name, offered in found.items() if offered}
 

@@ -15,6 +15,8 @@ from torch import Tensor
 from scripts.errors import QuantmakeError
 from scripts.gguf_files.blocks import Array, BlockType, Codes
 
+# Blocks of k-quants, of the others, groups of Q6_K and single columns: each divides the one before.
+_NESTED = (256, 32, 16, 1)
 DAMPING = 0.01  # of H's mean diagonal, as in the paper's code
 _ROWS = 2048  # at once, so that a group with all its candidates stays in the processor's cache
 # Ranges to try: how far in, as a part of the range, lie the lowest and the highest level.
@@ -31,17 +33,29 @@ class Rounded:
     loss: Tensor
 
 
-def factor(hessian: Tensor) -> Tensor:
-    """The upper Cholesky factor of H⁻¹ [columns, columns], in float32; H is damped before.
-
-    Raises QuantmakeError where it is not positive definite even so.
+@dataclass(frozen=True)
+class Factor:
+    """Of a Hessian: `order` [columns], in which columns are rounded, and in that order `upper`
+    [columns, columns], the Cholesky factor of its inverse, in float32.
     """
-    damped: Tensor = hessian.double()
+
+    upper: Tensor
+    order: Tensor
+
+
+def factor(hessian: Tensor) -> Factor:
+    """H is damped before; raises QuantmakeError where it is not positive definite even so.
+
+    Blocks that count most come first, while there are others left to make up for their errors:
+    the paper's act-order, with the columns of a block and of a group kept together.
+    """
+    order = _sorted(torch.arange(len(hessian)), hessian.diagonal(), _NESTED)
+    damped: Tensor = hessian[order][:, order].double()
     damped = damped + DAMPING * damped.diagonal().mean() * torch.eye(len(damped)).double()
     try:
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
         upper: Tensor = torch.linalg.cholesky(inverse, upper=True)
-        return upper.float()
+        return Factor(upper.float(), order)
     except RuntimeError as error:
         raise QuantmakeError(
             f"the Hessian of a linear is not positive definite ({error}): the calibration is too "
@@ -49,35 +63,56 @@ def factor(hessian: Tensor) -> Tensor:
         ) from None
 
 
-def gptq(weights: Tensor, upper: Tensor, kind: BlockType) -> Rounded:
-    """Round `weights` [rows, columns] to blocks of `kind`; `upper` is H's `factor`.
+def _sorted(columns: Tensor, diagonal: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Chunks of the first of the sizes by the sum of their diagonal, and so on within each."""
+    if not sizes:
+        return columns
+    if len(columns) % sizes[0]:
+        return _sorted(columns, diagonal, sizes[1:])
+    chunks = columns.view(-1, sizes[0])
+    by = diagonal[chunks].sum(1).argsort(descending=True, stable=True)
+    return torch.cat([_sorted(chunk, diagonal, sizes[1:]) for chunk in chunks[by]])
+
+
+def gptq(weights: Tensor, factor: Factor, kind: BlockType) -> Rounded:
+    """Round `weights` [rows, columns] to blocks of `kind`; `factor` is that of their Hessian.
 
     `columns` must divide by the type's block.
     """
-    parts = [
-        _gptq(part.T.contiguous(), upper, kind) for part in torch.split(weights.float(), _ROWS)
-    ]
+    chunks = torch.split(weights.float(), _ROWS)
+    parts = [_gptq(chunk.T[factor.order], factor, kind) for chunk in chunks]
     return Rounded(
         np.concatenate([part.data for part in parts]), torch.cat([part.loss for part in parts])
     )
 
 
-def _gptq(weights: Tensor, upper: Tensor, kind: BlockType) -> Rounded:
+def _gptq(weights: Tensor, factor: Factor, kind: BlockType) -> Rounded:
+    upper, order = factor.upper, factor.order
     columns, rows = weights.shape
-    loss, records = torch.zeros(rows), []
+    loss = torch.zeros(rows)
+    # These are in the order of the file.
+    codes = torch.empty(weights.shape, dtype=torch.uint8)
+    scales, offsets = torch.empty(2, columns // kind.group, rows)
+    grids: dict[int, _Grid] = {}
     for start in range(0, columns, kind.block):
         block = slice(start, start + kind.block)
         grid = _Grid.of(weights[block], upper[block, block], kind)
-        codes, scales, offsets = [], [], []
+        grids[int(order[start]) // kind.block] = grid
         for first in range(start, start + kind.block, kind.group):
             group, rest = slice(first, first + kind.group), slice(first + kind.group, columns)
             found = _search(weights[group], upper[group, group], grid)
             weights[rest].addmm_(upper[group, rest].T, found.error, alpha=-1)
             loss += found.loss
-            codes.append(found.codes)
-            scales.append(found.scale)
-            offsets.append(found.offset)
-        parts = grid.codes(torch.cat(codes), torch.stack(scales, 1), torch.stack(offsets, 1))
+            codes[order[group]] = found.codes
+            place = int(order[first]) // kind.group
+            scales[place], offsets[place] = found.scale, found.offset
+    records = []
+    for place in range(columns // kind.block):
+        groups = kind.block // kind.group
+        first, among = place * kind.block, slice(place * groups, (place + 1) * groups)
+        parts = grids[place].codes(
+            codes[first : first + kind.block], scales[among].T, offsets[among].T
+        )
         records.append(kind.pack(parts))
     return Rounded(np.hstack(records), loss)
 

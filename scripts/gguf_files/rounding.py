@@ -42,11 +42,11 @@ def round_again(f16: Path, curvature: Path, out: Path) -> tuple[int, float]:
     bar = Progress("rounding", len(tensors), "tensors")
     with one_thread():
         for importance in importances(f16, curvature):
-            upper = factor(importance.hessian)
+            curved = factor(importance.hessian)
             for name, rows in importance.rows.items():
                 kind = kinds.get(GGMLQuantizationType(tensors[name].tensor_type))
                 if kind is not None:
-                    rounded = gptq(weights_of(originals[name]), upper, kind)
+                    rounded = gptq(weights_of(originals[name]), curved, kind)
                     tensors[name].data[...] = rounded.data
                     predicted += float((rounded.loss * rows).sum() / 2)
                     count += 1

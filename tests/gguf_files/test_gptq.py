@@ -87,9 +87,21 @@ def test_half_the_loss_of_rounding_to_nearest(
 def test_rows_do_not_depend_on_each_other(
     name: str, weights: torch.Tensor, hessian: torch.Tensor
 ) -> None:
-    upper, kind = factor(hessian), BLOCK_TYPES[name]
-    together, alone = gptq(weights, upper, kind), gptq(weights[7:9], upper, kind)
+    factors, kind = factor(hessian), BLOCK_TYPES[name]
+    together, alone = gptq(weights, factors, kind), gptq(weights[7:9], factors, kind)
     torch.testing.assert_close(together.loss[7:9], alone.loss, rtol=0.02, atol=0)
+
+
+def test_order_keeps_blocks_and_groups_together() -> None:
+    diagonal = torch.rand(WIDTH, generator=torch.Generator().manual_seed(2)) + 0.1
+    diagonal[300] = 100
+    order = factor(diagonal.diag()).order
+    assert order[0] == 300
+    assert torch.equal(order.sort().values, torch.arange(WIDTH))
+    for size in (256, 32, 16):
+        assert (order.view(-1, size) // size).diff(dim=1).count_nonzero() == 0
+        sums = diagonal[order].view(-1, size).sum(1).view(-1, max(1, 256 // size))
+        assert size != 32 or (sums.diff(dim=1) <= 1e-4).all()
 
 
 def test_hessian_that_is_not_one() -> None:
