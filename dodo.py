@@ -5,10 +5,12 @@ source ──► base ──► reference (log-probabilities of the FP16 model)
             ├─────► graph (ONNX) ─┴─► artifact:model-int8, -static, -dynamic, model-int4-onnx
             ├───────────────────────► artifact:model-int4
             └─────► f16 (GGUF) ─────► artifact:model.gguf          every artefact ──► checksums
+calibration ──► curvature ──────────┘ (type: auto, rounding: gptq)
                                       evaluate:… (each artefact beside the base) ──► report
 """
 
 from scripts.base.make_base import Base
+from scripts.calibration.curvature import Curvature
 from scripts.engine.commands import settings
 from scripts.engine.lock import LockFile
 from scripts.engine.tasks import build, listing, publish
@@ -66,6 +68,13 @@ def task_calibration():
         )
         inputs = {"base": r.node("base"), "text": r.text(on), "evaluation_text": r.text(apart)}
         yield build(r.task("calibration"), r.node("calibration"), stage, **inputs)
+
+
+def task_curvature():
+    """Measure how the model's output depends on each linear, on the calibration's tokens"""
+    for r in RECIPES:
+        inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
+        yield build(r.task("curvature"), r.node("curvature"), Curvature(), **inputs)
 
 
 def task_graph():

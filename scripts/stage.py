@@ -51,7 +51,8 @@ class Format(Stage):
 
     The fields with one literal value and no default (`format`, `bits`, `method`) select the
     class; the rest are its options, with their defaults. `needs` names the nodes of the graph
-    that it is made from: `base`, `calibration`, `graph` or `f16`.
+    that it is made from: `base`, `calibration`, `graph` or `f16`; where that depends on the
+    options, `needed` is overridden.
     """
 
     registry: ClassVar[list[type["Format"]]] = []
@@ -73,6 +74,10 @@ class Format(Stage):
             for name, field in cls.model_fields.items()
             if field.is_required() and len(get_args(field.annotation)) == 1
         }
+
+    def needed(self) -> tuple[str, ...]:
+        """The nodes of the graph that this one is made from."""
+        return self.needs
 
     def describe(self) -> str:
         """One line for lists of tasks: the label."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.calibration.curvature import Curvature
 from scripts.exec import run_stage
 from scripts.gguf_files.f16 import F16Gguf
 from scripts.gguf_files.toolchain import Toolchain
@@ -58,4 +59,14 @@ def tiny_calibration(
     folder = tmp_path_factory.mktemp("calibration")
     ids = AutoTokenizer.from_pretrained(tiny_base)(tiny_text.read_text())["input_ids"]
     np.save(folder / "tokens.npy", np.array(ids[: 8 * 128], np.int32).reshape(8, 128))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_curvature(
+    tiny_base: Path, tiny_calibration: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with curvature.safetensors of the tiny base."""
+    folder = tmp_path_factory.mktemp("curvature")
+    run_stage(Curvature(), {"base": tiny_base, "calibration": tiny_calibration}, folder)
     return folder

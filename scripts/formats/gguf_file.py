@@ -1,12 +1,19 @@
-"""GGUF files for llama.cpp, quantised by llama.cpp itself."""
+"""GGUF files for llama.cpp, quantised by llama.cpp itself or rounded better in its blocks."""
 
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from scripts.errors import MachineError, QuantmakeError
 from scripts.stage import Format
+
+if TYPE_CHECKING:
+    from scripts.gguf_files.importance import Means
+    from scripts.gguf_files.llama import Outcome
 
 # The types of include/llama.h (q4_0 is LLAMA_FTYPE_MOSTLY_Q4_0) that need no importance matrix,
 # but for those of models trained in them (ternary, MXFP4), which make nonsense of any other.
@@ -20,26 +27,58 @@ _CHOSEN_APART = {"token_embd.weight", "output.weight"}  # by every preset: Q6_K 
 
 
 class GgufFile(Format):
-    """GGUF, one file for llama.cpp, of one of its types"""
+    """GGUF, one file for llama.cpp, of one of its types
+
+    `type: auto` gives each tensor a type of its own, so that the file costs least within the
+    size of the preset `like`, or within `max_bytes`. `imatrix` weighs rounding errors by the
+    calibration's inputs, as llama.cpp does; `rounding: gptq` rounds in the same blocks with
+    error compensation, which makes that needless for the types that it knows.
+    """
 
     format: Literal["gguf"]
-    type: GgufType
+    type: Literal[GgufType, "auto"]
+    like: GgufType | None = None
+    max_bytes: Annotated[int, Field(gt=0)] | None = None
+    imatrix: bool = False
+    rounding: Literal["llama.cpp", "gptq"] = "llama.cpp"
 
     runtime = "llama.cpp"
     needs = ("f16",)
     suffix = ".gguf"
     linkable = True
-    packages = ("llama-cpp-python",)
+    packages = ("gguf", "llama-cpp-python", "numpy", "safetensors", "torch")
+    cpu_features = True
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "GgufFile":
+        sizes = (self.like is not None) + (self.max_bytes is not None)
+        if sizes != (self.type == "auto"):
+            raise PydanticCustomError(
+                "size", "`type: auto` and one of `like` and `max_bytes` belong together"
+            )
+        if self.type in FLOAT_TYPES and (self.imatrix or self.rounding == "gptq"):
+            raise PydanticCustomError(
+                "float_type", "a float type is not rounded: leave out `imatrix` and `rounding`"
+            )
+        return self
+
+    def needed(self) -> tuple[str, ...]:
+        """What was measured of the calibration too, where the options ask for it."""
+        curved = self.type == "auto" or self.rounding == "gptq"
+        return (*self.needs, *["capture"] * self.imatrix, *["curvature"] * curved)
 
     def label(self) -> str:
-        """Such as `GGUF Q4_K_M`."""
-        return f"GGUF {self.type.upper()}"
+        """Such as `GGUF Q4_K_M`, `GGUF auto (Q4_0's size), GPTQ`."""
+        size = f"{self.like.upper()}'s size" if self.like else f"{self.max_bytes or 0:,} bytes"
+        name = f"auto ({size})" if self.type == "auto" else self.type.upper()
+        return f"GGUF {name}" + ", imatrix" * self.imatrix + ", GPTQ" * (self.rounding == "gptq")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """Quantise with llama_model_quantize, whose log goes to stdout.
+        """Quantise with llama_model_quantize, whose log goes to stdout, then round again.
 
         Raises QuantmakeError where no tensor can have a type of this preset, because the
-        model's widths do not divide by its blocks of 256 (most k-quants) or 32.
+        model's widths do not divide by its blocks of 256 (most k-quants) or 32, RecipeError
+        where no types are small enough for the size.
         """
         try:
             from scripts.gguf_files.llama import quantise
@@ -48,7 +87,42 @@ class GgufFile(Format):
                 f"llama-cpp-python can't be imported ({error}); install it with python3.11 -m "
                 "scripts.setup, which needs a C++ compiler"
             ) from None
-        outcome = quantise(inputs["f16"], out, f"MOSTLY_{self.type.upper()}")
+        from scripts.gguf_files.importance import mean_squares
+        from scripts.gguf_files.rounding import round_again
+
+        f16 = inputs["f16"]
+        importance = mean_squares(f16, inputs["capture"]) if self.imatrix else None
+        if self.type == "auto":
+            self._auto(inputs, out, importance)
+        else:
+            outcome = quantise(f16, out, f"MOSTLY_{self.type.upper()}", importance=importance)
+            self._tell(outcome, out)
+        if self.rounding == "gptq":
+            count, predicted = round_again(f16, inputs["curvature"], out)
+            print(f"{self.label()}: {count} tensors, predicted KLD {predicted:.4f} nats per token")
+
+    def _auto(self, inputs: Mapping[str, Path], out: Path, importance: "Means | None") -> None:
+        from scripts.gguf_files.auto import choose_types, file_type, size_of_preset
+        from scripts.gguf_files.llama import quantise
+
+        f16 = inputs["f16"]
+        budget = self.max_bytes or size_of_preset(f16, str(self.like), out.parent)
+        chosen = choose_types(f16, inputs["curvature"], budget)
+        types = {name: choice.type for name, choice in chosen.items()}
+        quantise(
+            f16, out, f"MOSTLY_{file_type(chosen).upper()}", importance=importance, types=types
+        )
+        size = out.stat().st_size
+        print(f"{self.label()}: {size:,} bytes of {budget:,}")
+        if size > budget:
+            out.unlink()
+            raise QuantmakeError(
+                f"type auto: llama.cpp made {size:,} bytes of the {budget:,} that were planned: it "
+                "did not keep to the types that were chosen. Its log is above; allow more bytes."
+            )
+
+    def _tell(self, outcome: "Outcome", out: Path) -> None:
+        """Print the fallbacks; raise where nothing else is left."""
         fallbacks = outcome.fallbacks
         if fallbacks:
             types = Counter(fallbacks.values())

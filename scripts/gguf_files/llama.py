@@ -4,13 +4,15 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
+import numpy as np
+from gguf import GGMLQuantizationType
 
 from scripts.errors import MachineError, QuantmakeError
 from scripts.progress import Progress
@@ -62,14 +64,41 @@ class _Log(list[tuple[int, str]]):
             self.bar.advance()
 
 
-def quantise(f16: Path, out: Path, file_type: str, threads: int | None = None) -> Outcome:
+def quantise(
+    f16: Path,
+    out: Path,
+    file_type: str,
+    *,
+    threads: int | None = None,
+    importance: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]] | None = None,
+    types: Mapping[str, str] | None = None,
+) -> Outcome:
     """Write `out` in the type LLAMA_FTYPE_`file_type`; the bytes do not depend on `threads`.
 
+    `importance`: llama.cpp's importance matrix, by tensor the mean squared input of each column.
+    `types`: by tensor the name of its type, in place of what the file's type would give it.
     Raises QuantmakeError with llama.cpp's reason, MachineError where it could not write.
     """
     settings = llama_cpp.llama_model_quantize_default_params()
     settings.nthread = threads or len(os.sched_getaffinity(0))
     settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_{file_type}")
+    # ctypes keeps what is assigned alive; both arrays end with an entry of zeros.
+    if importance:
+        Matrix = llama_cpp.llama_model_imatrix_data
+        settings.imatrix = (Matrix * (len(importance) + 1))(
+            *(
+                Matrix(name.encode(), (ctypes.c_float * len(mean))(*mean), len(mean))
+                for name, mean in importance.items()
+            )
+        )
+    if types:
+        Override = llama_cpp.llama_model_tensor_override
+        settings.tt_overrides = (Override * (len(types) + 1))(
+            *(
+                Override(f"^{re.escape(name)}$".encode(), GGMLQuantizationType[kind.upper()])
+                for name, kind in types.items()
+            )
+        )
     log = _Log()
     with _listening(log):
         code = llama_cpp.llama_model_quantize(str(f16).encode(), str(out).encode(), settings)

@@ -1,7 +1,5 @@
 """From FP16 shards to shards of 4-bit weights with their quantisation states."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +11,7 @@ from safetensors.torch import save_file
 from scripts.errors import QuantmakeError
 from scripts.nf4.plan import Plan
 from scripts.progress import Progress
+from scripts.threads import one_thread
 
 
 class Settings(Protocol):
@@ -54,16 +53,6 @@ def refuse_unusable(shards: list[Path], plan: Plan) -> None:
         )
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def quantise(weight: torch.Tensor, settings: Settings) -> tuple[torch.Tensor, QuantState]:
     """As bitsandbytes' quantize_4bit(compress_statistics=double_quant), for any thread count.
 
@@ -75,7 +64,7 @@ def quantise(weight: torch.Tensor, settings: Settings) -> tuple[torch.Tensor, Qu
         weight.contiguous(), blocksize=settings.block_size, quant_type=settings.quant_type
     )
     if settings.double_quant:
-        with _one_thread():
+        with one_thread():
             state.offset = state.absmax.mean()
             state.absmax, state.state2 = quantize_blockwise(
                 state.absmax - state.offset, blocksize=256

@@ -81,11 +81,11 @@ class Recipe:
 
     def inputs(self, format: Format) -> dict[str, Path]:
         """The nodes that an artefact of this format is made from, by name."""
-        return {need: self.node("f16.gguf" if need == "f16" else need) for need in format.needs}
+        return {need: self.node("f16.gguf" if need == "f16" else need) for need in format.needed()}
 
     def baselines(self) -> list[Row]:
         """The float model in each runtime that an artefact of this recipe uses."""
-        needed = {need for format in self.artifacts.values() for need in format.needs}
+        needed = {need for format in self.artifacts.values() for need in format.needed()}
         rows = [Row("base", "FP16 base (PyTorch)", "torch", self.node("base"))]
         if "graph" in needed:
             rows.append(Row("graph", "FP32 graph (ONNX)", "onnxruntime", self.node("graph")))

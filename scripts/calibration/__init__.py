@@ -1,0 +1,1 @@
+"""What the formats learn from the calibration text."""

@@ -1,0 +1,92 @@
+"""`type: auto`: the types that cost least within a size, as the calibration predicts it."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from gguf import GGML_QUANT_SIZES, GGUFReader
+
+from scripts.gguf_files.allocate import Choice, allocate
+from scripts.gguf_files.blocks import BLOCK_TYPES
+from scripts.gguf_files.gptq import factor, gptq
+from scripts.gguf_files.importance import importances
+from scripts.gguf_files.llama import quantise
+from scripts.gguf_files.rounding import weights_of
+from scripts.progress import Progress
+from scripts.threads import one_thread
+
+# Rows that a tensor's loss is estimated from; of an embedding more, since its rows differ more.
+_SAMPLE, _LARGE_SAMPLE, _LARGE = 96, 3072, 32768
+_ALIGNMENT = 32  # of tensors in a GGUF file, in bytes
+_NEW_METADATA = 256  # the quantisation's version, which llama.cpp adds
+_FILE_TYPES = {"q4_k": "q4_k_s", "q5_k": "q5_k_s"}  # others have the name of their tensors
+
+
+def size_of_preset(f16: Path, preset: str, scratch: Path) -> int:
+    """Bytes of the file in a preset's type, without importance matrix; made in `scratch`."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".like-") as folder:
+        file = Path(folder) / "like.gguf"
+        quantise(f16, file, f"MOSTLY_{preset.upper()}")
+        return file.stat().st_size
+
+
+def choose_types(f16: Path, curvature: Path, max_bytes: int) -> dict[str, Choice]:
+    """By tensor its type, so that the file has at most `max_bytes`.
+
+    Tensors without a curvature, such as norms, are counted as they are in the F16 file.
+    Raises RecipeError where the smallest types are too large.
+    """
+    reader = GGUFReader(f16)
+    choices = _offers(reader, f16, curvature)
+    rest = f16.stat().st_size - sum(int(t.n_bytes) for t in reader.tensors if t.name in choices)
+    return allocate(choices, max_bytes - rest - _NEW_METADATA - _ALIGNMENT * len(reader.tensors))
+
+
+def file_type(chosen: Mapping[str, Choice]) -> str:
+    """The file type that has most of the bytes: what the file calls itself."""
+    sizes: Counter[str] = Counter()
+    for choice in chosen.values():
+        sizes[choice.type] += choice.bytes
+    [(largest, _)] = sizes.most_common(1)
+    return _FILE_TYPES.get(largest, largest)
+
+
+def _offers(reader: GGUFReader, f16: Path, curvature: Path) -> dict[str, list[Choice]]:
+    """By tensor each type whose block divides its width, with the loss that GPTQ leaves.
+
+    The loss is estimated from rows drawn in proportion to their weight, at even steps, so it
+    comes out the same each time.
+    """
+    originals = {tensor.name: tensor for tensor in reader.tensors}
+    found: dict[str, list[Choice]] = {}
+    bar = Progress("weighing types", len(originals), "tensors")
+    with one_thread():
+        for importance in importances(f16, curvature):
+            curved = factor(importance.hessian)
+            samples = {
+                name: weights_of(originals[name])[_drawn(rows)]
+                for name, rows in importance.rows.items()
+            }
+            found |= {name: [] for name in samples}
+            for key, kind in BLOCK_TYPES.items():
+                if len(importance.hessian) % kind.block:
+                    continue
+                rounded = gptq(torch.cat([*samples.values()]), curved, kind)
+                losses = torch.split(rounded.loss, [len(sample) for sample in samples.values()])
+                block, size = GGML_QUANT_SIZES[kind.type]
+                row = len(importance.hessian) // block * size
+                for (name, rows), loss in zip(importance.rows.items(), losses, strict=True):
+                    total = float(loss.mean() * rows.sum() / 2)
+                    found[name].append(Choice(key, len(rows) * row, total))
+            bar.advance(len(samples))
+    return {name: offered for name, offered in found.items() if offered}
+
+
+def _drawn(rows: torch.Tensor) -> torch.Tensor:
+    """Indices [sample] of rows, each as often as its weight asks for."""
+    count = _LARGE_SAMPLE if len(rows) > _LARGE else _SAMPLE
+    heap = rows.double().cumsum(0)
+    at = (torch.arange(count).double() + 0.5) / count * heap[-1]
+    return torch.searchsorted(heap, at).clamp(max=len(rows) - 1)

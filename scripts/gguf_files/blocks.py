@@ -1,0 +1,139 @@
+"""The block layouts of GGUF types: from codes and scales to bytes, as ggml-common.h lays them out.
+
+A value is `scale · level + offset`. The types of 32 columns keep scale and offset in FP16; the
+k-quants keep them as small integers, multiples of two FP16 numbers that 256 columns share.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gguf import GGMLQuantizationType
+from gguf.quants import IQ4_NL
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What n blocks are made of.
+
+    `codes` uint8 [n, block] index the type's levels; `scale` and `offset` FP16 [n, 1] are those
+    of the block; `scales` and `offsets` [n, groups] the k-quants' integer multiples of them.
+    """
+
+    codes: Array
+    scale: Array
+    offset: Array
+    scales: Array
+    offsets: Array
+
+
+@dataclass(frozen=True)
+class BlockType:
+    """One type: `group` columns have one scale, `block` columns one record of bytes.
+
+    `levels` ascend. `scales` is the range of a k-quant's integer scales, None where the scale is
+    FP16. A type `with_offset` adds one to each value, in k-quants never a positive one.
+    """
+
+    name: str
+    block: int
+    group: int
+    levels: tuple[int, ...]
+    with_offset: bool
+    scales: tuple[int, int] | None
+    pack: Callable[[Codes], Array]
+
+    @property
+    def type(self) -> GGMLQuantizationType:
+        """gguf's name for it."""
+        return GGMLQuantizationType[self.name]
+
+
+def _bytes(array: Array) -> Array:
+    return np.ascontiguousarray(array).view(np.uint8)
+
+
+def _nibbles(codes: Array, width: int = 32) -> Array:
+    """The low four bits, [n, k·width] → [n, k·width / 2]: of each `width` codes the first half
+    lies in the low nibbles, the second in the high ones.
+    """
+    halves = (codes & 15).reshape(len(codes), -1, 2, width // 2)
+    return (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(len(codes), -1)
+
+
+def _fifth_bits(codes: Array) -> Array:
+    """[n, 32] → [n, 4], the first column in the lowest bit."""
+    return np.packbits(codes >> 4, axis=-1, bitorder="little")
+
+
+def _q4(blocks: Codes) -> Array:
+    return np.hstack([_bytes(blocks.scale), _nibbles(blocks.codes)])
+
+
+def _q4_1(blocks: Codes) -> Array:
+    return np.hstack([_bytes(blocks.scale), _bytes(blocks.offset), _nibbles(blocks.codes)])
+
+
+def _q5_0(blocks: Codes) -> Array:
+    return np.hstack([_bytes(blocks.scale), _fifth_bits(blocks.codes), _nibbles(blocks.codes)])
+
+
+def _q5_1(blocks: Codes) -> Array:
+    head = [_bytes(blocks.scale), _bytes(blocks.offset)]
+    return np.hstack([*head, _fifth_bits(blocks.codes), _nibbles(blocks.codes)])
+
+
+def _q8_0(blocks: Codes) -> Array:
+    return np.hstack([_bytes(blocks.scale), blocks.codes - np.uint8(127)])
+
+
+def _k_head(blocks: Codes) -> list[Array]:
+    """Scale, offset, and eight pairs of 6-bit integers in 12 bytes (get_scale_min_k4)."""
+    s, o = blocks.scales.astype(np.uint8), blocks.offsets.astype(np.uint8)
+    first = s[:, :4] | (s[:, 4:] >> 4) << 6
+    second = o[:, :4] | (o[:, 4:] >> 4) << 6
+    third = (s[:, 4:] & 15) | (o[:, 4:] & 15) << 4
+    # llama.cpp subtracts the offset.
+    return [_bytes(blocks.scale), _bytes(-blocks.offset), first, second, third]
+
+
+def _q4_k(blocks: Codes) -> Array:
+    return np.hstack([*_k_head(blocks), _nibbles(blocks.codes, 64)])
+
+
+def _q5_k(blocks: Codes) -> Array:
+    eighths = (blocks.codes >> 4).reshape(-1, 8, 32)  # bit i of a byte is of the i-th group
+    high = np.packbits(eighths, axis=1, bitorder="little")[:, 0]
+    return np.hstack([*_k_head(blocks), high, _nibbles(blocks.codes, 64)])
+
+
+def _q6_k(blocks: Codes) -> Array:
+    low = _nibbles(blocks.codes, 128)
+    quarters = (blocks.codes >> 4).reshape(-1, 2, 4, 32)
+    high = quarters[:, :, 0] | quarters[:, :, 1] << 2 | quarters[:, :, 2] << 4
+    high = (high | quarters[:, :, 3] << 6).reshape(len(low), -1)
+    return np.hstack([low, high, _bytes(blocks.scales.astype(np.int8)), _bytes(blocks.scale)])
+
+
+def _whole(first: int, last: int) -> tuple[int, ...]:
+    return tuple(range(first, last + 1))
+
+
+_K, _SIGNED = (0, 63), (-128, 127)
+BLOCK_TYPES = {
+    one.name.lower(): one
+    for one in (
+        BlockType("IQ4_NL", 32, 32, IQ4_NL.kvalues, False, None, _q4),
+        BlockType("Q4_0", 32, 32, _whole(-8, 7), False, None, _q4),
+        BlockType("Q4_1", 32, 32, _whole(0, 15), True, None, _q4_1),
+        BlockType("Q5_0", 32, 32, _whole(-16, 15), False, None, _q5_0),
+        BlockType("Q5_1", 32, 32, _whole(0, 31), True, None, _q5_1),
+        BlockType("Q8_0", 32, 32, _whole(-127, 127), False, None, _q8_0),
+        BlockType("Q4_K", 256, 32, _whole(0, 15), True, _K, _q4_k),
+        BlockType("Q5_K", 256, 32, _whole(0, 31), True, _K, _q5_k),
+        BlockType("Q6_K", 256, 16, _whole(-32, 31), False, _SIGNED, _q6_k),
+    )
+}

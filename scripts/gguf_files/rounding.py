@@ -1,0 +1,55 @@
+"""Better values in the same blocks: a quantised GGUF file's tensors rounded again, by GPTQ."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType, GGUFReader
+
+from scripts.errors import QuantmakeError
+from scripts.gguf_files.blocks import BLOCK_TYPES
+from scripts.gguf_files.gptq import factor, gptq
+from scripts.gguf_files.importance import importances
+from scripts.progress import Progress
+from scripts.threads import one_thread
+
+
+def weights_of(tensor: Any) -> torch.Tensor:
+    """The values of a GGUFReader's tensor [rows, columns] in float32.
+
+    Raises QuantmakeError where one is not finite.
+    """
+    weights = torch.from_numpy(tensor.data.astype(np.float32))
+    if not bool(torch.isfinite(weights).all()):
+        raise QuantmakeError(
+            f"{tensor.name} of the F16 file holds NaN or infinity (FP16 ends at 65,504); a "
+            "quantised model of it would answer nonsense. Mend the source model."
+        )
+    return weights
+
+
+def round_again(f16: Path, curvature: Path, out: Path) -> tuple[int, float]:
+    """Overwrite in place the tensors of `out` that have a Hessian and one of BLOCK_TYPES.
+
+    Returns how many, and what they cost in nats per token as their curvature predicts it.
+    """
+    originals = {tensor.name: tensor for tensor in GGUFReader(f16).tensors}
+    file = GGUFReader(out, "r+")
+    tensors = {tensor.name: tensor for tensor in file.tensors}
+    kinds = {kind.type: kind for kind in BLOCK_TYPES.values()}
+    count, predicted = 0, 0.0
+    bar = Progress("rounding", len(tensors), "tensors")
+    with one_thread():
+        for importance in importances(f16, curvature):
+            curved = factor(importance.hessian)
+            for name, rows in importance.rows.items():
+                kind = kinds.get(GGMLQuantizationType(tensors[name].tensor_type))
+                if kind is not None:
+                    rounded = gptq(weights_of(originals[name]), curved, kind)
+                    tensors[name].data[...] = rounded.data
+                    predicted += float((rounded.loss * rows).sum() / 2)
+                    count += 1
+                bar.advance()
+    file.data.flush()
+    return count, predicted
