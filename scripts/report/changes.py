@@ -47,7 +47,7 @@ def _rows(now: Snapshot, before: Snapshot) -> Iterator[Row]:
         if name not in before.artifacts:
             yield code(name), "", "new", "", ""
         elif name not in now.artifacts:
-            yield code(name), "", "no longer made", "", ""
+            yield code(name), "", "gone", "", ""
         else:
             pair = now.artifacts[name], before.artifacts[name]
             yield from ((code(name), *cells) for cells in _quality(*pair))

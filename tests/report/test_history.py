@@ -37,7 +37,7 @@ def test_what_got_better_and_worse() -> None:
         ("`better`", "KLD", "better", "0.0500", "0.0100"),
         ("`better`", "MB", "better", "150.0", "120.0"),
         ("`better`", "decode t/s", "better", "100", "130"),
-        ("`gone`", "", "no longer made", "", ""),
+        ("`gone`", "", "gone", "", ""),
         ("`new`", "", "new", "", ""),
         ("`worse`", "KLD", "worse", "0.0500", "0.0900"),
         ("`worse`", "decode t/s", "worse", "100", "90"),

@@ -209,4 +209,5 @@ def frontier_words(lineup: Lineup) -> str:
         f"{code(row.artifact)} ({megabytes(row):,.0f} MB, KL divergence {divergence(kld(row))})"
         for row in frontier(lineup.artifacts)
     ]
-    return f"No other artefact is both smaller and closer to FP16: {'; '.join(points)}."
+    named = "; ".join(points)
+    return f"Best for their size, since nothing is both smaller and closer to FP16: {named}."
