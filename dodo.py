@@ -1,7 +1,7 @@
 """The graph of a build. `doit list` prints its tasks, `doit` builds what is stale.
 
 source ──► base ──► reference (log-probabilities of the FP16 model)
-            ├─────► calibration ──┐
+            ├─────► calibration ──┬─► capture (inputs of each linear) ──► artifact:…
             ├─────► graph (ONNX) ─┴─► artifact:model-int8, -static, -dynamic, model-int4-onnx
             ├───────────────────────► artifact:model-int4
             └─────► f16 (GGUF) ─────► artifact:model.gguf          every artefact ──► checksums
@@ -9,6 +9,7 @@ source ──► base ──► reference (log-probabilities of the FP16 model)
 """
 
 from scripts.base.make_base import Base
+from scripts.calibration.capture import Capture
 from scripts.engine.commands import settings
 from scripts.engine.tasks import build, listing, publish
 from scripts.evaluation.calibration import Calibration
@@ -63,6 +64,13 @@ def task_calibration():
         )
         inputs = {"base": r.node("base"), "text": r.text(on), "evaluation_text": r.text(apart)}
         yield build(r.task("calibration"), r.node("calibration"), stage, **inputs)
+
+
+def task_capture():
+    """Observe what the calibration's text feeds to every linear layer"""
+    for r in RECIPES:
+        inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
+        yield build(r.task("capture"), r.node("capture"), Capture(), **inputs)
 
 
 def task_graph():

@@ -46,7 +46,7 @@ class Format(Stage):
 
     The fields with one literal value and no default (`format`, `bits`, `method`) select the
     class; the rest are its options, with their defaults. `needs` names the nodes of the graph
-    that it is made from: `base`, `calibration`, `graph` or `f16`.
+    that it is made from: `base`, `calibration`, `capture`, `graph` or `f16`.
     """
 
     registry: ClassVar[list[type["Format"]]] = []
