@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.calibration.capture import Capture
 from scripts.exec import run_stage
 from scripts.gguf_files.f16 import F16Gguf
 from scripts.gguf_files.toolchain import Toolchain
@@ -58,4 +59,14 @@ def tiny_calibration(
     folder = tmp_path_factory.mktemp("calibration")
     ids = AutoTokenizer.from_pretrained(tiny_base)(tiny_text.read_text())["input_ids"]
     np.save(folder / "tokens.npy", np.array(ids[: 8 * 128], np.int32).reshape(8, 128))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_capture(
+    tiny_base: Path, tiny_calibration: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What the tiny calibration feeds to the linears of the tiny base."""
+    folder = tmp_path_factory.mktemp("capture")
+    run_stage(Capture(), {"base": tiny_base, "calibration": tiny_calibration}, folder)
     return folder

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from scripts.calibration.stored import HESSIAN, STATISTICS, Writer
 from scripts.calibration.sums import Sums, Watch
 from scripts.errors import QuantmakeError
 from scripts.progress import Progress
+from scripts.workers import single_core_workers
 
 _HEADER_BYTES_PER_LINEAR = 400
 Result = TypeVar("Result")
@@ -196,18 +196,6 @@ def _empty_parameters() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-@contextmanager
-def _workers(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute with one core each, so that no sum depends on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
-
-
 def _advance(
     calls: Sequence[LayerCall], layer: nn.Module, states: Sequence[torch.Tensor], at: int
 ) -> torch.Tensor:
@@ -228,7 +216,7 @@ def capture(base: Path, calibration: Path, out: Path, *, threads: int) -> None:
     header_bytes = 200 + _HEADER_BYTES_PER_LINEAR * len(linears)
     with (
         torch.inference_mode(),
-        _workers(threads) as pool,
+        single_core_workers(threads) as pool,
         Writer(out / HESSIAN, header_bytes) as writer,
         watch.on(linears),
     ):

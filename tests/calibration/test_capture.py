@@ -18,15 +18,6 @@ from scripts.exec import run_stage
 from tests.onnx_models import digests, write_other_base
 
 
-@pytest.fixture(scope="module")
-def captured(
-    tiny_base: Path, tiny_calibration: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    out = tmp_path_factory.mktemp("capture")
-    run_stage(Capture(), {"base": tiny_base, "calibration": tiny_calibration}, out)
-    return out
-
-
 def observed(base: Path, calibration: Path) -> dict[str, torch.Tensor]:
     """Every linear's inputs [n, columns] in float64, by hooks on the model as a whole."""
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64).eval()
@@ -55,21 +46,21 @@ def assert_same(stored: Captured, wanted: dict[str, torch.Tensor]) -> None:
 
 
 def test_equals_hooks_on_the_whole_model(
-    captured: Path, tiny_base: Path, tiny_calibration: Path
+    tiny_capture: Path, tiny_base: Path, tiny_calibration: Path
 ) -> None:
-    assert_same(Captured(captured), observed(tiny_base, tiny_calibration))
+    assert_same(Captured(tiny_capture), observed(tiny_base, tiny_calibration))
 
 
-def test_linears_with_the_same_input_share_a_hessian(captured: Path) -> None:
-    stored = Captured(captured)
+def test_linears_with_the_same_input_share_a_hessian(tiny_capture: Path) -> None:
+    stored = Captured(tiny_capture)
     layer = "model.layers.1."
     assert stored.input_of(f"{layer}self_attn.v_proj") == f"{layer}self_attn.q_proj"
     assert stored.input_of(f"{layer}mlp.up_proj") == f"{layer}mlp.gate_proj"
     assert stored.input_of(f"{layer}mlp.down_proj") == f"{layer}mlp.down_proj"
-    hessians = load_file(captured / HESSIAN)
+    hessians = load_file(tiny_capture / HESSIAN)
     assert len(hessians) == 4 * 3 + 1
     assert hessians["lm_head"].shape == (128, 128)
-    assert len(load_file(captured / STATISTICS)) == 3 * (7 * 3 + 1)
+    assert len(load_file(tiny_capture / STATISTICS)) == 3 * (7 * 3 + 1)
 
 
 def test_conv1d_of_gpt2(tiny_base: Path, tiny_calibration: Path, tmp_path: Path) -> None:
@@ -80,7 +71,7 @@ def test_conv1d_of_gpt2(tiny_base: Path, tiny_calibration: Path, tmp_path: Path)
 
 
 def test_same_bytes_with_one_thread(
-    captured: Path,
+    tiny_capture: Path,
     tiny_base: Path,
     tiny_calibration: Path,
     tmp_path: Path,
@@ -88,7 +79,7 @@ def test_same_bytes_with_one_thread(
 ) -> None:
     monkeypatch.setattr("scripts.runtimes.model.available_cores", lambda: 1)
     run_stage(Capture(), {"base": tiny_base, "calibration": tiny_calibration}, tmp_path / "out")
-    assert digests(tmp_path / "out") == digests(captured)
+    assert digests(tmp_path / "out") == digests(tiny_capture)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +112,9 @@ def test_broken_base_is_named_and_writes_nothing(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_unknown_linear(captured: Path) -> None:
+def test_unknown_linear(tiny_capture: Path) -> None:
     with pytest.raises(QuantmakeError, match=r"the capture has seen no linear nowhere; "):
-        Captured(captured).hessian("nowhere")
+        Captured(tiny_capture).hessian("nowhere")
 
 
 def test_writer_is_read_by_safetensors(tmp_path: Path) -> None:
