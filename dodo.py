@@ -1,15 +1,15 @@
 """The graph of a build. `doit list` prints its tasks, `doit` builds what is stale.
 
 source ──► base ──► reference (log-probabilities of the FP16 model)
-            ├─────► calibration ──┐
+            ├─────► calibration ──┬─► capture, curvature (what calibrated formats learn from it)
             ├─────► graph (ONNX) ─┴─► artifact:model-int8, -static, -dynamic, model-int4-onnx
             ├───────────────────────► artifact:model-int4
             └─────► f16 (GGUF) ─────► artifact:model.gguf          every artefact ──► checksums
-calibration ──► curvature ──────────┘ (type: auto, rounding: gptq)
                                       evaluate:… (each artefact beside the base) ──► report
 """
 
 from scripts.base.make_base import Base
+from scripts.calibration.capture import Capture
 from scripts.calibration.curvature import Curvature
 from scripts.engine.commands import settings
 from scripts.engine.lock import LockFile
@@ -75,6 +75,13 @@ def task_curvature():
     for r in RECIPES:
         inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
         yield build(r.task("curvature"), r.node("curvature"), Curvature(), **inputs)
+
+
+def task_capture():
+    """Observe what the calibration's text feeds to every linear layer"""
+    for r in RECIPES:
+        inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
+        yield build(r.task("capture"), r.node("capture"), Capture(), **inputs)
 
 
 def task_graph():

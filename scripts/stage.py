@@ -51,8 +51,8 @@ class Format(Stage):
 
     The fields with one literal value and no default (`format`, `bits`, `method`) select the
     class; the rest are its options, with their defaults. `needs` names the nodes of the graph
-    that it is made from: `base`, `calibration`, `graph` or `f16`; where that depends on the
-    options, `needed` is overridden.
+    that it is made from: `base`, `calibration`, `capture`, `curvature`, `graph` or `f16`; where
+    that depends on the options, `needed` is overridden.
     """
 
     registry: ClassVar[list[type["Format"]]] = []

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.calibration.capture import Capture
 from scripts.calibration.curvature import Curvature
 from scripts.exec import run_stage
 from scripts.gguf_files.f16 import F16Gguf
@@ -69,4 +70,14 @@ def tiny_curvature(
     """A folder with curvature.safetensors of the tiny base."""
     folder = tmp_path_factory.mktemp("curvature")
     run_stage(Curvature(), {"base": tiny_base, "calibration": tiny_calibration}, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_capture(
+    tiny_base: Path, tiny_calibration: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What the tiny calibration feeds to the linears of the tiny base."""
+    folder = tmp_path_factory.mktemp("capture")
+    run_stage(Capture(), {"base": tiny_base, "calibration": tiny_calibration}, folder)
     return folder

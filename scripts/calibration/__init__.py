@@ -1,1 +1,1 @@
-"""What the formats learn from the calibration text."""
+"""What the base does on the calibration's text, measured once for every method."""

@@ -4,7 +4,7 @@ Operators: onnxruntime, docs/ContribOperators.md. The block kernels are onnxrunt
 behind its MatMulNBitsQuantizer; that class takes the whole graph into memory, this does not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,21 +22,42 @@ _DOMAIN = "com.microsoft"
 
 @dataclass(frozen=True)
 class Blocks:
-    """Symmetric blocks along K of a weight [K, N].
+    """Blocks along K of a weight [K, N].
 
-    packed: uint8 [N, K / block, block · bits / 8], low nibble first; scales: float32 [N, K /
-    block]. The value is (q - 2^(bits - 1)) · scale.
+    packed: uint8 [N, K / block, block · bits / 8], low nibble first; scales: float32 or float16
+    [N, K / block]; zeros: uint8 [N, ceil(K / block · bits / 8)], packed likewise, or None where
+    all are 2^(bits - 1). The value is (q - zero) · scale.
     """
 
     packed: NDArray[np.uint8]
-    scales: NDArray[np.float32]
+    scales: NDArray[np.float32] | NDArray[np.float16]
     bits: int
     block_size: int
+    zeros: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The values of the graph that hold blocks."""
+
+    packed: ir.Value
+    scales: ir.Value
+    zeros: ir.Value | None
+
+
+def pack(numbers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Whole numbers [N, n] in bytes [N, ceil(n · bits / 8)], the first in the low nibble."""
+    if bits == 8:
+        return numbers
+    padded = np.pad(numbers, ((0, 0), (0, numbers.shape[1] % 2)))
+    return (padded[:, ::2] | padded[:, 1::2] << 4).astype(np.uint8)
 
 
 def quantise(weight: NDArray[np.float32], bits: int, block_size: int) -> Blocks:
     """Round a weight [K, N] to the nearest of symmetric blocks; K divides by the block size."""
     rows, columns = weight.shape
+    if rows % block_size:
+        raise QuantmakeError(f"block_size {block_size} does not divide its width {rows}")
     blocks = rows // block_size
     packed = np.zeros((columns, blocks, block_size * bits // 8), np.uint8)
     scales = np.zeros((columns, blocks), np.float32)
@@ -64,18 +85,31 @@ def refuse_misfits(found: Sequence[Linear], block_size: int) -> None:
     )
 
 
-def _matmul(
-    model: ir.Model, linear: Linear, blocks: Blocks, accuracy_level: int
-) -> tuple[ir.Value, ir.Value]:
-    """Put a MatMulNBits in the place of a MatMul; return its weight and its scales."""
-    old = linear.node
-    assert old.inputs[1] is not None
-    name = old.inputs[1].name
+def _store(model: ir.Model, name: str, blocks: Blocks) -> Placed:
+    """Add the blocks to the graph; scales in float16 are cast once, when the graph is loaded."""
     packed = constant(model, f"{name}_Q{blocks.bits}", blocks.packed)
     scales = constant(model, f"{name}_scales", blocks.scales)
+    if blocks.scales.dtype == np.float16:
+        cast = ir.node("Cast", [scales], {"to": ir.DataType.FLOAT}, name=f"{name}_scales_float")
+        cast.outputs[0].name = f"{name}_scales_float"
+        cast.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+        model.graph.insert_before(model.graph[0], cast)
+        scales = cast.outputs[0]
+    zeros = None
+    if blocks.zeros is not None:
+        zeros = constant(model, f"{name}_zero_points", blocks.zeros)
+    return Placed(packed, scales, zeros)
+
+
+def _matmul(model: ir.Model, linear: Linear, blocks: Blocks, accuracy_level: int) -> Placed:
+    """Put a MatMulNBits in the place of a MatMul; return what it reads."""
+    old = linear.node
+    assert old.inputs[1] is not None
+    placed = _store(model, str(old.inputs[1].name), blocks)
+    inputs = [old.inputs[0], placed.packed, placed.scales]
     node = ir.node(
         "MatMulNBits",
-        [old.inputs[0], packed, scales],
+        inputs if placed.zeros is None else [*inputs, placed.zeros],
         {
             "K": linear.columns,
             "N": blocks.packed.shape[0],
@@ -87,21 +121,19 @@ def _matmul(
         name=f"{linear.name}_Q{blocks.bits}",
     )
     replace(model, old, [node])
-    return packed, scales
+    return placed
 
 
-def _gather(
-    model: ir.Model, old: ir.Node, packed: ir.Value, scales: ir.Value, blocks: Blocks
-) -> None:
+def _gather(model: ir.Model, old: ir.Node, placed: Placed, blocks: Blocks) -> None:
     """Read the embedding [vocabulary, width] from blocks, viewed as two dimensions."""
-    rows = blocks.packed.shape[0]
-    name = f"{packed.name}_view"
-    shape = constant(model, f"{name}_shape", np.array([rows, -1], np.int64))
-    view = ir.node("Reshape", [packed, shape], name=name)
+    name = f"{placed.packed.name}_view"
+    shape = constant(model, f"{name}_shape", np.array([blocks.packed.shape[0], -1], np.int64))
+    view = ir.node("Reshape", [placed.packed, shape], name=name)
     view.outputs[0].name = name
+    inputs = [view.outputs[0], old.inputs[1], placed.scales]
     node = ir.node(
         "GatherBlockQuantized",
-        [view.outputs[0], old.inputs[1], scales],
+        inputs if placed.zeros is None else [*inputs, placed.zeros],
         {
             "bits": blocks.bits,
             "block_size": blocks.block_size,
@@ -114,6 +146,30 @@ def _gather(
     replace(model, old, [view, node])
 
 
+def place(
+    model: ir.Model,
+    blocks: Iterable[tuple[Linear, Blocks]],
+    *,
+    accuracy_level: int,
+    embedding_blocks: Callable[[NDArray[np.float32]], Blocks] | None,
+) -> None:
+    """Replace each of the MatMuls by its blocks; what they read stays on disk until then.
+
+    An embedding that is the head's own weight is read from the head's blocks; another one gets
+    what `embedding_blocks` makes of its weight [width, vocabulary], or stays where that is None.
+    """
+    found = embedding(model)
+    shared = False
+    for linear, made in blocks:
+        source = linear.node.inputs[1]
+        placed = _matmul(model, linear, made, accuracy_level)
+        if found is not None and found[1] is source:
+            _gather(model, found[0], placed, made)
+            shared = True
+    if found is not None and not shared and embedding_blocks is not None:
+        _own_embedding(model, *found, embedding_blocks)
+
+
 def quantise_linears(
     model: ir.Model,
     chosen: Sequence[Linear],
@@ -123,39 +179,40 @@ def quantise_linears(
     accuracy_level: int,
     head_bits: int | None = None,
 ) -> None:
-    """Make every chosen MatMul weight-only, and the embedding too.
+    """Turn the chosen MatMuls into MatMulNBits rounded to nearest, and the embedding into blocks.
 
-    A head that is tied to the embedding is stored once: the Gather reads views of the head's
-    blocks. Any other embedding gets blocks of its own, of `head_bits`. Raises QuantmakeError
-    where the block size does not divide.
+    The head, and an embedding of its own, get `head_bits`. Raises QuantmakeError where the block
+    size does not divide.
     """
     refuse_misfits(chosen, block_size)
-    found, last = embedding(model), head(model)
-    shared = False
-    for linear in track(list(chosen), "quantising"):
+    last = head(model)
+
+    def rounded(linear: Linear) -> Blocks:
         is_head = last is not None and linear.node is last.node
-        source = linear.node.inputs[1]
-        blocks = quantise(linear.weight(), (head_bits or bits) if is_head else bits, block_size)
-        packed, scales = _matmul(model, linear, blocks, accuracy_level)
-        if found is not None and found[1] is source:
-            _gather(model, found[0], packed, scales, blocks)
-            shared = True
-    if found is not None and not shared:
-        _own_embedding(model, *found, bits=head_bits or bits, block_size=block_size)
+        return quantise(linear.weight(), (head_bits or bits) if is_head else bits, block_size)
+
+    place(
+        model,
+        ((linear, rounded(linear)) for linear in track(list(chosen), "quantising")),
+        accuracy_level=accuracy_level,
+        embedding_blocks=lambda weight: quantise(weight, head_bits or bits, block_size),
+    )
 
 
 def _own_embedding(
-    model: ir.Model, gather: ir.Node, table: ir.Value, *, bits: int, block_size: int
+    model: ir.Model,
+    gather: ir.Node,
+    table: ir.Value,
+    embedding_blocks: Callable[[NDArray[np.float32]], Blocks],
 ) -> None:
     """Blocks of an embedding [vocabulary, width], or [width, vocabulary] behind a Transpose."""
     assert table.const_value is not None
     weight = table.const_value.numpy().astype(np.float32, copy=False)
     if gather.inputs[0] is table:
         weight = weight.T
-    if weight.shape[0] % block_size:
-        print(f"the embedding stays in FP32: block_size {block_size} does not divide its width")
+    try:
+        blocks = embedding_blocks(weight)
+    except QuantmakeError as error:
+        print(f"the embedding stays in FP32: {error}")
         return
-    blocks = quantise(weight, bits, block_size)
-    packed = constant(model, f"{table.name}_embedding_Q{bits}", blocks.packed)
-    scales = constant(model, f"{table.name}_embedding_scales", blocks.scales)
-    _gather(model, gather, packed, scales, blocks)
+    _gather(model, gather, _store(model, f"{table.name}_embedding", blocks), blocks)

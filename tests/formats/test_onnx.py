@@ -70,13 +70,21 @@ CASES = [
     Case("8-static", 5e-2, STATIC, {"per_channel": False, "percentile": 100, "windows": 2}),
     Case("4-rtn", 5e-2, NBITS),
     Case("4-rtn", 1e-1, NBITS, {"head_bits": 4, "block_size": 64}),
+    Case("8-gptq", 2e-4, NBITS),
+    Case("8-gptq", 2e-4, NBITS, {"symmetric": False, "block_size": 64, "rounds": 0}),
+    Case("4-gptq", 1.5e-2, NBITS),
+    Case("4-gptq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
+    Case("4-hqq", 3e-2, NBITS),
+    Case("4-hqq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
+    Case("4-awq", 3e-2, NBITS),
+    Case("4-awq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
 ]
 DEFAULTS = [case for case in CASES if not case.options]
 
 
 @pytest.fixture(scope="module")
-def inputs(tiny_graph: Path, tiny_calibration: Path) -> dict[str, Path]:
-    return {"graph": tiny_graph, "calibration": tiny_calibration}
+def inputs(tiny_graph: Path, tiny_calibration: Path, tiny_capture: Path) -> dict[str, Path]:
+    return {"graph": tiny_graph, "calibration": tiny_calibration, "capture": tiny_capture}
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +237,26 @@ def test_block_size_or_pattern_that_does_not_fit_writes_nothing(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize(("on_misfit", "floats"), [("rtn", 0), ("float", 12)])
+@pytest.mark.parametrize("name", ["4-gptq", "4-awq", "4-hqq", "8-gptq"])
+def test_misfits_do_as_the_recipe_says(
+    name: str,
+    on_misfit: str,
+    floats: int,
+    inputs: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stage = Case(name, 1, {}, {"block_size": 256, "on_misfit": on_misfit}).stage()
+    run_stage(stage, inputs, tmp_path / "out")
+    assert operators(tmp_path / "out").count("MatMul") == floats
+    said = capsys.readouterr().out
+    doing = "stays in float" if on_misfit == "float" else "is rounded to nearest"
+    line = f"/model/layers.2/mlp/up_proj/MatMul {doing}: block_size 256 does not divide its width"
+    assert line in said.splitlines()
+    assert said.count(doing) == 12
+
+
 def damage(folder: Path, change: Callable[[ir.Model], None]) -> None:
     """Rewrite a folder's graph after a change."""
     model = open_graph(folder)
@@ -249,7 +277,8 @@ def test_check_names_scales_that_are_not_finite(
     def change(model: ir.Model) -> None:
         old = model.graph.initializers[name].const_value
         assert old is not None
-        broken = np.where(old.numpy() > 0, old.numpy(), np.nan)
+        broken = old.numpy().copy()
+        broken[0] = np.nan
         model.graph.initializers[name].const_value = ir.tensor(broken, name=name)
 
     damage(out, change)

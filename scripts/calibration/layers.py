@@ -1,0 +1,245 @@
+"""A decoder run layer by layer: weights come from disk when their layer is reached."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+
+from scripts.calibration.stored import HESSIAN, STATISTICS, Writer
+from scripts.calibration.sums import Sums, Watch
+from scripts.errors import QuantmakeError
+from scripts.progress import Progress
+from scripts.workers import single_core_workers
+
+_HEADER_BYTES_PER_LINEAR = 400
+Result = TypeVar("Result")
+LayerCall = Callable[[nn.Module, torch.Tensor], torch.Tensor]
+
+
+class _Seen(Exception):
+    """Ends a forward pass once what was looked for has been seen."""
+
+
+def _stop(*_: object) -> None:
+    raise _Seen
+
+
+class _First(nn.Module):
+    """Stands where the layers are; keeps what the first of them is called with."""
+
+    def forward(self, hidden: torch.Tensor, *args: object, **kwargs: object) -> None:
+        self.hidden, self.args, self.kwargs = hidden, args, kwargs
+        raise _Seen
+
+
+class _Last(nn.Module):
+    """Stands where the layers are; gives what the last of them gave."""
+
+    hidden: torch.Tensor
+
+    def forward(self, *_: object, **__: object) -> torch.Tensor:
+        return self.hidden
+
+
+class Decoder:
+    """A causal language model of a folder in float32, whose weights are loaded by part."""
+
+    def __init__(self, base: Path) -> None:
+        self._weights = _index(base)
+        trust = any(base.glob("*.py"))  # the base holds code only where the recipe trusts it
+        config = AutoConfig.from_pretrained(base, trust_remote_code=trust, local_files_only=True)
+        config.use_cache = False
+        with _empty_parameters():
+            model = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=trust, dtype=torch.float32
+            )
+        self._model: Any = model.eval()
+        count = config.get_text_config().num_hidden_layers
+        stacks = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, nn.ModuleList) and len(module) == count
+        }
+        if len(stacks) != 1:
+            raise QuantmakeError(
+                f"{type(model).__name__} has {len(stacks)} stacks of {count} decoder layers where "
+                "one was expected; methods that need a capture do not know this architecture"
+            )
+        self._stack, self.layers = next(iter(stacks.items()))
+        head = model.get_output_embeddings()
+        if head is not None:
+            head.forward = _stop  # logits of every token are large, and nobody reads them
+
+    def linears(self) -> dict[str, nn.Module]:
+        """Every linear layer by its name; those outside of the decoder layers come last."""
+        found = {
+            name: module
+            for name, module in self._model.named_modules()
+            if isinstance(module, nn.Linear | Conv1D)
+        }
+        within = {name: one for name, one in found.items() if self._is_within(name)}
+        return {**within, **found}
+
+    def refuse_broken(self) -> None:
+        """Raise QuantmakeError that names every weight with NaN or infinity."""
+        bad = [
+            name
+            for name in sorted(self._weights)
+            if not bool(torch.isfinite(self._read(name)).all())
+        ]
+        if bad:
+            raise QuantmakeError(
+                f"the base has NaN or infinity in {', '.join(bad)}; a quantised model of it would "
+                "answer nonsense. Mend the source model."
+            )
+
+    def load(self, index: int) -> None:
+        """Read one layer's weights."""
+        self._fill(self.layers[index], f"{self._stack}.{index}.")
+
+    def unload(self, index: int) -> None:
+        """Forget them."""
+        self.layers[index].to("meta")
+
+    def begin(self, tokens: torch.Tensor) -> tuple[torch.Tensor, LayerCall]:
+        """Hidden states [1, n, width] before the first layer, for tokens [1, n]; and a function
+        that calls a layer with such states as the model would."""
+        first = _First()
+        self._run(first, tokens)
+
+        def call(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+            found = layer(hidden, *first.args, **first.kwargs)
+            result: torch.Tensor = found[0] if isinstance(found, tuple) else found
+            return result
+
+        return first.hidden, call
+
+    def end(self, tokens: torch.Tensor, hidden: torch.Tensor) -> None:
+        """What comes after the last layer, for the hidden states that it gave."""
+        last = _Last()
+        last.hidden = hidden
+        self._run(last, tokens)
+
+    def _run(self, stand_in: nn.Module, tokens: torch.Tensor) -> None:
+        """A forward pass with `stand_in` for the layers, up to the logits."""
+        owner, _, attribute = self._stack.rpartition(".")
+        parent = self._model.get_submodule(owner)
+        setattr(parent, attribute, nn.ModuleList([stand_in]))
+        try:
+            self._fill(self._model, "")
+            self._model(tokens, use_cache=False)
+        except _Seen:
+            pass
+        finally:
+            setattr(parent, attribute, self.layers)
+
+    def _is_within(self, name: str) -> bool:
+        return name.startswith(f"{self._stack}.")
+
+    def _read(self, name: str) -> torch.Tensor:
+        with safe_open(self._weights[name], "pt") as shard:
+            tensor: torch.Tensor = shard.get_tensor(name)
+        return tensor.float()
+
+    def _fill(self, module: nn.Module, prefix: str) -> None:
+        """Load what is still empty of the parameters and buffers below a module."""
+        empty = {n for n, p in module.named_parameters(remove_duplicate=False) if p.is_meta}
+        short = len(f"{self._model.base_model_prefix}.")
+        state = {}
+        for name in sorted(empty):
+            whole = prefix + name
+            stored = next((one for one in (whole, whole[short:]) if one in self._weights), None)
+            if stored is not None:
+                state[name] = self._read(stored)
+        module.load_state_dict(state, strict=False, assign=True)
+        if prefix == "":
+            self._model.tie_weights()
+        left = [prefix + n for n, p in module.named_parameters() if p.is_meta]
+        if left:
+            raise QuantmakeError(f"the base has no tensors {', '.join(left)}; build it again")
+
+
+def _index(base: Path) -> dict[str, Path]:
+    found = {}
+    for shard in sorted(base.glob("*.safetensors")):
+        with safe_open(shard, "pt") as tensors:
+            found.update(dict.fromkeys(tensors.keys(), shard))
+    return found
+
+
+@contextmanager
+def _empty_parameters() -> Iterator[None]:
+    """Make modules with parameters that take no memory, but real buffers: rotary frequencies
+    are in no file."""
+    register = nn.Module.register_parameter
+
+    def empty(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None:
+            param = nn.Parameter(param.to("meta"), requires_grad=False)
+        register(self, name, param)
+
+    nn.Module.register_parameter = empty  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def _advance(
+    calls: Sequence[LayerCall], layer: nn.Module, states: Sequence[torch.Tensor], at: int
+) -> torch.Tensor:
+    return calls[at](layer, states[at])
+
+
+def capture(base: Path, calibration: Path, out: Path, *, threads: int) -> None:
+    """Write the two files of `Capture` for windows [n, context] of the calibration."""
+    decoder = Decoder(base)
+    decoder.refuse_broken()
+    linears = decoder.linears()
+    windows: NDArray[np.int32] = np.load(calibration / "tokens.npy")
+    tokens = [torch.from_numpy(window.astype(np.int64))[None] for window in windows]
+    statistics: dict[str, NDArray[np.float32]] = {}
+    shared: dict[str, str] = {}
+    bar = Progress("capturing", len(decoder.layers) + 1)
+    watch = Watch()
+    header_bytes = 200 + _HEADER_BYTES_PER_LINEAR * len(linears)
+    with (
+        torch.inference_mode(),
+        single_core_workers(threads) as pool,
+        Writer(out / HESSIAN, header_bytes) as writer,
+        watch.on(linears),
+    ):
+
+        def over_windows(step: Callable[[int], Result], run: Any = pool.map) -> list[Result]:
+            sums, results = Sums(), []
+            work = [partial(watch.during, partial(step, at)) for at in range(len(tokens))]
+            for result, window in run(lambda one: one(), work):
+                sums.add(window)
+                results.append(result)
+            sums.finish(writer, statistics, shared)
+            bar.advance()
+            return results
+
+        begun = [decoder.begin(ids) for ids in tokens]
+        states = [hidden for hidden, _ in begun]
+        calls = [call for _, call in begun]
+        for index, layer in enumerate(decoder.layers):
+            decoder.load(index)
+            states = over_windows(partial(_advance, calls, layer, states))
+            decoder.unload(index)
+        # In this thread alone: it takes the layers out of the model.
+        over_windows(lambda at: decoder.end(tokens[at], states[at]), run=map)
+        writer.finish({"shared": json.dumps(shared)})
+    save_file(statistics, out / STATISTICS)
+    (out / STATISTICS).chmod(0o644)  # save_file leaves the file to its owner alone

@@ -1,0 +1,139 @@
+"""Watching the inputs of linear layers, and adding up what was seen."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from scripts.calibration.stored import Writer
+from scripts.errors import QuantmakeError
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Seen:
+    """One window's input X [n, columns]: XᵀX, and the least and greatest of each column."""
+
+    rows: int
+    product: NDArray[np.float32]
+    minimum: NDArray[np.float32]
+    maximum: NDArray[np.float32]
+
+
+@dataclass
+class Window:
+    """What one window fed to each linear: the distinct inputs, and which linear reads which."""
+
+    inputs: dict[str, Seen] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
+    held: list[tuple[torch.Tensor, str]] = field(default_factory=list)
+
+    def see(self, name: str, value: torch.Tensor) -> None:
+        """The linear `name` is fed `value` [..., columns]."""
+        # The tensors are held, so that none takes the place of another that was freed.
+        for other, first in self.held:
+            if other is value:
+                self.shared[name] = first
+                return
+        self.held.append((value, name))
+        self.shared[name] = name
+        rows = value.detach().reshape(-1, value.shape[-1])
+        self.inputs[name] = Seen(
+            rows=rows.shape[0],
+            product=(rows.T @ rows).numpy(),
+            minimum=rows.amin(0).numpy(),
+            maximum=rows.amax(0).numpy(),
+        )
+
+
+class Watch:
+    """Hooks on linears that note their inputs, apart for each thread."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    @contextmanager
+    def on(self, linears: Mapping[str, nn.Module]) -> Iterator[None]:
+        """Watch these linears."""
+
+        def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+            def note(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+                window = getattr(self._local, "window", None)
+                if window is not None:
+                    window.see(name, arguments[0])
+
+            return note
+
+        handles = [linear.register_forward_pre_hook(hook(name)) for name, linear in linears.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def during(self, work: Callable[[], Result]) -> tuple[Result, Window]:
+        """What `work` returns, and what the linears were fed meanwhile in this thread."""
+        self._local.window = window = Window()
+        with torch.inference_mode():
+            result = work()
+        self._local.window = None
+        window.held.clear()
+        return result, window
+
+
+class Sums:
+    """The windows' products in float64, added in the order of the windows."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, NDArray[np.float64]] = {}
+        self._rows: dict[str, int] = {}
+        self._edges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        self._shared: dict[str, str] = {}
+
+    def add(self, window: Window) -> None:
+        """Add one window."""
+        self._shared.update(window.shared)
+        for name, seen in window.inputs.items():
+            if name not in self._totals:
+                self._totals[name] = np.zeros(seen.product.shape, np.float64)
+                self._edges[name] = seen.minimum, seen.maximum
+            self._totals[name] += seen.product
+            self._rows[name] = self._rows.get(name, 0) + seen.rows
+            least, greatest = self._edges[name]
+            self._edges[name] = (
+                np.minimum(least, seen.minimum),
+                np.maximum(greatest, seen.maximum),
+            )
+
+    def finish(
+        self, writer: Writer, statistics: dict[str, NDArray[np.float32]], shared: dict[str, str]
+    ) -> None:
+        """Write the Hessians; put the statistics of each linear and the sharing in their place.
+
+        Raises QuantmakeError that names every linear whose inputs are all zero or not finite.
+        """
+        bad = [
+            name
+            for name, first in self._shared.items()
+            if not np.isfinite(self._totals[first]).all() or not self._totals[first].any()
+        ]
+        if bad:
+            raise QuantmakeError(
+                f"the inputs of {', '.join(bad)} are all zero or not finite over the "
+                "calibration's text; the base model or the text is broken"
+            )
+        for name, total in self._totals.items():
+            writer.add(name, (total / self._rows[name]).astype(np.float32))
+        for name, first in self._shared.items():
+            shared[name] = first
+            square = self._totals[first].diagonal() / self._rows[first]
+            statistics[f"{name}.mean_square"] = square.astype(np.float32)
+            statistics[f"{name}.minimum"] = self._edges[first][0]
+            statistics[f"{name}.maximum"] = self._edges[first][1]

@@ -1,0 +1,129 @@
+"""The capture against plain forward hooks on the whole model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+
+from scripts.calibration.capture import Capture
+from scripts.calibration.stored import HESSIAN, STATISTICS, Captured, Writer
+from scripts.errors import QuantmakeError
+from scripts.exec import run_stage
+from tests.onnx_models import digests, write_other_base
+
+
+def observed(base: Path, calibration: Path) -> dict[str, torch.Tensor]:
+    """Every linear's inputs [n, columns] in float64, by hooks on the model as a whole."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64).eval()
+    seen: dict[str, list[torch.Tensor]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear | Conv1D):
+            module.register_forward_pre_hook(
+                lambda _, args, name=name: seen.setdefault(name, []).append(args[0][0].detach())
+            )
+    with torch.inference_mode():
+        for window in np.load(calibration / "tokens.npy"):
+            model(torch.from_numpy(window.astype(np.int64))[None])
+    return {name: torch.cat(values) for name, values in seen.items()}
+
+
+def assert_same(stored: Captured, wanted: dict[str, torch.Tensor]) -> None:
+    assert set(stored.names) == wanted.keys()
+    for name, x in wanted.items():
+        product = (x.T @ x / len(x)).numpy()
+        scale = product.diagonal().max()
+        assert np.abs(stored.hessian(name) - product).max() < 1e-4 * scale, name
+        np.testing.assert_allclose(stored.mean_square(name), product.diagonal(), rtol=1e-3)
+        least, greatest = stored.range(name)
+        np.testing.assert_allclose(least, x.amin(0), atol=1e-3)
+        np.testing.assert_allclose(greatest, x.amax(0), atol=1e-3)
+
+
+def test_equals_hooks_on_the_whole_model(
+    tiny_capture: Path, tiny_base: Path, tiny_calibration: Path
+) -> None:
+    assert_same(Captured(tiny_capture), observed(tiny_base, tiny_calibration))
+
+
+def test_linears_with_the_same_input_share_a_hessian(tiny_capture: Path) -> None:
+    stored = Captured(tiny_capture)
+    layer = "model.layers.1."
+    assert stored.input_of(f"{layer}self_attn.v_proj") == f"{layer}self_attn.q_proj"
+    assert stored.input_of(f"{layer}mlp.up_proj") == f"{layer}mlp.gate_proj"
+    assert stored.input_of(f"{layer}mlp.down_proj") == f"{layer}mlp.down_proj"
+    hessians = load_file(tiny_capture / HESSIAN)
+    assert len(hessians) == 4 * 3 + 1
+    assert hessians["lm_head"].shape == (128, 128)
+    assert len(load_file(tiny_capture / STATISTICS)) == 3 * (7 * 3 + 1)
+
+
+def test_conv1d_of_gpt2(tiny_base: Path, tiny_calibration: Path, tmp_path: Path) -> None:
+    base = write_other_base("gpt2", tmp_path / "base", tiny_base)
+    out = tmp_path / "out"
+    run_stage(Capture(), {"base": base, "calibration": tiny_calibration}, out)
+    assert_same(Captured(out), observed(base, tiny_calibration))
+
+
+def test_same_bytes_with_one_thread(
+    tiny_capture: Path,
+    tiny_base: Path,
+    tiny_calibration: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scripts.runtimes.model.available_cores", lambda: 1)
+    run_stage(Capture(), {"base": tiny_base, "calibration": tiny_calibration}, tmp_path / "out")
+    assert digests(tmp_path / "out") == digests(tiny_capture)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "model.layers.1.mlp.up_proj.weight",
+            float("nan"),
+            "the base has NaN or infinity in model.layers.1.mlp.up_proj.weight; ",
+        ),
+        (
+            "model.layers.2.post_attention_layernorm.weight",
+            0.0,
+            "the inputs of model.layers.2.mlp.gate_proj, model.layers.2.mlp.up_proj, "
+            "model.layers.2.mlp.down_proj are all zero or not finite",
+        ),
+    ],
+    ids=["nan-weight", "zero-activations"],
+)
+def test_broken_base_is_named_and_writes_nothing(
+    name: str, value: float, message: str, tiny_base: Path, tiny_calibration: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    weights[name] = torch.full_like(weights[name], value)
+    save_file(weights, base / "model.safetensors")
+    with pytest.raises(QuantmakeError) as caught:
+        run_stage(Capture(), {"base": base, "calibration": tiny_calibration}, tmp_path / "out")
+    assert str(caught.value).startswith(message)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_unknown_linear(tiny_capture: Path) -> None:
+    with pytest.raises(QuantmakeError, match=r"the capture has seen no linear nowhere; "):
+        Captured(tiny_capture).hessian("nowhere")
+
+
+def test_writer_is_read_by_safetensors(tmp_path: Path) -> None:
+    values = {"b": np.ones((2, 3), np.float32), "a": np.arange(4, dtype=np.float32)}
+    with Writer(tmp_path / "x.safetensors", 400) as writer:
+        for name, value in values.items():
+            writer.add(name, value)
+        writer.finish({"shared": json.dumps({})})
+    found = load_file(tmp_path / "x.safetensors")
+    assert {name: tensor.numpy().tolist() for name, tensor in found.items()} == {
+        name: value.tolist() for name, value in values.items()
+    }
