@@ -52,9 +52,22 @@ def test_good_recipe_loads_with_defaults_filled_in(tmp_path: Path) -> None:
     assert [row.name for row in recipe.rows()][:3] == ["base", "graph", "f16.gguf"]
 
 
+def test_an_artefact_needs_what_its_options_ask_for(tmp_path: Path) -> None:
+    line = "x.gguf: {format: gguf, type: auto, like: q4_0, rounding: gptq}"
+    (tmp_path / "r.yaml").write_text(with_artifact(line))
+    recipe = load_recipe(tmp_path / "r.yaml", is_default=True)
+    assert list(recipe.inputs(recipe.artifacts["x.gguf"])) == ["f16", "curvature"]
+    assert list(recipe.inputs(recipe.artifacts["model.gguf"])) == ["f16"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        (
+            "x.gguf: {format: gguf, type: auto}",
+            "line 17, artifacts.x.gguf: found {'format': 'gguf', 'type': 'auto'}; `type: auto` and "
+            "one of `like` and `max_bytes` belong together",
+        ),
         (
             "x: {format: gguff, type: q4_0}",
             "line 17, artifacts.x.format: 'gguff' is not a known format; did you mean 'gguf'? "
