@@ -13,18 +13,20 @@ class OnnxInt8Dynamic(Format):
     """ONNX INT8 dynamic, one folder
 
     `weight_only` names (by parts of their nodes' names) the MatMuls whose inputs have too wide
-    a range for 8 bits; they become weight-only, and so does the embedding with the head.
+    a range for 8 bits; they become weight-only, and so does the embedding with the head. `smooth`
+    folds outliers of the other inputs into the weights (SmoothQuant).
     """
 
     format: Literal["onnx"]
     bits: Literal[8]
     method: Literal["dynamic"]
     weight_only: tuple[str, ...] = ("lm_head", "down_proj")
+    smooth: bool = True
     per_channel: bool = True
     reduce_range: bool = False
 
     runtime = "onnxruntime"
-    needs = ("graph",)
+    needs = ("graph", "capture")
     packages = ("onnx", "onnx-ir", "onnxruntime")
 
     def label(self) -> str:
@@ -33,12 +35,16 @@ class OnnxInt8Dynamic(Format):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for a pattern that matches nothing."""
+        from scripts.calibration.stored import Captured
         from scripts.onnx_files.graph import linears, open_graph, save_graph, split
         from scripts.onnx_files.integer import dynamic
         from scripts.onnx_files.nbits import quantise_linears
+        from scripts.onnx_files.smooth import smooth
 
         model = open_graph(inputs["graph"])
         integer, blocks = split(linears(model), list(self.weight_only))
+        if self.smooth:
+            smooth(model, Captured(inputs["capture"]), integer)
         quantise_linears(model, blocks, bits=8, block_size=_WEIGHT_ONLY_BLOCK, accuracy_level=4)
         dynamic(model, integer, per_channel=self.per_channel, reduce_range=self.reduce_range)
         save_graph(model, inputs["graph"], out)

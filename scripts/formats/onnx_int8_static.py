@@ -15,8 +15,8 @@ class OnnxInt8Static(Format):
     """ONNX INT8 static (calibrated QDQ), one folder
 
     Activations are clipped at a percentile of their values over `windows` windows of the
-    calibration, prefill and decode steps alike; 100 clips nothing. `weight_only` is as in the
-    dynamic format.
+    calibration, prefill and decode steps alike; 100 clips nothing. `weight_only` and `smooth` are
+    as in the dynamic format.
     """
 
     format: Literal["onnx"]
@@ -24,12 +24,13 @@ class OnnxInt8Static(Format):
     method: Literal["static"]
     weight_only: tuple[str, ...] = ("lm_head", "down_proj")
     windows: Annotated[int, Field(ge=1)] = 16
+    smooth: bool = True
     percentile: Annotated[float, Field(gt=99, le=100)] = 99.999
     per_channel: bool = True
     reduce_range: bool = False
 
     runtime = "onnxruntime"
-    needs = ("graph", "calibration")
+    needs = ("graph", "calibration", "capture")
     packages = ("onnx", "onnx-ir", "onnxruntime")
     cpu_features = True
 
@@ -41,10 +42,12 @@ class OnnxInt8Static(Format):
         """Raises QuantmakeError for graphs with subgraphs and for broken activations."""
         import numpy as np
 
+        from scripts.calibration.stored import Captured
         from scripts.onnx_files.graph import linears, open_graph, save_graph, split
         from scripts.onnx_files.integer import static
         from scripts.onnx_files.nbits import quantise_linears
         from scripts.onnx_files.ranges import activation_ranges, refuse_subgraphs
+        from scripts.onnx_files.smooth import smooth
         from scripts.runtimes.model import available_cores
 
         refuse_subgraphs(inputs["graph"])
@@ -53,8 +56,14 @@ class OnnxInt8Static(Format):
         sources = [linear.node.inputs[0] for linear in integer]
         names = list(dict.fromkeys(str(value.name) for value in sources if value is not None))
         tokens = np.load(inputs["calibration"] / "tokens.npy")[: self.windows]
+        factors = smooth(model, Captured(inputs["capture"]), integer) if self.smooth else {}
         ranges = activation_ranges(
-            inputs["graph"], names, tokens, percentile=self.percentile, threads=available_cores()
+            inputs["graph"],
+            names,
+            tokens,
+            factors=factors,
+            percentile=self.percentile,
+            threads=available_cores(),
         )
         quantise_linears(model, blocks, bits=8, block_size=_WEIGHT_ONLY_BLOCK, accuracy_level=4)
         static(

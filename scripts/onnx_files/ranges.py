@@ -3,7 +3,7 @@
 One window is in memory at a time, and of the earlier ones only the tails that percentiles need.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -133,18 +133,21 @@ def activation_ranges(
     *,
     percentile: float,
     threads: int,
+    factors: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Where to clip each named activation, over windows [n, context].
 
     `percentile` per cent of the values lie below the upper edge, and as many above the lower
-    one; 100 takes the least and the greatest. Raises QuantmakeError that names every activation
+    one; 100 takes the least and the greatest. Columns are divided by the `factors` [K] of their
+    activation first, if it has any. Raises QuantmakeError that names every activation
     which is all zero or not finite.
     """
+    divisors = factors or {}
     observer = Observer(folder, names, threads)
     ranges = {name: Range(1 - percentile / 100) for name in names}
     for tokens in track(list(windows), "calibrating"):
         for name, values in observer.read(tokens.astype(np.int64)):
-            ranges[name].add(values, windows.size)
+            ranges[name].add(values / divisors[name] if name in divisors else values, windows.size)
     edges = {name: one.edges() for name, one in ranges.items()}
     bad = [name for name, found in edges.items() if found is None]
     if bad:

@@ -53,6 +53,22 @@ def test_percentile_100_takes_the_least_and_the_greatest(
     assert got == {name: (values.min(), values.max()) for name, values in wanted.items()}
 
 
+def test_factors_divide_the_columns_first(
+    tiny_graph: Path, names: list[str], windows: np.ndarray
+) -> None:
+    values = seen(tiny_graph, names, windows)[names[0]]
+    factors = np.linspace(0.1, 3, values.shape[-1]).astype(np.float32)
+    got = activation_ranges(
+        tiny_graph,
+        names,
+        windows,
+        factors={names[0]: factors},
+        percentile=100,
+        threads=1,
+    )
+    assert got[names[0]] == ((values / factors).min(), (values / factors).max())
+
+
 def test_every_token_is_seen_and_the_last_ones_as_decode_steps(
     tiny_graph: Path, names: list[str], windows: np.ndarray
 ) -> None:
