@@ -1,11 +1,13 @@
 """doit's reporter: one line per task that runs, failures as paragraphs, a closing sentence."""
 
+import sys
 import time
 from typing import Any, TextIO
 
 from doit.reporter import ConsoleReporter
 
 from scripts.engine import console
+from scripts.engine.children import Interrupted
 from scripts.engine.console import human_time
 
 
@@ -46,7 +48,9 @@ class Reporter(ConsoleReporter):
         for message in self.runtime_errors:
             self._console.say(message)
         took = human_time(time.monotonic() - self._started)
-        if self.failures or self.runtime_errors:
+        if isinstance(sys.exc_info()[1], Interrupted):
+            self._console.say(f"Interrupted: {self._ran} done, in {took}. `doit` goes on from here.")
+        elif self.failures or self.runtime_errors:
             self._console.say(f"Stopped: {len(self.failures)} failed, {self._ran} done, in {took}.")
         elif self._ran:
             self._console.say(f"Done: {self._ran} run, {self._current} up to date, in {took}.")

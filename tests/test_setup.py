@@ -1,0 +1,68 @@
+"""Setting up a checkout: what the machine lacks is said in a paragraph, with exit code 3."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import setup
+from tests.checkout import ROOT
+
+
+def test_pinned_requirement_is_read_from_the_project() -> None:
+    assert setup.requirement("llama-cpp-python", ROOT / "pyproject.toml").startswith(
+        "llama-cpp-python=="
+    )
+
+
+def test_compiler_on_the_path_or_named_by_cxx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert not setup.has_compiler()
+    compiler = tmp_path / "my-c++"
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", "my-c++")
+    assert setup.has_compiler()
+
+
+def test_step_that_fails_shows_the_end_of_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-c", "print('no such header'); raise SystemExit(4)"]
+    with pytest.raises(setup.SetupError) as error:
+        setup.run("compiling", command)
+    assert "compiling failed with exit code 4:\n" in str(error.value)
+    assert "  | no such header" in str(error.value)
+    assert "(log: cache/logs/setup.log)" in str(error.value)
+
+
+def test_machine_without_a_compiler(tmp_path: Path) -> None:
+    """pip finds no wheel and can't build one: the paragraph names the compiler."""
+    shutil.copytree(
+        ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.setup"],
+        cwd=tmp_path,
+        env={
+            **{name: value for name, value in os.environ.items() if name != "CXX"},
+            "PATH": str(tmp_path),
+            "PIP_NO_INDEX": "1",
+            "PIP_CACHE_DIR": str(tmp_path / "empty"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "there is no C++ compiler on the PATH" in done.stderr
+    assert "apt install g++" in done.stderr
+    assert "Traceback" not in done.stderr
