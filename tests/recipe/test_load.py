@@ -63,7 +63,7 @@ def test_good_recipe_loads_with_defaults_filled_in(tmp_path: Path) -> None:
         (
             "x: {format: onnx, bits: 8, method: statik}",
             "line 17, artifacts.x.method: 'statik' is not a known method for format onnx with "
-            "bits 8; did you mean 'static'? allowed: dynamic, static, weight-only",
+            "bits 8; did you mean 'static'? allowed: dynamic, gptq, static, weight-only",
         ),
         ("x: {format: onnx, bits: 8}", "line 17, artifacts.x.method: is missing for format onnx"),
         (
