@@ -74,7 +74,7 @@ def sites(model: ir.Model) -> list[Site]:
 
 def _site(value: ir.Value, readers: tuple[Linear, ...], products: set[ir.Node]) -> Site | None:
     maker = value.producer()
-    if maker is None:
+    if maker is None or maker.outputs[0] is not value:  # a norm's other output is the residual
         return None
     if maker.op_type in _NORMS:
         return Site(readers, maker, _NORMS[maker.op_type])
@@ -83,7 +83,7 @@ def _site(value: ir.Value, readers: tuple[Linear, ...], products: set[ir.Node]) 
             up = factor.producer() if factor is not None else None
             if up in products and up is not None and len(list(up.outputs[0].uses())) == 1:
                 return Site(readers, up, 1)
-    if maker.op_type == "GroupQueryAttention" and maker.outputs[0] is value:
+    if maker.op_type == "GroupQueryAttention":
         return _attention(maker, readers, products)
     return None
 
