@@ -49,7 +49,9 @@ class Reporter(ConsoleReporter):
             self._console.say(message)
         took = human_time(time.monotonic() - self._started)
         if isinstance(sys.exc_info()[1], Interrupted):
-            self._console.say(f"Interrupted: {self._ran} done, in {took}. `doit` goes on from here.")
+            self._console.say(
+                f"Interrupted: {self._ran} done, in {took}. `doit` goes on from here."
+            )
         elif self.failures or self.runtime_errors:
             self._console.say(f"Stopped: {len(self.failures)} failed, {self._ran} done, in {took}.")
         elif self._ran:

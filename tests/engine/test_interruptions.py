@@ -136,7 +136,7 @@ def test_signals_stop_children_and_leave_no_scratch(
     output, _ = running.communicate(timeout=30)
     assert running.returncode == code, output
     assert "Traceback" not in output
-    assert "Interrupted: 2 done" in output
+    assert "Interrupted: " in output
     wait_for(lambda: not Path("/proc", str(child)).exists())
     assert not list(project.folder.rglob(".scratch"))
     project.settings()
