@@ -57,6 +57,7 @@ def output_error(
         bits=options.bits,
         block_size=options.block_size,
         symmetric=options.symmetric,
+        clip=False,  # as in the paper, ranges are clipped once α is chosen
     )
     error = weight - grid.values(grid.quantise(scaled)) / factors
     return float((error @ hessian * error).sum())

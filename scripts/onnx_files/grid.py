@@ -60,14 +60,17 @@ def search(
     bits: int,
     block_size: int,
     symmetric: bool,
+    clip: bool = True,
 ) -> Grid:
     """The grid with the least Σ importance · (weight - value)² per block.
 
     weight is [N, K], importance [K]. Ranges are clipped by several factors, each followed by
-    least squares for the scale; a symmetric grid has all zero points at 2^(bits - 1).
+    least squares for the scale; without `clip` none is clipped. All zero points of a symmetric
+    grid are 2^(bits - 1).
     """
+    shrinks = torch.linspace(1, *_SHRINKS[bits]).tolist() if clip else [1.0]
     found = [
-        _search(part, importance, bits, block_size, symmetric)
+        _search(part, importance.reshape(1, -1, block_size), bits, symmetric, shrinks)
         for part in torch.split(weight, _ROWS)
     ]
     scales, zeros = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -75,18 +78,16 @@ def search(
 
 
 def _search(
-    weight: torch.Tensor, importance: torch.Tensor, bits: int, block_size: int, symmetric: bool
+    weight: torch.Tensor, shares: torch.Tensor, bits: int, symmetric: bool, shrinks: list[float]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = len(weight)
-    blocks = weight.reshape(rows, -1, block_size)
-    shares = importance.reshape(1, -1, block_size)
+    blocks = weight.reshape(len(weight), *shares.shape[1:])
     low = blocks.amin(-1, keepdim=True).clamp(max=0)
     high = blocks.amax(-1, keepdim=True).clamp(min=0)
     largest = torch.maximum(-low, high)
     greatest = 2**bits - 1
     best = torch.full_like(low, torch.inf)
     scales, zeros = torch.ones_like(low), torch.full_like(low, 2.0 ** (bits - 1))
-    for shrink in torch.linspace(1, *_SHRINKS[bits]).tolist():
+    for shrink in shrinks:
         if symmetric:
             scale, zero = largest * shrink / (2 ** (bits - 1) - 0.5), zeros
         else:

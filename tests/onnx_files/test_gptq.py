@@ -148,6 +148,7 @@ def test_awq_measures_the_error_of_the_outputs(weight: torch.Tensor) -> None:
         bits=4,
         block_size=SIZE,
         symmetric=False,
+        clip=False,
     )
     value = grid.values(grid.quantise(weight * factors))
     wanted = (x @ weight.T - (x / factors) @ value.T).double().square().sum(1).mean()
