@@ -30,12 +30,14 @@ class ReproduceCommand(GraphCommand):
 
     name = "reproduce"
     doc_purpose = "build again in a scratch folder and compare byte for byte"
-    doc_usage = "[TARGET ...] (all that have a lock, if none is named)"
+    doc_usage = "[TARGET ...] (all that are built and have a lock, if none is named)"
 
     def _execute(self, pos_args: list[str]) -> int:
         self.dep_manager.close()
         failed = 0
         for name, checker in self.checkers(pos_args):
+            if not pos_args and read_manifest(checker.action.target) is None:
+                continue
             said = self._compare(name, checker)
             failed += not said.startswith("✓")
             self.outstream.write(f"  {said}\n")
