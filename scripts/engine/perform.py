@@ -80,6 +80,8 @@ def perform(task: str, action: Action, lock: LockFile | None) -> None:
                 refuse_drift(lock, action.target, key, parts)
             if session.always or not is_built(action.target, key):
                 _make(task, action, key, parts, lock)
+            else:
+                drop_scratch(action.target)  # a killed run may have left it
             if lock is not None and not session.locked:
                 lock.write(action.target, parts, key, make_manifest_of(action.target))
     except QuantmakeError as error:

@@ -257,3 +257,12 @@ def test_input_that_is_edited_while_it_is_read(project: Project) -> None:
     assert done.returncode == 1
     assert "input: first (cache/a) changed while the task ran" in done.stdout
     assert not (project.folder / "out/joined.txt").exists()
+
+
+def test_scratch_of_a_killed_run_goes_where_its_target_is_kept(built: Project) -> None:
+    room = built.folder / "out/.scratch/joined.txt/999999999"
+    room.mkdir(parents=True)
+    (built.folder / "cache/state/doit.sqlite").unlink()
+    assert built.doit().returncode == 0
+    assert built.ran() == []
+    assert not (built.folder / "out/.scratch").exists()
