@@ -11,23 +11,28 @@ source ──► base ──► reference (log-probabilities of the FP16 model)
 from scripts.base.make_base import Base
 from scripts.calibration.capture import Capture
 from scripts.calibration.curvature import Curvature
+from scripts.cards.write_cards import Cards
 from scripts.engine.commands import settings
 from scripts.engine.lock import LockFile
+from scripts.engine.origin import origin
 from scripts.engine.tasks import build, listing, publish
 from scripts.evaluation.calibration import Calibration
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
+from scripts.evaluation.timings import TimeAll
 from scripts.gguf_files.f16 import F16Gguf
 from scripts.gguf_files.toolchain import Toolchain
 from scripts.intermediates.onnx_graph import OnnxGraph
 from scripts.recipe.load import load_or_exit
 from scripts.recipe.recipe import TOOLCHAIN, distinct_sources
 from scripts.report.committed import committed_figures
+from scripts.report.gate import Gate
 from scripts.report.history import FIGURES
+from scripts.report.verdict import OUTCOME_NAME
 from scripts.report.write_report import HTML_NAME, Report
 
 RECIPES = load_or_exit()
-DOIT_CONFIG = settings(default_tasks=["checksums", "report"])
+DOIT_CONFIG = settings(default_tasks=["checksums", "cards", "report"])
 
 
 def task_source():
@@ -44,28 +49,21 @@ def task_toolchain():
 def task_base():
     """Make the FP16 base: Hugging Face layout, safetensors, tokenizer"""
     for r in RECIPES:
-        stage = Base(off_grid=r.model.off_grid, trust_remote_code=r.model.trust_remote_code)
-        yield build(r.task("base"), r.node("base"), stage, source=r.source)
+        yield build(r.task("base"), r.node("base"), Base(**r.model.options()), source=r.source)
 
 
 def task_reference():
     """Score the evaluation's text with the FP16 base"""
     for r in RECIPES:
-        on = r.header.evaluation
-        stage = Reference(
-            lines=on.lines, windows=on.windows, context=on.context, prompts=on.prompts
-        )
-        inputs = {"base": r.node("base"), "text": r.text(on)}
-        yield build(r.task("reference"), r.node("reference"), stage, **inputs)
+        stage = Reference(**r.header.evaluation.options())
+        yield build(r.task("reference"), r.node("reference"), stage, **r.reference_inputs())
 
 
 def task_calibration():
     """Choose the calibration's tokens, disjoint from the evaluation's"""
     for r in RECIPES:
         on, apart = r.header.calibration, r.header.evaluation
-        stage = Calibration(
-            lines=on.lines, tokens=on.tokens, context=on.context, evaluation_lines=apart.lines
-        )
+        stage = Calibration(**on.options(), evaluation_lines=apart.lines)
         inputs = {"base": r.node("base"), "text": r.text(on), "evaluation_text": r.text(apart)}
         yield build(r.task("calibration"), r.node("calibration"), stage, **inputs)
 
@@ -110,7 +108,8 @@ def task_checksums():
     """Keep SHA256SUMS of all artefacts, and no others in the lock"""
     for r in RECIPES:
         artifacts, lock = [r.out / name for name in r.artifacts], LockFile(r.lock)
-        yield listing(r.task("checksums"), r.out / "SHA256SUMS", artifacts, lock)
+        gate = Gate(r.node("report"), r.out) if r.header.budgets else None
+        yield listing(r.task("checksums"), r.out / "SHA256SUMS", artifacts, lock, gate)
 
 
 def task_evaluate():
@@ -118,25 +117,50 @@ def task_evaluate():
     for r in RECIPES:
         for row in r.rows():
             stage = Evaluate(artifact=row.name, label=row.label, runtime=row.runtime)
-            inputs = {
-                "artifact": row.path,
-                "base": r.node("base"),
-                "reference": r.node("reference"),
-            }
+            inputs = {"artifact": row.path, "base": r.node("base")}
+            inputs["reference"] = r.node("reference")
             yield build(r.task("evaluate", row.name), r.evaluation(row), stage, **inputs)
+
+
+def task_timings():
+    """Time all rows in turn, on this machine"""
+    for r in RECIPES:
+        stage = TimeAll(rows={row.name: row.runtime for row in r.rows()})
+        inputs = {f"artifact/{row.name}": row.path for row in r.rows()}
+        inputs["reference"] = r.node("reference")
+        yield build(r.task("timings"), r.node("timings.json"), stage, **inputs)
 
 
 def task_pages():
     """Write the report, as Markdown and as a page, and its charts from the stored evaluations"""
     for r in RECIPES:
-        inputs = {f"evaluation/{row.name}": r.evaluation(row) for row in r.rows()}
         committed = committed_figures(r.report_folder / "charts" / FIGURES)
         stage = Report.model_validate({**r.facts(), "committed": committed})
-        yield build(r.task("pages"), r.node("report"), stage, **inputs)
+        yield build(r.task("pages"), r.node("report"), stage, **r.row_inputs())
+
+
+def task_origin():
+    """Keep what each artefact was made from"""
+    for r in RECIPES:
+        for name in r.artifacts:
+            yield origin(r.task("origin", name), r.origin(name), r.out / name)
+
+
+def task_texts():
+    """Write model cards, bills of materials and statements of provenance"""
+    for r in RECIPES:
+        inputs = {f"origin/{name}": r.origin(name) for name in r.artifacts} | r.row_inputs()
+        yield build(r.task("texts"), r.node("cards"), Cards(**r.card_facts()), **inputs)
+
+
+def task_cards():
+    """Put the cards beside the artefacts"""
+    for r in RECIPES:
+        yield publish(r.task("cards"), r.node("cards"), r.out)
 
 
 def task_report():
-    """Evaluate what is stale and put the report in its place"""
+    """Evaluate what is stale, put the report in its place, set aside what breaks its budget"""
     for r in RECIPES:
-        places = {HTML_NAME: r.out}
-        yield publish(r.task("report"), r.node("report"), r.report_folder, places)
+        gate, places = Gate(r.node("report"), r.out), {HTML_NAME: r.out, OUTCOME_NAME: None}
+        yield publish(r.task("report"), r.node("report"), r.report_folder, places, judge=gate)

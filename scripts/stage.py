@@ -45,6 +45,10 @@ class Stage(BaseModel):
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Look at what `run` wrote before it is committed; raise QuantmakeError if it is broken."""
 
+    def is_settled(self, target: Path) -> bool:
+        """Whether what was made may be kept as the last word; a record of a failure may not."""
+        return True
+
 
 class Format(Stage):
     """A kind of artefact that a recipe may ask for. A subclass registers itself.

@@ -48,5 +48,6 @@ def test_drawing_the_graph_imports_nothing_heavy() -> None:
 
 def test_dodo_shows_the_graph_and_nothing_else() -> None:
     lines = Path(dodo.__file__).read_text().splitlines()
-    assert len(lines) < 150
+    tasks = sum(line.startswith("def task_") for line in lines)
+    assert len(lines) < 10 * tasks
     assert not [line for line in lines if line.strip().startswith(("if ", "class ", "with "))]

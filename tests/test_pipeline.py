@@ -66,6 +66,7 @@ def test_changed_line_rebuilds_that_artefact_its_evaluation_and_the_report(
         "artifact:model.gguf",
         "checksums",
         "evaluate:model.gguf",
+        "timings",
         "pages",
         "report",
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.evaluation.result import Evaluation
+from scripts.evaluation.result import Measured
 from tests.checkout import ROOT
 
 RECIPE = "smollm2-135m"
@@ -47,10 +47,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluation(checkout: Path, name: str) -> Evaluation:
+def evaluation(checkout: Path, name: str) -> Measured:
     """The stored evaluation of one row."""
     path = checkout / "cache" / RECIPE / "evaluation" / f"{name}.json"
-    return Evaluation.model_validate(json.loads(path.read_text()))
+    return Measured.model_validate(json.loads(path.read_text()))
 
 
 def test_artefacts_and_their_digests(checkout: Path) -> None:

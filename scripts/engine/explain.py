@@ -75,6 +75,8 @@ def reasons(checker: UpToDate, saved: dict[str, Any]) -> list[str]:
         found.append(f"{checker.action.target} is missing or not what its manifest says")
     elif saved.get("files") != now["files"]:
         found.append(f"{checker.action.target} was modified since it was built")
+    elif not checker.action.stage.is_settled(checker.action.target):
+        found.append(f"{checker.action.target} says that it could not be done")
     return found
 
 

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from scripts.errors import QuantmakeError
 
+COMPANIONS = frozenset({"README.md", "bom.cdx.json", "provenance.intoto.json"})
+"""Pages about a target, no part of it: another task puts them into its folder, or beside a file."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -49,7 +52,10 @@ def manifest_path(target: Path) -> Path:
 
 
 def files_of(target: Path) -> Iterator[Path]:
-    """The files of a target, sorted by path; raises QuantmakeError for a link."""
+    """The files of a target, sorted by path, without companions.
+
+    Raises QuantmakeError for a link.
+    """
     if target.is_symlink():
         raise QuantmakeError(f"{target} is a symbolic link; targets are plain files and folders")
     if target.is_file():
@@ -59,6 +65,8 @@ def files_of(target: Path) -> Iterator[Path]:
         names.sort()
         for name in sorted(files):
             path = Path(folder) / name
+            if name in COMPANIONS and path.parent == target:
+                continue
             if path.is_symlink():
                 raise QuantmakeError(f"{path} is a symbolic link; a target holds plain files only")
             yield path

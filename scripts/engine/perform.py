@@ -7,6 +7,7 @@ from typing import Protocol
 
 from scripts.engine import console
 from scripts.engine.action import Action, key_of
+from scripts.engine.aside import drop_aside, take_back
 from scripts.engine.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.guard import only_one
 from scripts.engine.lock import LockFile, outputs
@@ -78,7 +79,8 @@ def perform(task: str, action: Action, lock: LockFile | None) -> None:
             key = key_of(parts)
             if session.locked and lock is not None:
                 refuse_drift(lock, action.target, key, parts)
-            if session.always or not is_built(action.target, key):
+            built = not session.always and is_built(action.target, key)
+            if not built or not action.stage.is_settled(action.target):
                 _make(task, action, key, parts, lock)
             else:
                 drop_scratch(action.target)  # a killed run may have left it
@@ -105,7 +107,11 @@ def _make(
     try:
         out = scratch / action.target.name
         cost = Cost()
-        fetched = not session.always and action.stage.reproducible and _fetch(action, key, out)
+        fetched = (
+            not session.always
+            and action.stage.reproducible
+            and (take_back(action.target, key, out) or _fetch(action, key, out))
+        )
         if not fetched:
             before = _stand_of(action)
             cost = session.executor.build(task, action, key, out)
@@ -114,9 +120,10 @@ def _make(
             _refuse_other_bytes(lock, action.target, make_manifest(out))
         manifest = commit(out, action.target)
         write_record(action.target, Built(key, dict(parts), cost.seconds, cost.memory))
+        drop_aside(action.target)
     finally:
         drop_scratch(action.target)
-    if action.stage.reproducible:
+    if action.stage.reproducible and action.stage.is_settled(action.target):
         keep(local_store(action), key, manifest, action.target)
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from doit.exceptions import TaskFailed
 
 from scripts.engine.action import Action, key_of
+from scripts.engine.aside import Judge, set_aside
 from scripts.engine.commit import write_atomically
 from scripts.engine.lock import LockFile
 from scripts.engine.manifest import fingerprint, manifest_path, read_manifest, sha256_of
 from scripts.engine.perform import Failure, perform
 from scripts.engine.session import session
+from scripts.errors import QuantmakeError
 from scripts.stage import Stage
 
 TaskDict = dict[str, Any]
@@ -64,6 +66,7 @@ class UpToDate:
         task.value_savers.append(self.now)
         now = self.now()
         current = all(now[name] and values.get(name) == now[name] for name in ("key", "files"))
+        current = current and self.action.stage.is_settled(self.action.target)
         return current and (self.lock is None or self._agrees(self.lock, now))
 
     def _agrees(self, lock: LockFile, now: dict[str, Any]) -> bool:
@@ -94,16 +97,21 @@ def build(
     }
 
 
-def listing(task: str, sums: Path, targets: list[Path], lock: LockFile) -> TaskDict:
+def listing(
+    task: str, sums: Path, targets: list[Path], lock: LockFile, judge: Judge | None = None
+) -> TaskDict:
     """A task that keeps `sums`, in the format of sha256sum(1), for all files of `targets`.
 
-    It takes entries of other targets out of `lock`.
+    Those that `judge` rejects are left out. It takes entries of other targets out of `lock`.
     """
     names = {target.as_posix() for target in targets}
 
     def text() -> str:
         lines = []
+        rejected = judge.rejected() if judge else set()
         for target in targets:
+            if target in rejected:
+                continue
             manifest = read_manifest(target)
             for entry in manifest.files if manifest else ():
                 path = target if manifest and manifest.kind == "file" else target / entry.path
@@ -122,18 +130,25 @@ def listing(task: str, sums: Path, targets: list[Path], lock: LockFile) -> TaskD
     return {
         **_named(task, f"Keep {sums}, the digests of all files, for sha256sum -c"),
         "actions": [_or_task_failed(keep)],
-        "file_dep": [str(manifest_path(target)) for target in targets],
+        "file_dep": [
+            str(manifest_path(target)) for target in (*targets, *([judge.verdict] if judge else []))
+        ],
         "targets": [str(sums)],
         "uptodate": [is_current],
     }
 
 
 def publish(
-    task: str, source: Path, folder: Path, elsewhere: Mapping[str, Path] | None = None
+    task: str,
+    source: Path,
+    folder: Path,
+    elsewhere: Mapping[str, Path | None] | None = None,
+    judge: Judge | None = None,
 ) -> TaskDict:
     """A task that keeps a copy of all files of the target `source` in `folder`.
 
-    Those that `elsewhere` names go to the folder that stands there.
+    Those that `elsewhere` names go to the folder that stands there, or nowhere. Then the targets
+    that `judge` rejects are set aside, and the task fails where it has a complaint.
     """
     folders = elsewhere or {}
 
@@ -141,8 +156,9 @@ def publish(
         manifest = read_manifest(source)
         entries = manifest.files if manifest else ()
         return {
-            folders.get(entry.path, folder) / entry.path: (source / entry.path, entry.sha256)
+            place / entry.path: (source / entry.path, entry.sha256)
             for entry in entries
+            if (place := folders.get(entry.path, folder)) is not None
         }
 
     def copy() -> None:
@@ -152,14 +168,21 @@ def publish(
             shutil.copyfile(original, fresh)
             fresh.rename(path)
 
+    def judge_all() -> None:
+        for target in sorted(judge.rejected()) if judge else ():
+            set_aside(target)
+        complaint = judge.complaint() if judge else ""
+        if complaint:
+            raise Failure(complaint, QuantmakeError.exit_code)
+
     def is_current() -> bool:
-        return all(
+        return not (judge and judge.complaint()) and all(
             path.is_file() and sha256_of(path) == digest for path, (_, digest) in copies().items()
         )
 
     return {
         **_named(task, f"Copy {source.name} to its place in {folder}/"),
-        "actions": [_or_task_failed(copy)],
+        "actions": [_or_task_failed(copy), _or_task_failed(judge_all)],
         "file_dep": [str(manifest_path(source))],
         "uptodate": [is_current],
     }

@@ -2,6 +2,7 @@
 
 from doit.exceptions import InvalidCommand
 
+from scripts.engine.action import Action
 from scripts.engine.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.graph_command import GraphCommand
 from scripts.engine.guard import only_one
@@ -25,6 +26,11 @@ def shared_store() -> RemoteStore:
     return RemoteStore(place)
 
 
+def _is_kept(action: Action) -> bool:
+    """Whether a store may hold what the action makes."""
+    return action.stage.reproducible and action.stage.is_settled(action.target)
+
+
 class PushCommand(GraphCommand):
     """Upload what is built and up to date."""
 
@@ -40,7 +46,7 @@ class PushCommand(GraphCommand):
         for name, checker in checkers:
             action = checker.action
             built, manifest = read_record(action.target), read_manifest(action.target)
-            if built is None or manifest is None or not action.stage.reproducible:
+            if built is None or manifest is None or not _is_kept(action):
                 continue
             if fingerprint(action.target) is None:
                 self.outstream.write(f"  ✗ {name}: it is not what its manifest says; run doit\n")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from doit.cmd_base import DoitCmdBase
 
+from scripts.engine.aside import aside_of
 from scripts.engine.graph_command import checker_of
 from scripts.engine.lock import outputs
 from scripts.engine.manifest import manifest_path, paths_in, read_manifest, sha256_of
@@ -23,7 +24,9 @@ def faults(target: Path, *, deep: bool) -> Iterator[str]:
     """What is wrong with a target, in words; nothing where it is as its manifest says."""
     manifest = read_manifest(target)
     if manifest is None:
-        if target.exists() or manifest_path(target).exists():
+        if aside_of(target).exists():
+            yield f"{target}: was rejected and is kept as {aside_of(target)}"
+        elif target.exists() or manifest_path(target).exists():
             yield f"{target}: its manifest {manifest_path(target)} is missing or can't be read"
         return
     for entry in manifest.files:

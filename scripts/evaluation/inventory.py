@@ -11,6 +11,8 @@ from scripts.stage import Runtime
 
 _WEIGHTS = {"torch": "*.safetensors", "onnxruntime": "*.onnx*"}
 _K_BLOCK = 256
+# They are written from these figures, so they can't be among them.
+_PAGES = ("README.md", "bom.cdx.json", "provenance.intoto.json")
 
 
 def _safetensors_header(path: Path) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def measure_size(runtime: Runtime, artifact: Path, base: Path) -> tuple[Size, li
         total = weights = artifact.stat().st_size
         types, notes = _gguf_types(artifact)
     else:
-        files = [path for path in artifact.rglob("*") if path.is_file()]
+        files = [path for path in artifact.rglob("*") if path.is_file() and path.name not in _PAGES]
         total = sum(path.stat().st_size for path in files)
         weights = sum(path.stat().st_size for path in artifact.glob(_WEIGHTS[runtime]))
         types = _torch_types(artifact) if runtime == "torch" else _onnx_types(artifact)

@@ -1,10 +1,30 @@
 """Quality against the FP16 base, window by window: memory does not grow with the text."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from scripts.evaluation.result import Estimate, Quality
+
+_FLIPS = 10
+
+
+@dataclass(frozen=True)
+class TokenFlip:
+    """Where the most likely next token differs: token ids, probabilities, KLD in nats.
+
+    `position` counts the scored tokens of the window.
+    """
+
+    kld: float
+    window: int
+    position: int
+    expected: int
+    expected_p: float
+    got: int
+    got_p: float
 
 
 class Comparison:
@@ -16,6 +36,7 @@ class Comparison:
 
     def __init__(self) -> None:
         self._rows: list[NDArray[np.float64]] = []
+        self._flips: list[TokenFlip] = []
 
     def add(self, base: torch.Tensor, logits: torch.Tensor, observed: torch.Tensor) -> None:
         """Compare one window.
@@ -28,9 +49,40 @@ class Comparison:
         kld = (base - mine).mul_(base.exp()).sum(-1, dtype=torch.float64)
         at = observed.long()[:, None]
         own, theirs = mine.gather(-1, at)[:, 0], base.gather(-1, at)[:, 0]
-        agrees = mine.argmax(-1) == base.argmax(-1)
+        (got_p, got), (expected_p, expected) = mine.max(-1), base.max(-1)
+        agrees = got == expected
+        self._keep_flips(kld, agrees, (expected, expected_p), (got, got_p))
         rows = torch.stack([kld, own.double(), theirs.double(), agrees.double()])
         self._rows.append(rows.numpy())
+
+    def _keep_flips(
+        self,
+        kld: torch.Tensor,
+        agrees: torch.Tensor,
+        base: tuple[torch.Tensor, torch.Tensor],
+        mine: tuple[torch.Tensor, torch.Tensor],
+    ) -> None:
+        """Remember this window's flips among the worst; token ids and log-probabilities [n]."""
+        (expected, expected_p), (got, got_p) = base, mine
+        flips = (~agrees).nonzero()[:, 0]
+        worst = flips[kld[flips].argsort(descending=True)[:_FLIPS]]
+        self._flips += [
+            TokenFlip(
+                float(kld[place]),
+                len(self._rows),
+                place,
+                int(expected[place]),
+                float(expected_p[place].exp()),
+                int(got[place]),
+                float(got_p[place].exp()),
+            )
+            for place in worst.tolist()
+        ]
+        self._flips = self.worst_flips()
+
+    def worst_flips(self) -> list[TokenFlip]:
+        """Those with the greatest divergence, the worst first; at most ten."""
+        return sorted(self._flips, key=lambda one: (-one.kld, one.window, one.position))[:_FLIPS]
 
     def quality(self) -> Quality:
         """Means, standard errors and percentiles over all tokens that were added."""

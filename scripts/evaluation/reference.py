@@ -20,7 +20,8 @@ class Reference(Stage):
     """Score the evaluation's text with the FP16 base, in FP32
 
     `out` receives tokens.npy, int32 [windows, context]; logprobs.npy, float32 [windows,
-    context / 2 - 1, vocabulary]; prompts.json. As in llama.cpp's llama-perplexity, positions
+    context / 2 - 1, vocabulary]; prompts.json; tasks.json where `tasks` names multiple-choice sets,
+    whose files are the inputs `task/NAME`. As in llama.cpp's llama-perplexity, positions
     context / 2 to context - 2 of each window predict the token that follows them.
     """
 
@@ -28,6 +29,7 @@ class Reference(Stage):
     windows: int = 20
     context: int = 512
     prompts: tuple[str, ...] = PROMPTS
+    tasks: tuple[str, ...] = ()
     linkable = True
     packages = ("numpy", "tokenizers", "torch", "transformers")
     cpu_features = True
@@ -37,6 +39,8 @@ class Reference(Stage):
         import numpy as np
         import torch
 
+        from scripts.evaluation.multiple_choice import read_items, write_scored
+        from scripts.evaluation.windowed import append_window
         from scripts.evaluation.windows import cut_windows, load_tokenizer, read_lines
         from scripts.runtimes.model import available_cores, load_model
 
@@ -51,17 +55,15 @@ class Reference(Stage):
         )
         np.save(out / "tokens.npy", windows)
         self._write_prompts(tokenizer, inputs["base"], out / "prompts.json")
+        tasks = {name: read_items(inputs[f"task/{name}"], tokenizer, name) for name in self.tasks}
         model = load_model("torch", inputs["base"], threads=available_cores(), context=self.context)
         first = self.context // 2
-        store: Any = None
         for number, tokens in enumerate(track(list(windows), "scoring windows")):
             logits = torch.from_numpy(model.scores(tokens.astype(np.int64), first)[:-1])
-            if store is None:
-                store = np.lib.format.open_memmap(
-                    out / "logprobs.npy", "w+", np.float32, (self.windows, *logits.shape)
-                )
-            store[number] = torch.log_softmax(logits, -1).numpy()
-        store.flush()
+            logprobs = torch.log_softmax(logits, -1).numpy()
+            append_window(out / "logprobs.npy", logprobs, number=number, count=self.windows)
+        if tasks:
+            write_scored(tasks, model, out)
 
     def _write_prompts(self, tokenizer: Any, base: Path, path: Path) -> None:
         """Each prompt with its token ids, the chat template applied where there is one."""

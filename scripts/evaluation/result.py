@@ -1,9 +1,13 @@
-"""The record that an evaluation writes and the report reads: `evaluation/<artefact>.json`.
+"""The records that evaluations write and the report reads.
 
+`evaluation/<artefact>.json` holds an `Outcome`: what was measured, or why nothing could be.
+`timings.json` holds the `Timings` of all rows. The report joins them to an `Evaluation` for each.
 Every number carries its unit in its name, and its uncertainty or spread beside it.
 """
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from scripts.stage import Runtime
 
@@ -53,6 +57,74 @@ class Quality(Record):
     rms_delta_p: float
 
 
+class Flip(Record):
+    """A token where FP16's most likely next token is not the artefact's.
+
+    `context` is the text before it; `expected` is FP16's token and its probability there, `got`
+    the artefact's and the artefact's own probability of it; KLD in nats.
+    """
+
+    context: str
+    expected: str
+    expected_p: float
+    got: str
+    got_p: float
+    kld: float
+
+
+class TaskScore(Record):
+    """A multiple-choice set: the share of right answers, and of answers that are FP16's.
+
+    `lost` are items that FP16 has right and this row wrong, `won` the other way round.
+    """
+
+    items: int
+    accuracy: Estimate
+    agreement: Estimate
+    lost: int
+    won: int
+
+
+class Sample(Record):
+    """One greedy completion."""
+
+    prompt: str
+    completion: str
+
+
+class Measured(Record):
+    """One artefact on the yardstick, timings apart: the same bytes give the same record.
+
+    `flips` are the worst; `tasks` by the names in the recipe; `notes` are sentences that the
+    report prints as they are.
+    """
+
+    status: Literal["measured"] = "measured"
+    artifact: str
+    label: str
+    runtime: Runtime
+    size: Size
+    quality: Quality
+    samples: list[Sample]
+    flips: list[Flip] = []
+    tasks: dict[str, TaskScore] = {}
+    notes: list[str] = []
+
+
+class Failed(Record):
+    """An artefact that could not be measured, and why, for people."""
+
+    status: Literal["failed"] = "failed"
+    artifact: str
+    label: str
+    runtime: Runtime
+    reason: str
+
+
+Outcome = Annotated[Measured | Failed, Field(discriminator="status")]
+OUTCOME: TypeAdapter[Measured | Failed] = TypeAdapter(Outcome)
+
+
 class Speed(Record):
     """Timings in a fresh process; they are not reproducible and no action key holds them."""
 
@@ -66,13 +138,6 @@ class Speed(Record):
     threads: int
 
 
-class Sample(Record):
-    """One greedy completion."""
-
-    prompt: str
-    completion: str
-
-
 class Machine(Record):
     """Where the timings were taken."""
 
@@ -82,15 +147,16 @@ class Machine(Record):
     packages: dict[str, str]
 
 
-class Evaluation(Record):
-    """One artefact on the yardstick. `notes` are sentences that the report prints as they are."""
+class Timings(Record):
+    """All rows, timed in turn: their speeds by name, and why the others have none."""
 
-    artifact: str
-    label: str
-    runtime: Runtime
-    size: Size
-    quality: Quality
-    speed: Speed
-    samples: list[Sample]
     machine: Machine
-    notes: list[str] = []
+    speeds: dict[str, Speed]
+    failures: dict[str, str]
+
+
+class Evaluation(Measured):
+    """One row of the report: what was measured, with its timings."""
+
+    speed: Speed
+    machine: Machine

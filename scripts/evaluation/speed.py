@@ -1,117 +1,121 @@
-"""Timings and samples of one artefact, in a process of its own.
+"""One artefact in a process of its own, timed when its turn comes.
 
-`python -m scripts.evaluation.speed RUNTIME ARTEFACT REFERENCE` prints JSON on its last line.
-A process per artefact, so that peak RSS and load time are its own.
+`python -m scripts.evaluation.speed RUNTIME ARTEFACT REFERENCE` loads it, then answers each line of
+its input (`round`, `end`) with a line of JSON. A process per artefact, so that peak RSS and load
+time are its own.
 """
 
+import contextlib
+import importlib
 import json
+import os
 import resource
-import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from scripts.errors import QuantmakeError
-from scripts.evaluation.result import Speed, Spread
-from scripts.runtimes.model import Model, available_cores, load_model
+from scripts.evaluation.result import Record
+from scripts.runtimes.model import LOADERS, Model, available_cores, load_model
 
-_PREFILL = 512
-_PROMPT = 32
-_DECODE = 32
-_LEAST_REPEATS, _MOST_REPEATS = 3, 7
-_ENOUGH_SECONDS = 2.5
-
-
-def repeat(work: Callable[[], float]) -> list[float]:
-    """What `work` returns, a warm-up left out, until enough repeats or enough time are spent."""
-    work()
-    found: list[float] = []
-    started = time.perf_counter()
-    while len(found) < _LEAST_REPEATS or (
-        len(found) < _MOST_REPEATS and time.perf_counter() - started < _ENOUGH_SECONDS
-    ):
-        found.append(work())
-    return found
+PREFILL = 512
+PROMPT = 32
+DECODE = 128
+_WARM_UP = 8
+# A slow row decodes fewer tokens in a round, so that all rows together stay bearable.
+_MOST_SECONDS = 2.5
 
 
-def spread(values: list[float]) -> Spread:
-    """Median, least, greatest and count."""
-    return Spread(
-        median=statistics.median(values),
-        least=min(values),
-        greatest=max(values),
-        repeats=len(values),
-    )
+class Loaded(Record):
+    """What a worker says once it is ready."""
+
+    load_s: float
+    threads: int
+    prefill_tokens: int
+    decode_tokens: int
 
 
-def generate(model: Model, prompt: list[int], stop: list[int], most: int) -> list[int]:
-    """Greedy token ids after `prompt`, up to a stop token or `most` of them."""
-    ids: list[int] = []
-    logits = model.prefill(np.array(prompt, np.int64))
-    while len(ids) < most:
-        token = int(logits.argmax())
-        if token in stop:
-            break
-        ids.append(token)
-        logits = model.decode(token)
-    return ids
+class Round(Record):
+    """One turn: speeds in tokens per second, the time to the first token of a short prompt."""
+
+    prefill: float
+    decode: float
+    first_token_ms: float
 
 
-def measure(model: Model, tokens: Any, load_s: float, threads: int) -> Speed:
-    """All timings of a loaded model; `tokens` [n] is what it reads."""
-    long, short = tokens[:_PREFILL], tokens[:_PROMPT]
-    first_token: list[float] = []
+class Arm:
+    """A loaded model and what it is timed on; `tokens` [n] is what it reads."""
 
-    def prefill() -> float:
+    def __init__(self, model: Model, tokens: Any) -> None:
+        self._model = model
+        self._long, self._short = tokens[:PREFILL], tokens[:PROMPT]
+        self.decode_tokens = DECODE
+
+    def warm_up(self) -> None:
+        """Run both once; choose how many tokens a round decodes."""
+        self._model.prefill(self._long)
+        speed = self._decode(_WARM_UP)[0]
+        while self.decode_tokens > _WARM_UP and self.decode_tokens / speed > _MOST_SECONDS:
+            self.decode_tokens //= 2
+
+    def turn(self) -> Round:
+        """One repeat of everything."""
         started = time.perf_counter()
-        model.prefill(long)
-        return len(long) / (time.perf_counter() - started)
+        self._model.prefill(self._long)
+        prefill = len(self._long) / (time.perf_counter() - started)
+        decode, first = self._decode(self.decode_tokens)
+        return Round(prefill=prefill, decode=decode, first_token_ms=first)
 
-    def decode() -> float:
+    def _decode(self, count: int) -> tuple[float, float]:
+        """Tokens per second of `count` greedy tokens, and milliseconds to the first of them."""
         started = time.perf_counter()
-        logits = model.prefill(short)
-        first_token.append(1000 * (time.perf_counter() - started))
+        logits = self._model.prefill(self._short)
+        first = 1000 * (time.perf_counter() - started)
         started = time.perf_counter()
-        for _ in range(_DECODE):
-            logits = model.decode(int(logits.argmax()))
-        return _DECODE / (time.perf_counter() - started)
-
-    prefills, decodes = repeat(prefill), repeat(decode)
-    return Speed(
-        prefill_tokens=len(long),
-        prefill_tokens_per_s=spread(prefills),
-        decode_tokens=_DECODE,
-        decode_tokens_per_s=spread(decodes),
-        first_token_ms=spread(first_token[1:]),
-        load_s=load_s,
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        threads=threads,
-    )
+        for _ in range(count):
+            logits = self._model.decode(int(logits.argmax()))
+        return count / (time.perf_counter() - started), first
 
 
-def main(runtime: Any, artifact: Path, reference: Path) -> None:
-    """Load, time, generate, print."""
-    tokens = np.load(reference / "tokens.npy")[0].astype(np.int64)
-    prompts = json.loads((reference / "prompts.json").read_text())
-    longest = max(len(entry["tokens"]) for entry in prompts["prompts"])
-    context = max(_PREFILL, longest + prompts["new_tokens"], _PROMPT + _DECODE) + 1
+def serve(arm: Arm, loaded: Loaded, answers: TextIO) -> None:
+    """Answer until the input ends."""
+    print(loaded.model_dump_json(), file=answers, flush=True)
+    for line in sys.stdin:
+        if line.strip() == "end":
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            print(json.dumps({"peak_rss_bytes": peak}), file=answers, flush=True)
+            return
+        print(arm.turn().model_dump_json(), file=answers, flush=True)
+
+
+def main(runtime: Any, artifact: Path, reference: Path, answers: TextIO) -> None:
+    """Load, warm up, serve."""
+    tokens = np.load(reference / "tokens.npy").reshape(-1)[:PREFILL].astype(np.int64)
     threads = available_cores()
+    with contextlib.suppress(ImportError):  # load_model says what is missing
+        importlib.import_module(LOADERS[runtime].partition(":")[0])
     started = time.perf_counter()
-    model = load_model(runtime, artifact, threads=threads, context=context)
-    speed = measure(model, tokens, time.perf_counter() - started, threads)
-    completions = [
-        generate(model, entry["tokens"], prompts["stop"], prompts["new_tokens"])
-        for entry in prompts["prompts"]
-    ]
-    print(json.dumps({"speed": speed.model_dump(), "completions": completions}))
+    model = load_model(runtime, artifact, threads=threads, context=max(PREFILL, PROMPT + DECODE))
+    load_s = time.perf_counter() - started
+    arm = Arm(model, tokens)
+    arm.warm_up()
+    loaded = Loaded(
+        load_s=load_s,
+        threads=threads,
+        prefill_tokens=len(tokens[:PREFILL]),
+        decode_tokens=arm.decode_tokens,
+    )
+    serve(arm, loaded, answers)
 
 
 if __name__ == "__main__":
+    # Whatever a runtime prints goes to the log; only answers go to the parent.
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     try:
-        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), channel)
     except QuantmakeError as error:
-        print(json.dumps({"error": str(error)}))
+        print(json.dumps({"error": str(error)}), file=channel, flush=True)

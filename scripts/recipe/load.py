@@ -3,6 +3,7 @@
 import sys
 import tomllib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,7 +12,7 @@ from scripts.recipe.artifacts import dotted, problems_of, read_artifacts
 from scripts.recipe.model import Header
 from scripts.recipe.problems import Problem, listed, nearest, refuse, unknown
 from scripts.recipe.recipe import Recipe
-from scripts.recipe.yaml_lines import Document, read_yaml
+from scripts.recipe.yaml_lines import Document, KeyPath, read_yaml
 from scripts.sources.redact import carries_secret, redact
 from scripts.sources.schemes import check_source
 
@@ -21,10 +22,18 @@ _TOP_KEYS = (*Header.model_fields, "artifacts")
 
 def _check_sources(header: Header, document: Document) -> list[Problem]:
     problems = []
-    for section, key in (("model", "source"), ("calibration", "text"), ("evaluation", "text")):
-        part = getattr(header, section)
+    parts: list[tuple[KeyPath, str, Any]] = [
+        (("model",), "source", header.model),
+        (("calibration",), "text", header.calibration),
+        (("evaluation",), "text", header.evaluation),
+        *(
+            (("evaluation", "tasks", name), "source", task)
+            for name, task in header.evaluation.tasks.items()
+        ),
+    ]
+    for section, key, part in parts:
         source = getattr(part, key)
-        where = (section, key)
+        where = (*section, key)
         try:
             check_source(source)
             _refuse_secret(source)
@@ -33,8 +42,20 @@ def _check_sources(header: Header, document: Document) -> list[Problem]:
             continue
         if part.sha256 is None and not source.startswith("hf:"):
             text = "is missing: every source but hf: is pinned by its SHA-256"
-            problems.append(Problem(document.line((section,)), f"{section}.sha256", text))
+            problems.append(Problem(document.line(section), dotted((*section, "sha256")), text))
     return problems
+
+
+def _check_budgets(header: Header, document: Document) -> list[Problem]:
+    """A budget is of an artefact that the recipe builds."""
+    entries = document.data.get("artifacts")
+    artifacts = list(map(str, entries)) if isinstance(entries, dict) else list(header.budgets)
+    return [
+        Problem(document.line(where), dotted(where), unknown("artefact", name, artifacts))
+        for name in header.budgets
+        if name not in artifacts
+        for where in [("budgets", name)]
+    ]
 
 
 def _refuse_secret(source: str) -> None:
@@ -91,6 +112,7 @@ def load_recipe(path: Path, *, is_default: bool) -> Recipe:
     artifacts = read_artifacts(document, problems)
     if header is not None:
         problems += _check_sources(header, document) + _check_texts(header, document)
+        problems += _check_budgets(header, document)
     refuse(path, problems)
     assert header is not None
     return Recipe(path.stem, path, header, artifacts, is_default)

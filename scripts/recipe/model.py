@@ -1,9 +1,11 @@
 """The recipe as typed, frozen records: what a YAML file in `recipes/` may say."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scripts.cards.subject import CardFacts
+from scripts.evaluation.budget import Budget
 from scripts.evaluation.reference import PROMPTS
 
 Digest = Annotated[
@@ -45,6 +47,10 @@ class ModelSource(Strict):
         None, description="llama.cpp's name of the pre-tokenizer, where it can't tell by itself"
     )
 
+    def options(self) -> dict[str, Any]:
+        """The options of the stage that makes the base."""
+        return self.model_dump(include={"off_grid", "trust_remote_code"})
+
 
 class Text(Strict):
     """A text and the lines of it that are used."""
@@ -60,6 +66,17 @@ class CalibrationText(Text):
 
     tokens: int = Field(30720, ge=32, description="tokens to use; whole windows only")
 
+    def options(self) -> dict[str, Any]:
+        """The options of the stage that chooses the tokens."""
+        return self.model_dump(include={"lines", "tokens", "context"})
+
+
+class ChoiceTask(Strict):
+    """A multiple-choice set: a JSONL file with `question`, `choices` and `answer` on each line."""
+
+    source: str = Field(description=_SOURCE)
+    sha256: Digest | None = Field(None, description="digest of the file")
+
 
 class EvaluationText(Text):
     """What every artefact is measured on."""
@@ -68,6 +85,14 @@ class EvaluationText(Text):
     prompts: tuple[str, ...] = Field(
         PROMPTS, min_length=1, max_length=8, description="for the greedy samples in the report"
     )
+    tasks: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], ChoiceTask] = Field(
+        {}, description="multiple-choice sets by name: JSONL of question, choices, answer"
+    )
+
+    def options(self) -> dict[str, Any]:
+        """The options of the stage that scores the base."""
+        chosen = self.model_dump(include={"lines", "windows", "context", "prompts"})
+        return {**chosen, "tasks": tuple(self.tasks)}
 
 
 class Header(Strict):
@@ -76,3 +101,7 @@ class Header(Strict):
     model: ModelSource
     calibration: CalibrationText
     evaluation: EvaluationText
+    card: CardFacts = Field(CardFacts(), description="what model cards say that can't be measured")
+    budgets: dict[str, Budget] = Field(
+        {}, description="what artefacts must keep to be shipped, by their paths in `artifacts`"
+    )

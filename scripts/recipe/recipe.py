@@ -113,7 +113,32 @@ class Recipe:
             ),
             "baselines": [row.name for row in self.baselines()],
             "artifacts": {n: f.model_dump(mode="json") for n, f in self.artifacts.items()},
+            "budgets": {n: b.limits() for n, b in self.header.budgets.items()},
         }
+
+    def card_facts(self) -> dict[str, object]:
+        """What the model cards say of this recipe."""
+        names = ("model", "source", "recipe", "baselines", "artifacts", "budgets")
+        facts = self.facts()
+        return {"card": self.header.card, **{name: facts[name] for name in names}}
+
+    def reference_inputs(self) -> dict[str, Path]:
+        """What the yardstick is made from: the base, the text, the multiple-choice sets."""
+        on = self.header.evaluation
+        tasks = {
+            f"task/{name}": source_folder(task.source, task.sha256)
+            for name, task in on.tasks.items()
+        }
+        return {"base": self.node("base"), "text": self.text(on), **tasks}
+
+    def row_inputs(self) -> dict[str, Path]:
+        """The evaluations of all rows, and their timings."""
+        rows = {f"evaluation/{row.name}": self.evaluation(row) for row in self.rows()}
+        return {**rows, "timings": self.node("timings.json")}
+
+    def origin(self, name: str) -> Path:
+        """Where it is kept what the artefact `name` was made from."""
+        return self.node("origin") / f"{name}.json"
 
     def evaluation(self, row: Row) -> Path:
         """Where the evaluation of a row lies."""
@@ -130,4 +155,8 @@ def distinct_sources(recipes: list[Recipe]) -> dict[Path, Fetch]:
         )
         for text in (recipe.header.calibration, recipe.header.evaluation):
             found[recipe.text(text)] = Fetch(source=text.text, sha256=text.sha256)
+        for task in recipe.header.evaluation.tasks.values():
+            found[source_folder(task.source, task.sha256)] = Fetch(
+                source=task.source, sha256=task.sha256
+            )
     return found

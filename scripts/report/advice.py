@@ -83,8 +83,8 @@ def _size(row: Evaluation) -> str:
 
 def headline(lineup: Lineup) -> Pick:
     """The one to take by default: of the best verdict there is, the one that answers fastest."""
-    best_rank = min(map(rank, lineup.artifacts))
-    best = [row for row in lineup.artifacts if rank(row) == best_rank]
+    best_rank = min(map(rank, lineup.offered))
+    best = [row for row in lineup.offered if rank(row) == best_rank]
     chosen = _quickest(best, decode)
     share = chosen.size.bytes / lineup.base.size.bytes
     reason = (
@@ -110,8 +110,8 @@ def picks(lineup: Lineup) -> list[Pick]:
 
 
 def _closest(lineup: Lineup) -> Pick:
-    first = min(lineup.artifacts, key=kld)
-    level = [row for row in lineup.artifacts if not is_clearly_closer(first, row)]
+    first = min(lineup.offered, key=kld)
+    level = [row for row in lineup.offered if not is_clearly_closer(first, row)]
     best = min(level, key=lambda row: (row.size.bytes, kld(row)))
     reason = (
         f"{_distance(best)}; FP16's most likely next token in "
@@ -129,13 +129,13 @@ def _no_usable() -> str:
 
 def _smallest(lineup: Lineup) -> Pick:
     purpose = "Smallest that stays usable"
-    usable = [row for row in lineup.artifacts if is_usable(row)]
+    usable = [row for row in lineup.offered if is_usable(row)]
     if not usable:
         return Pick(purpose, None, _no_usable())
     best = min(usable, key=lambda row: (row.size.bytes, kld(row)))
     share = best.size.bytes / lineup.base.size.bytes
     reason = f"{_size(best)}, {percent(share, 0)} of FP16; {_distance(best)}"
-    smaller = [row for row in lineup.artifacts if row.size.bytes < best.size.bytes]
+    smaller = [row for row in lineup.offered if row.size.bytes < best.size.bytes]
     if smaller:
         words = " or ".join(dict.fromkeys(verdict(row) for row in smaller))
         reason += f"; whatever is smaller is {words}"
@@ -150,7 +150,7 @@ def _quickest(rows: Sequence[Evaluation], speed: Callable[[Evaluation], float]) 
 
 
 def _fastest(purpose: str, speed: Callable[[Evaluation], float], lineup: Lineup) -> Pick:
-    usable = [row for row in lineup.artifacts if is_usable(row)]
+    usable = [row for row in lineup.offered if is_usable(row)]
     if not usable:
         return Pick(purpose, None, _no_usable())
     best = _quickest(usable, speed)
@@ -171,7 +171,7 @@ def by_runtime(lineup: Lineup) -> list[Pick]:
     """For each runtime that has artefacts: its best verdict, and the smallest of those."""
     found = []
     for runtime, name in RUNTIME_NAMES.items():
-        own = [row for row in lineup.artifacts if row.runtime == runtime]
+        own = [row for row in lineup.offered if row.runtime == runtime]
         if own:
             best_rank = min(map(rank, own))
             best = min(
@@ -193,7 +193,7 @@ def warnings(lineup: Lineup) -> list[str]:
         *(
             _beaten(row, better)
             for row in lineup.artifacts
-            for better in [_better(row, lineup.artifacts)]
+            for better in [_better(row, lineup.offered)]
             if better is not None
         ),
     ]

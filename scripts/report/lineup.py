@@ -3,15 +3,21 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scripts.evaluation.result import Evaluation
+from scripts.evaluation.budget import Break
+from scripts.evaluation.result import Evaluation, Failed
 
 
 @dataclass(frozen=True)
 class Lineup:
-    """`baselines` starts with the FP16 base, which everything is compared with."""
+    """`baselines` starts with the FP16 base, which everything is compared with.
+
+    `failed` are rows that could not be measured; `breaks` the budgets that artefacts broke.
+    """
 
     baselines: tuple[Evaluation, ...]
     artifacts: tuple[Evaluation, ...]
+    failed: tuple[Failed, ...] = ()
+    breaks: tuple[Break, ...] = ()
 
     @property
     def base(self) -> Evaluation:
@@ -22,6 +28,12 @@ class Lineup:
     def rows(self) -> tuple[Evaluation, ...]:
         """All rows, in the order of the tables."""
         return (*self.baselines, *self.artifacts)
+
+    @property
+    def offered(self) -> tuple[Evaluation, ...]:
+        """The artefacts to choose from: those that keep their budgets, or all where none does."""
+        broke = {one.artifact for one in self.breaks}
+        return tuple(row for row in self.artifacts if row.artifact not in broke) or self.artifacts
 
     def is_baseline(self, row: Evaluation) -> bool:
         """Whether the row is the float model and no artefact."""

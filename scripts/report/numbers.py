@@ -46,3 +46,14 @@ def percent_with_error(estimate: Estimate) -> str:
 def ratio(value: float) -> str:
     """Such as `2.3×`; no places from ten on."""
     return f"{value:.0f}×" if value >= 10 else f"{value:.1f}×"
+
+
+def limit_text(budget: str, value: float) -> str:
+    """A budget's limit, or the figure that it was held against, in the budget's unit."""
+    if budget in ("max_bytes", "max_rss"):
+        return f"{value / 1e6:,.2f}{_JOIN}MB"
+    if budget == "min_top1":
+        return percent(value)
+    if budget == "max_kld":
+        return divergence(value)
+    return f"{value:.3f}×"

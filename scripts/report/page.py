@@ -8,6 +8,14 @@ from scripts.report import prose
 from scripts.report.advice import RUNTIME_NAMES, by_runtime, headline, picks, warnings
 from scripts.report.changes import TITLE, change_sentence, change_table
 from scripts.report.charts import CHARTS
+from scripts.report.failures import (
+    BROKEN,
+    BROKEN_TITLE,
+    FAILED_TITLE,
+    broken_table,
+    failed_table,
+)
+from scripts.report.flips import FLIPS, FLIPS_TITLE, flip_table, has_flips
 from scripts.report.history import History
 from scripts.report.lineup import Lineup, code
 from scripts.report.method import model_sentences, quality_sentences, timing_sentences
@@ -16,10 +24,12 @@ from scripts.report.snippets import LOADING, recipe_line, snippet
 from scripts.report.tables import (
     Table,
     detail_table,
+    has_tasks,
     pick_table,
     quality_table,
     size_table,
     speed_table,
+    task_table,
     verdict_table,
 )
 from scripts.report.write_report import Report
@@ -29,10 +39,12 @@ def write_page(report: Report, lineup: Lineup, history: History) -> str:
     """The whole page; charts are linked as `charts/NAME.svg`."""
     page = Page()
     _opening(page, report)
+    _failures(page, lineup)
     _advice(page, lineup)
     _changes(page, history)
     _comparison(page, lineup)
     _samples(page, lineup)
+    _flips(page, lineup)
     _loading(page, report, lineup)
     _explanations(page)
     _method(page, report, lineup)
@@ -103,6 +115,16 @@ def _opening(page: Page, report: Report) -> None:
     )
 
 
+def _failures(page: Page, lineup: Lineup) -> None:
+    if lineup.breaks:
+        page.header(2, BROKEN_TITLE)
+        page.paragraph(BROKEN)
+        page.table(broken_table(lineup))
+    if lineup.failed:
+        page.header(2, FAILED_TITLE)
+        page.table(failed_table(lineup))
+
+
 def _advice(page: Page, lineup: Lineup) -> None:
     page.header(2, "Which one should I take?")
     first = headline(lineup)
@@ -138,6 +160,10 @@ def _comparison(page: Page, lineup: Lineup) -> None:
     page.header(3, "Quality")
     page.table(quality_table(lineup))
     page.chart("divergence.svg")
+    if has_tasks(lineup):
+        page.header(3, "Multiple choice")
+        page.paragraph(prose.TASKS)
+        page.table(task_table(lineup))
     page.header(3, "Size")
     page.table(size_table(lineup))
     notes = [f"{code(row.artifact)}: {note}" for row in lineup.rows for note in row.notes]
@@ -146,6 +172,13 @@ def _comparison(page: Page, lineup: Lineup) -> None:
     page.header(3, "Speed and memory")
     page.table(speed_table(lineup))
     page.chart("speed.svg")
+
+
+def _flips(page: Page, lineup: Lineup) -> None:
+    if has_flips(lineup):
+        page.header(2, FLIPS_TITLE)
+        page.paragraph(FLIPS)
+        page.table(flip_table(lineup))
 
 
 def _samples(page: Page, lineup: Lineup) -> None:
@@ -160,7 +193,7 @@ def _loading(page: Page, report: Report, lineup: Lineup) -> None:
     page.header(2, "How to load each one")
     page.paragraph(prose.LOADING)
     for runtime in RUNTIME_NAMES:
-        own = [row for row in lineup.artifacts if row.runtime == runtime]
+        own = [row for row in lineup.offered if row.runtime == runtime]
         if not own:
             continue
         loading = LOADING[runtime]

@@ -34,6 +34,11 @@ Run these from the folder that this page lies in. They continue a plain text, wh
 every model; an instruction-tuned one answers better to its chat template \
 (`tokenizer.apply_chat_template`, or `model.create_chat_completion` in llama.cpp)."""
 
+TASKS = """\
+The answer is the choice with the greatest likelihood per byte. Questions that FP16 has right and \
+the artefact wrong are lost, the other way round won: few of either say more than two shares that \
+look alike."""
+
 NUMBER_TERMS: Terms = (
     (
         "FP16",

@@ -9,13 +9,17 @@ from scripts.report.tables import Table
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#~])")
 
 
+# A bare one would start a formula.
+DOLLAR = "<span>$</span>"
+
+
 def escaped(text: str) -> str:
     """`text` as plain words inside a Markdown table cell or heading.
 
-    A pipe is left to mdutils, which escapes it in cells; a dollar would start a formula.
+    A pipe is left to mdutils, which escapes it in cells.
     """
     text = text.replace("&", "&amp;").replace("\r", "").replace("\t", " ")
-    text = _MARKUP.sub(r"\\\1", text).replace("$", "<span>$</span>")
+    text = _MARKUP.sub(r"\\\1", text).replace("$", DOLLAR)
     return re.sub(r"\n+", "<br>", text.strip())
 
 

@@ -72,6 +72,30 @@ def quality_table(lineup: Lineup) -> Table:
     return _table(lineup, columns, words=("in a word",))
 
 
+def has_tasks(lineup: Lineup) -> bool:
+    """Whether the recipe has multiple-choice sets."""
+    return any(row.tasks for row in lineup.rows)
+
+
+def task_table(lineup: Lineup) -> Table:
+    """How each row answers multiple-choice questions, and how often as FP16 does."""
+    rows = [
+        (
+            name,
+            f"{score.items:,}",
+            lineup.name(row),
+            percent_with_error(score.accuracy),
+            "" if row is lineup.base else percent(score.agreement.value),
+            "" if row is lineup.base else f"{score.lost} lost, {score.won} won",
+        )
+        for name in lineup.base.tasks
+        for row in lineup.rows
+        for score in [row.tasks[name]]
+    ]
+    header = ("set", "questions", "artefact", "right", "same answer as FP16", "against FP16")
+    return Table(header, tuple(rows), frozenset({"questions", "right", "same answer as FP16"}))
+
+
 def size_table(lineup: Lineup) -> Table:
     """What each row takes on disk, and how its weights are stored."""
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from scripts.errors import QuantmakeError
-from scripts.evaluation.result import Evaluation
+from scripts.evaluation.budget import Budget
 from scripts.report.history import FIGURES, History, history
-from scripts.report.lineup import Lineup
+from scripts.report.verdict import OUTCOME_NAME
 from scripts.stage import Stage
 
 NAME = "QUANTISATION-REPORT.md"
@@ -29,10 +29,11 @@ class Yardstick(BaseModel):
 class Report(Stage):
     """Write the report, as Markdown and as a page, and its charts from the stored evaluations
 
-    Inputs: `evaluation/NAME`, one for each baseline and each artefact. `baselines` starts with
-    the FP16 base. `artifacts` holds the recipe's lines, defaults filled in, by the artefact's path
-    below `folder`. `off_grid` is the seed of the base's rescaling, None where there was none.
-    `committed` holds the figures of the last committed report, where there is one.
+    Inputs: `evaluation/NAME`, one for each baseline and each artefact, and `timings`. `baselines`
+    starts with the FP16 base. `artifacts` holds the recipe's lines, defaults filled in, by the
+    artefact's path below `folder`; `budgets` their limits. `off_grid` is the seed of the
+    base's rescaling, None where there was none. `committed` holds the figures of the last
+    committed report, where there is one.
     """
 
     model: str
@@ -44,22 +45,26 @@ class Report(Stage):
     artifacts: dict[str, dict[str, JsonValue]]
     yardstick: Yardstick | None = None
     committed: History | None = None
+    budgets: dict[str, Budget] = Field(default_factory=dict)
     packages = ("jinja2", "markdown-it-py", "matplotlib", "mdutils")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The same evaluations give the same bytes. Raises QuantmakeError for what is no
         evaluation, or one with other prompts than the base's."""
         from scripts.report.charts import draw_all
+        from scripts.report.join import read_lineup, verdict_of
         from scripts.report.page import write_page
         from scripts.report.web.write import write_html
 
-        lineup = self._read(inputs)
+        lineup = read_lineup(inputs, self.baselines, tuple(self.artifacts), self.budgets)
         kept = history(lineup, self.committed)
         (out / NAME).write_text(write_page(self, lineup, kept), encoding="utf-8")
         (out / "charts").mkdir()
         draw_all(lineup, out / "charts")
         (out / "charts" / FIGURES).write_text(kept.model_dump_json(indent=1) + "\n")
         (out / HTML_NAME).write_text(write_html(self, lineup, kept), encoding="utf-8")
+        verdict = verdict_of(lineup, self.budgets)
+        (out / OUTCOME_NAME).write_text(verdict.model_dump_json(indent=1) + "\n")
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Every chart that the page shows is there."""
@@ -68,32 +73,3 @@ class Report(Stage):
         missing = [name for name in CHARTS if not (out / "charts" / name).is_file()]
         if missing:
             raise QuantmakeError(f"the report lacks the charts {', '.join(missing)}")
-
-    def _read(self, inputs: Mapping[str, Path]) -> Lineup:
-        """The evaluations, checked to be comparable."""
-        found: dict[str, Evaluation] = {}
-        broken = []
-        for name in (*self.baselines, *self.artifacts):
-            path = inputs[f"evaluation/{name}"]
-            try:
-                found[name] = Evaluation.model_validate_json(path.read_bytes())
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"])) or "the file"
-                broken.append(f"{path.name}: {where}: {first['msg']}")
-        if broken:
-            raise QuantmakeError(
-                "these evaluations can't be read: " + "; ".join(broken) + ". Delete them and run "
-                "doit report, which measures the artefacts again."
-            )
-        prompts = [sample.prompt for sample in found[self.baselines[0]].samples]
-        differ = [n for n, one in found.items() if [s.prompt for s in one.samples] != prompts]
-        if differ:
-            raise QuantmakeError(
-                f"the evaluations of {', '.join(differ)} answer other prompts than the base's; "
-                "they are of another recipe or version. Run doit report to measure them again."
-            )
-        return Lineup(
-            tuple(found[name] for name in self.baselines),
-            tuple(found[name] for name in self.artifacts),
-        )

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOY_STAGES = '''
 """Toy stages."""
 import os, time
+from pathlib import Path
 from scripts.toy_words import JOINER
 from scripts.errors import MachineError, QuantmakeError
 from scripts.stage import Stage
@@ -31,6 +32,9 @@ class Words(Stage):
 class Joined(Stage):
     """Join texts"""
     trouble: str = ""
+
+    def is_settled(self, target):
+        return not target.is_file() or "failed" not in target.read_text()
 
     def run(self, inputs, out):
         _leave_trace("joined")
@@ -56,7 +60,19 @@ class Joined(Stage):
             with open("pid.txt", "w") as file:
                 file.write(str(os.getpid()))
             time.sleep(60)
-        out.write_text(JOINER.join((p / "words.txt").read_text() for p in inputs.values()))
+        text = JOINER.join((p / "words.txt").read_text() for p in inputs.values())
+        out.write_text("failed" if self.trouble == "unsettled" else text)
+
+
+class Verdict:
+    """Rejects the joined text while a file says so"""
+    verdict = Path("cache/a")
+
+    def rejected(self):
+        return {Path("out/joined.txt")} if Path("reject").exists() else set()
+
+    def complaint(self):
+        return "joined.txt is over its budget" if self.rejected() else ""
 
 
 def _leave_trace(name):
@@ -70,7 +86,7 @@ import json
 from scripts.engine.commands import settings
 from scripts.engine.lock import LockFile
 from scripts.engine.tasks import build, listing, publish
-from scripts.toy_stages import Joined, Words
+from scripts.toy_stages import Joined, Verdict, Words
 
 DOIT_CONFIG = settings(default_tasks=["checksums", "publish"])
 LOCK = LockFile(Path("toy.lock"))
@@ -93,12 +109,12 @@ def task_joined():
 
 def task_checksums():
     """Digests"""
-    yield listing("checksums", Path("out/SHA256SUMS"), [Path("out/joined.txt")], LOCK)
+    yield listing("checksums", Path("out/SHA256SUMS"), [Path("out/joined.txt")], LOCK, Verdict())
 
 
 def task_publish():
     """A copy"""
-    yield publish("publish", Path("cache/a"), Path())
+    yield publish("publish", Path("cache/a"), Path(), judge=Verdict())
 '''
 
 

@@ -20,6 +20,30 @@ def logits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return base, other, torch.randint(0, VOCABULARY, (2, TOKENS), generator=generator)
 
 
+def test_worst_flips_come_first_and_name_their_place(
+    logits: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> None:
+    base, other, observed = logits
+    comparison = Comparison()
+    for window in range(2):
+        comparison.add(torch.log_softmax(base[window], -1), other[window], observed[window])
+    p, q = torch.log_softmax(base, -1), torch.log_softmax(other, -1)
+    kld = (p.exp() * (p - q)).sum(-1)
+    flips = [
+        (float(kld[place]), place)
+        for place in map(tuple, (p.argmax(-1) != q.argmax(-1)).nonzero().tolist())
+    ]
+    wanted = sorted(flips, reverse=True)[:10]
+    found = comparison.worst_flips()
+    assert [(one.window, one.position) for one in found] == [place for _, place in wanted]
+    for one in found:
+        place = one.window, one.position
+        assert (one.expected, one.got) == (int(p[place].argmax()), int(q[place].argmax()))
+        assert one.expected_p == pytest.approx(float(p[place].max().exp()), rel=1e-5)
+        assert one.got_p == pytest.approx(float(q[place].max().exp()), rel=1e-5)
+        assert one.kld == pytest.approx(float(kld[place]), rel=1e-4)
+
+
 def test_definitions(logits: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
     base, other, observed = logits
     comparison = Comparison()

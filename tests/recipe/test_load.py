@@ -7,6 +7,7 @@ import pytest
 from scripts.errors import RecipeError
 from scripts.formats import all_formats
 from scripts.recipe.load import default_name, load_all, load_recipe
+from scripts.recipe.recipe import distinct_sources
 
 GOOD = """\
 model:
@@ -186,3 +187,33 @@ def test_default_recipe_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "recipes/smol.yaml").write_text(GOOD.replace("model-int8:", "small/model-int8:"))
     with pytest.raises(RecipeError, match=r"which is the folder of recipes/small.yaml"):
         load_all()
+
+
+def test_budgets_and_tasks_reach_their_stages(tmp_path: Path) -> None:
+    tasks = f"  tasks: {{quiz: {{source: 'path:quiz.jsonl', sha256: {'b' * 64}}}}}\n"
+    text = GOOD.replace("artifacts:", tasks + "artifacts:")
+    text += "budgets:\n  model-int8: {max_kld: 0.01, max_bytes: 98MB}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    recipe = load_recipe(tmp_path / "r.yaml", is_default=True)
+    assert recipe.header.budgets["model-int8"].limits() == {"max_kld": 0.01, "max_bytes": 98e6}
+    assert recipe.header.evaluation.options()["tasks"] == ("quiz",)
+    place = recipe.reference_inputs()["task/quiz"]
+    assert place in distinct_sources([recipe])
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("  model-int9: {max_kld: 1}", "line 18, budgets.model-int9: 'model-int9' is not a known"),
+        ("  model-int8: {max_kdl: 1}", "budgets.model-int8.max_kdl: 'max_kdl' is not a known key"),
+        ("  model-int8: {}", "budgets.model-int8: found {}; value error, names no limit"),
+        ("  model-int8: {max_kld: -1}", "budgets.model-int8.max_kld: found -1; input should be"),
+    ],
+)
+def test_mistakes_in_budgets(lines: str, said: str, tmp_path: Path) -> None:
+    assert said in load(tmp_path, f"{GOOD}budgets:\n{lines}\n")
+
+
+def test_task_without_a_digest(tmp_path: Path) -> None:
+    text = GOOD.replace("artifacts:", "  tasks: {quiz: {source: 'path:q.jsonl'}}\nartifacts:")
+    assert "evaluation.tasks.quiz.sha256: is missing" in load(tmp_path, text)

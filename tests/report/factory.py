@@ -6,12 +6,16 @@ from typing import Any
 from scripts.evaluation.result import (
     Estimate,
     Evaluation,
+    Failed,
+    Flip,
     Machine,
+    Measured,
     Quality,
     Sample,
     Size,
     Speed,
     Spread,
+    Timings,
 )
 from scripts.report.lineup import Lineup
 from scripts.report.write_report import Report
@@ -69,6 +73,18 @@ def evaluation(
             threads=2,
         ),
         samples=[Sample(prompt=prompt, completion=f"Paris, says {name}.") for prompt in PROMPTS],
+        flips=[
+            Flip(
+                context="It cost",
+                expected=" $",
+                expected_p=0.7,
+                got=f" {name}|",
+                got_p=0.6,
+                kld=200 * kld,
+            )
+        ]
+        if kld > 0
+        else [],
         machine=Machine(cpu="Test CPU", features=["avx2"], cores=2, packages={"torch": "2.13.0"}),
     )
     return record.model_copy(update=changes)
@@ -112,7 +128,7 @@ def report_of(rows: Lineup, **changes: object) -> Report:
         "baselines": [row.artifact for row in rows.baselines],
         "artifacts": {
             row.artifact: {"format": "onnx", "bits": 8, "weight_only": ["lm_head"], "fast": True}
-            for row in rows.artifacts
+            for row in (*rows.artifacts, *rows.failed)
         },
         "yardstick": {"text": "path:news.txt", "lines": [0, 150], "windows": 20, "context": 512},
     }
@@ -120,11 +136,24 @@ def report_of(rows: Lineup, **changes: object) -> Report:
 
 
 def inputs_of(rows: Lineup, folder: Path) -> dict[str, Path]:
-    """The rows as the files that evaluations write."""
+    """The rows as the files that evaluations and timings write."""
     folder.mkdir(exist_ok=True)
     found = {}
-    for row in rows.rows:
+    for row in (*rows.rows, *rows.failed):
         path = folder / f"{row.artifact}.json"
-        path.write_text(row.model_dump_json())
+        kept = None if isinstance(row, Failed) else set(Measured.model_fields)
+        path.write_text(row.model_dump_json(include=kept))
         found[f"evaluation/{row.artifact}"] = path
+    timings = Timings(
+        machine=rows.base.machine,
+        speeds={row.artifact: row.speed for row in rows.rows},
+        failures={},
+    )
+    found["timings"] = folder / "timings.json"
+    found["timings"].write_text(timings.model_dump_json())
     return found
+
+
+def failed(name: str, reason: str = "it does not load") -> Failed:
+    """A row that could not be measured."""
+    return Failed(artifact=name, label=f"Label of {name}", runtime="onnxruntime", reason=reason)

@@ -17,7 +17,7 @@ from scripts.intermediates.onnx_graph import OnnxGraph
 from scripts.report.snippets import LOADING, extract_snippets, snippet
 from scripts.report.write_report import NAME, Report
 from scripts.stage import Format
-from tests.report.factory import evaluation, lineup
+from tests.report.factory import evaluation, inputs_of, lineup
 
 ARTIFACTS: dict[str, Format] = {
     "model-int4": Bitsandbytes4bit(format="bitsandbytes"),
@@ -37,12 +37,9 @@ def folder(tiny_base: Path, tiny_f16: Path, tmp_path_factory: pytest.TempPathFac
     run_stage(OnnxGraph(), {"base": tiny_base}, graph)
     nodes = {"base": tiny_base, "graph": graph, "f16": tiny_f16}
     rows = lineup(*(evaluation(name, one.runtime) for name, one in ARTIFACTS.items()))
-    inputs = {}
     for name, one in ARTIFACTS.items():
         run_stage(one, {need: nodes[need] for need in one.needs}, root / "quantized" / name)
-    for row in rows.rows:
-        inputs[f"evaluation/{row.artifact}"] = root / f"{row.artifact}.json"
-        inputs[f"evaluation/{row.artifact}"].write_text(row.model_dump_json())
+    inputs = inputs_of(rows, root / "evaluation")
     report = Report(
         model="Tiny",
         source="path:tiny",

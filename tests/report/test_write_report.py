@@ -13,6 +13,7 @@ from scripts.exec import run_stage
 from scripts.report.charts import CHARTS
 from scripts.report.history import FIGURES
 from scripts.report.lineup import Lineup
+from scripts.report.verdict import OUTCOME_NAME
 from scripts.report.write_report import HTML_NAME, NAME
 from tests.report.factory import evaluation, inputs_of, lineup, report_of, usual
 
@@ -35,7 +36,7 @@ def test_folder_holds_both_pages_and_the_charts_alone(tmp_path: Path) -> None:
     files = {str(path.relative_to(tmp_path / "report")) for path in tmp_path.rglob("report/**/*")}
     shown = set(re.findall(r"\((charts/[^)]+)\)", text))
     assert shown == {f"charts/{name}" for name in CHARTS}
-    assert files == {NAME, HTML_NAME, "charts", f"charts/{FIGURES}", *shown}
+    assert files == {NAME, HTML_NAME, OUTCOME_NAME, "charts", f"charts/{FIGURES}", *shown}
 
 
 def test_same_evaluations_give_the_same_bytes_in_another_process(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_every_artefact_has_its_rows(page: str) -> None:
     lines = page.splitlines()
     for row in usual().artifacts:
         rows = [line for line in lines if line.startswith(f"|`{row.artifact}`|")]
-        assert len(rows) == 4 + len(row.samples)
+        assert len(rows) == 5 + len(row.samples)
         assert f"`quantized/{row.artifact}`" in page
 
 
@@ -158,7 +159,7 @@ def test_broken_evaluations_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(QuantmakeError) as caught:
         report_of(rows).run(inputs, tmp_path)
     text = str(caught.value)
-    assert "model-int4.json: artifact: Field required" in text
+    assert "model-int4.json: the file: Unable to extract tag" in text
     assert "model.gguf.json: the file: Invalid JSON" in text
     assert "run doit report" in text
     assert not (tmp_path / NAME).exists()

@@ -10,11 +10,27 @@ from markupsafe import Markup
 from scripts.report import prose
 from scripts.report.advice import RUNTIME_NAMES, by_runtime, headline, warnings
 from scripts.report.changes import TITLE, change_sentence, change_table
+from scripts.report.failures import (
+    BROKEN,
+    BROKEN_TITLE,
+    FAILED_TITLE,
+    broken_table,
+    failed_table,
+)
+from scripts.report.flips import FLIPS, FLIPS_TITLE, flip_table, has_flips
 from scripts.report.history import History
 from scripts.report.lineup import Lineup, code
 from scripts.report.method import model_sentences, quality_sentences, timing_sentences
+from scripts.report.samples import DOLLAR
 from scripts.report.snippets import LOADING, recipe_line, snippet
-from scripts.report.tables import Table, detail_table, pick_table, verdict_table
+from scripts.report.tables import (
+    Table,
+    detail_table,
+    has_tasks,
+    pick_table,
+    task_table,
+    verdict_table,
+)
 from scripts.report.web import view
 from scripts.report.web.figures import figures
 from scripts.report.write_report import Report
@@ -48,6 +64,9 @@ def write_html(report: Report, lineup: Lineup, history: History) -> str:
             changes=change_table(history),
             comparison=view.comparison(lineup),
             stored=view.stored(lineup),
+            failures=_failures(lineup),
+            tasks=task_table(lineup) if has_tasks(lineup) else None,
+            flips=(FLIPS_TITLE, FLIPS, flip_table(lineup)) if has_flips(lineup) else None,
             notes=[f"{code(row.artifact)}: {note}" for row in lineup.rows for note in row.notes],
             samples=view.samples(lineup),
             loading=_loading(report, lineup),
@@ -62,6 +81,16 @@ def write_html(report: Report, lineup: Lineup, history: History) -> str:
     return rendered.rstrip() + "\n"
 
 
+def _failures(lineup: Lineup) -> list[tuple[str, str, Table]]:
+    """Title, sentence and table of what failed, for the top of the page."""
+    found = []
+    if lineup.breaks:
+        found.append((BROKEN_TITLE, BROKEN, broken_table(lineup)))
+    if lineup.failed:
+        found.append((FAILED_TITLE, "", failed_table(lineup)))
+    return found
+
+
 def _loading(report: Report, lineup: Lineup) -> list[dict[str, object]]:
     """For each runtime that has artefacts: which, what to install, the code, a remark.
 
@@ -69,7 +98,7 @@ def _loading(report: Report, lineup: Lineup) -> list[dict[str, object]]:
     """
     found = []
     for runtime in RUNTIME_NAMES:
-        own = [row for row in lineup.artifacts if row.runtime == runtime]
+        own = [row for row in lineup.offered if row.runtime == runtime]
         lines = (
             (code(row.artifact), row.label, code(recipe_line(report.artifacts[row.artifact])))
             for row in own
@@ -100,4 +129,5 @@ def _environment() -> Environment:
 
 def markdown(text: str) -> Markup:
     """A sentence of the Markdown report as HTML; tags in it stay text."""
+    text = text.replace(DOLLAR, "$")  # no formulas here
     return Markup(MarkdownIt("commonmark", {"html": False}).renderInline(text))

@@ -1,0 +1,122 @@
+"""The model card: README.md with the YAML front matter that the Hugging Face hub reads.
+
+Fields of the front matter: huggingface_hub's ModelCardData.
+"""
+
+from scripts.cards.origin import Origin
+from scripts.cards.subject import Subject
+from scripts.evaluation.result import Evaluation
+from scripts.report.advice import verdict
+from scripts.report.lineup import Lineup, decode, kld, megabytes, prefill
+from scripts.report.numbers import divergence, divergence_with_error, percent, ratio, with_error
+from scripts.report.snippets import LOADING, recipe_line, snippet
+
+_LIBRARIES = {"torch": "transformers", "onnxruntime": "onnx", "llama.cpp": "gguf"}
+_TAGS = {
+    "torch": ("bitsandbytes", "4-bit"),
+    "onnxruntime": ("onnx", "onnxruntime-genai"),
+    "llama.cpp": ("gguf", "llama.cpp"),
+}
+
+
+def write_card(subject: Subject, lineup: Lineup, row: Evaluation, origin: Origin) -> str:
+    """The card of one artefact, as Markdown."""
+    parts = (
+        f"---\n{front_matter(subject, row)}\n---",
+        f"# {subject.model}, {row.label}",
+        _opening(subject, row),
+        "## Figures",
+        _figures(lineup, row),
+        "## How to load it",
+        _loading(row),
+        "## How it was made",
+        _provenance(subject, row, origin),
+    )
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def front_matter(subject: Subject, row: Evaluation) -> str:
+    """YAML between the dashes, without them."""
+    from huggingface_hub import ModelCardData
+
+    tags = ["quantised", *_TAGS[row.runtime], *subject.card.tags]
+    data = ModelCardData(
+        base_model=subject.base_model,
+        license=subject.card.license,
+        language=list(subject.card.language) or None,
+        library_name=_LIBRARIES[row.runtime],
+        pipeline_tag="text-generation",
+        tags=list(dict.fromkeys(tags)),
+        base_model_relation="quantized" if subject.base_model else None,
+        quantized_by=subject.card.quantized_by,
+    )
+    text: str = data.to_yaml()
+    return text.strip()
+
+
+def _opening(subject: Subject, row: Evaluation) -> str:
+    name = f"[{subject.base_model}](https://huggingface.co/{subject.base_model})"
+    of = name if subject.base_model else subject.model
+    return (
+        f"{of}, quantised: {row.label}. Against FP16 its verdict is **{verdict(row)}**: mean KL "
+        f"divergence {divergence(kld(row))} nats, FP16's most likely next token in "
+        f"{percent(row.quality.top1_agreement.value)} of cases."
+    )
+
+
+def _figures(lineup: Lineup, row: Evaluation) -> str:
+    """A table of this artefact beside FP16."""
+    base, quality, float_model = lineup.base, row.quality, lineup.float_model(row)
+
+    def perplexity(one: Evaluation) -> str:
+        found = one.quality.perplexity
+        return with_error(f"{found.value:.2f}", found.se)
+
+    rows = (
+        ("", "this", "FP16"),
+        ("---", "---:", "---:"),
+        ("size, MB", f"{megabytes(row):,.1f}", f"{megabytes(base):,.1f}"),
+        ("bits per weight", f"{row.size.bits_per_weight:.2f}", f"{base.size.bits_per_weight:.2f}"),
+        ("perplexity", perplexity(row), perplexity(base)),
+        ("mean KL divergence, nats", divergence_with_error(quality.kld_mean), "0"),
+        ("99 % KL divergence, nats", divergence(quality.kld_p99), "0"),
+        ("same most likely token", percent(quality.top1_agreement.value), "100 %"),
+        ("prefill, tokens/s", f"{prefill(row):,.0f}", f"{prefill(base):,.0f}"),
+        ("decode, tokens/s", f"{decode(row):,.0f}", f"{decode(base):,.0f}"),
+        ("peak memory, MB", _memory(row), _memory(base)),
+    )
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    faster = ratio(decode(row) / decode(float_model))
+    return (
+        f"{table}\n\nOver {quality.tokens_scored:,} predictions. Speeds were taken on "
+        f"{row.machine.cpu} with {row.speed.threads} threads, FP16 in PyTorch; against "
+        f"{float_model.label} it writes {faster} as fast."
+    )
+
+
+def _memory(row: Evaluation) -> str:
+    return f"{row.speed.peak_rss_bytes / 1e6:,.0f}"
+
+
+def _loading(row: Evaluation) -> str:
+    loading = LOADING[row.runtime]
+    code = snippet(row.runtime, ["." if row.runtime != "llama.cpp" else _file_name(row)])
+    return f"`{loading.install}`\n\n```python\n{code.strip()}\n```\n\n{loading.remark}"
+
+
+def _file_name(row: Evaluation) -> str:
+    return row.artifact.rpartition("/")[2]
+
+
+def _provenance(subject: Subject, row: Evaluation, origin: Origin) -> str:
+    line = recipe_line(subject.artifacts[row.artifact])
+    packages = ", ".join(f"{name} {version}" for name, version in origin.part("packages").items())
+    files = "\n".join(
+        f"| `{file.path}` | {file.size:,} | `{file.sha256}` |" for file in origin.files
+    )
+    return (
+        f"quantmake built it from `{subject.source_name}` by the line `{line}` of "
+        f"`{subject.recipe}`, with {packages}. Its entry in the lock has the key `{origin.key}`. "
+        f"The same line and versions give these bytes again:\n\n"
+        f"| file | bytes | SHA-256 |\n| --- | ---: | --- |\n{files}"
+    )

@@ -1,0 +1,146 @@
+"""Score one artefact, in a process of its own, since a broken one may end it.
+
+`python -m scripts.evaluation.score NAME LABEL RUNTIME ARTEFACT BASE REFERENCE OUT` writes a
+`Measured` record to OUT; a failure is printed as `error: …`.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scripts.errors import QuantmakeError
+from scripts.evaluation.inventory import measure_size
+from scripts.evaluation.metrics import Comparison
+from scripts.evaluation.multiple_choice import read_scored, score_task
+from scripts.evaluation.result import Flip, Measured, Sample, TaskScore
+from scripts.evaluation.windowed import read_window
+from scripts.evaluation.windows import load_tokenizer
+from scripts.progress import track
+from scripts.runtimes.model import Model, available_cores, load_model
+from scripts.stage import Runtime
+
+_CONTEXT_SHOWN = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is scored, and against what."""
+
+    name: str
+    label: str
+    runtime: Runtime
+    artifact: Path
+    base: Path
+    reference: Path
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the artefact is the base itself, whose log-probabilities are stored."""
+        return self.artifact == self.base
+
+
+def measure(row: Row) -> Measured:
+    """Raises QuantmakeError where the artefact does not load or gives broken logits."""
+    torch.set_num_threads(available_cores())
+    windows = np.load(row.reference / "tokens.npy").astype(np.int64)
+    prompts = json.loads((row.reference / "prompts.json").read_text())
+    tasks = read_scored(row.reference)
+    longest = max(len(entry["tokens"]) for entry in prompts["prompts"]) + prompts["new_tokens"]
+    context = max(windows.shape[1], longest, *(task.longest for task in tasks.values()), 1)
+    model = load_model(row.runtime, row.artifact, threads=available_cores(), context=context)
+    size, notes = measure_size(row.runtime, row.artifact, row.base)
+    comparison = compare(row, model, windows)
+    tokenizer = load_tokenizer(row.base)
+    return Measured(
+        artifact=row.name,
+        label=row.label,
+        runtime=row.runtime,
+        size=size,
+        quality=comparison.quality(),
+        samples=[
+            Sample(
+                prompt=entry["prompt"],
+                completion=tokenizer.decode(
+                    generate(model, entry["tokens"], prompts["stop"], prompts["new_tokens"]),
+                    skip_special_tokens=True,
+                ),
+            )
+            for entry in prompts["prompts"]
+        ],
+        flips=list(_flips(comparison, windows, tokenizer)),
+        tasks=_tasks(tasks, model, is_base=row.is_base),
+        notes=notes,
+    )
+
+
+def compare(row: Row, model: Model, windows: Any) -> Comparison:
+    """Every window's second half beside the stored log-probabilities of the base."""
+    first = windows.shape[1] // 2
+    comparison = Comparison()
+    for number, tokens in enumerate(track(list(windows), "scoring windows")):
+        base = torch.from_numpy(read_window(row.reference / "logprobs.npy", number))
+        logits = base if row.is_base else torch.from_numpy(model.scores(tokens, first)[:-1])
+        if logits.shape != base.shape:
+            raise QuantmakeError(
+                f"{row.name} has a vocabulary of {logits.shape[-1]}, the base "
+                f"{base.shape[-1]}; they are not the same model"
+            )
+        comparison.add(base, logits, torch.from_numpy(tokens[first + 1 :]))
+    return comparison
+
+
+def generate(model: Model, prompt: list[int], stop: list[int], most: int) -> list[int]:
+    """Greedy token ids after `prompt`, up to a stop token or `most` of them."""
+    ids: list[int] = []
+    logits = model.prefill(np.array(prompt, np.int64))
+    while len(ids) < most:
+        token = int(logits.argmax())
+        if token in stop:
+            break
+        ids.append(token)
+        logits = model.decode(token)
+    return ids
+
+
+def _flips(comparison: Comparison, windows: Any, tokenizer: Any) -> Iterator[Flip]:
+    """The worst flips with the text before them."""
+    half = windows.shape[1] // 2
+    for one in comparison.worst_flips():
+        end = half + one.position + 1
+        before = windows[one.window, max(0, end - _CONTEXT_SHOWN) : end]
+        yield Flip(
+            context=tokenizer.decode(before),
+            expected=tokenizer.decode([one.expected]),
+            expected_p=one.expected_p,
+            got=tokenizer.decode([one.got]),
+            got_p=one.got_p,
+            kld=one.kld,
+        )
+
+
+def _tasks(tasks: Any, model: Model, *, is_base: bool) -> dict[str, TaskScore]:
+    return {
+        name: score_task(task, None if is_base else model, name) for name, task in tasks.items()
+    }
+
+
+def main(given: list[str]) -> int:
+    """Measure and write."""
+    name, label, runtime, artifact, base, reference, out = given
+    row = Row(name, label, runtime, Path(artifact), Path(base), Path(reference))  # type: ignore[arg-type]
+    try:
+        Path(out).write_text(measure(row).model_dump_json(indent=1) + "\n")
+    except QuantmakeError as error:
+        print(f"error: {error}")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,201 @@
+"""Time all rows in one run, in turn, so that a busy machine slows all of them alike."""
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.progress import Progress
+from scripts.stage import Runtime, Stage
+
+ROUNDS = 5
+_PAUSE_S = 0.05
+_ARTIFACT = "artifact/"
+# What a loaded artefact may take: its file twice over, and its runtime.
+_TIMES_SIZE, _RUNTIME_BYTES = 2.5, 700e6
+_SHARE_OF_MEMORY = 0.7
+
+
+class NotTimed(Exception):
+    """Why a row has no timings: its worker's last words, or that it had none."""
+
+
+class Worker:
+    """The process that holds one artefact."""
+
+    def __init__(self, runtime: str, artifact: Path, reference: Path) -> None:
+        self.rounds: list[dict[str, float]] = []
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "scripts.evaluation.speed"),
+                *(runtime, str(artifact), str(reference)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.loaded = self._answer()
+
+    def turn(self) -> None:
+        """One repeat of all timings."""
+        self.rounds.append(self._ask("round"))
+
+    def end(self) -> float:
+        """Close the process; the most bytes that it had resident."""
+        peak: float = self._ask("end")["peak_rss_bytes"]
+        self._process.wait()
+        return peak
+
+    def _ask(self, what: str) -> Any:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(what + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        answer = json.loads(line) if line.endswith("\n") else None
+        if answer is None or "error" in answer:
+            code = self._process.wait()
+            raise NotTimed(
+                answer["error"]
+                if answer
+                else f"the process that timed it ended with exit code {code}; see the task's log"
+            )
+        return answer
+
+
+class TimeAll(Stage):
+    """Time all artefacts, and the float model in each runtime, in turn
+
+    `rows` are the runtimes by the rows' names; inputs: `artifact/NAME` for each and the reference.
+    Each row is loaded in a process of its own, as many of them at one time as memory holds; then
+    each has its turn in every round. `out` is a JSON file, `Timings`.
+    """
+
+    rows: dict[str, Runtime]
+    rounds: int = ROUNDS
+    reproducible = False
+    packages = ("bitsandbytes", "llama-cpp-python", "numpy", "onnxruntime", "torch", "transformers")
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """A row that can't be timed is named in the record with its reason."""
+        from scripts.evaluation.machine import describe
+        from scripts.evaluation.result import Speed, Timings
+        from scripts.runtimes.model import available_cores
+
+        speeds: dict[str, Speed] = {}
+        failures: dict[str, str] = {}
+        bar = Progress("timing", len(self.rows) * (1 + self.rounds))
+        for names in batches(inputs, available_memory()):
+            for name, found in self._together(names, inputs, bar).items():
+                if isinstance(found, Speed):
+                    speeds[name] = found
+                else:
+                    failures[name] = found
+        record = Timings(
+            machine=describe(available_cores()),
+            speeds=dict(sorted(speeds.items())),
+            failures=dict(sorted(failures.items())),
+        )
+        out.write_text(record.model_dump_json(indent=1) + "\n")
+
+    def is_settled(self, target: Path) -> bool:
+        """Whether all rows were timed."""
+        try:
+            return not json.loads(target.read_bytes())["failures"]
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def _together(self, names: list[str], inputs: Mapping[str, Path], bar: Progress) -> Any:
+        """The speeds of rows that are loaded at one time, or why there are none, by name."""
+        found: dict[str, Any] = {}
+        workers: dict[str, Worker] = {}
+
+        def attempt(name: str, work: Any) -> None:
+            try:
+                work()
+            except NotTimed as error:
+                workers.pop(name, None)
+                found[name] = f"it could not be timed: {error}"
+            bar.advance()
+
+        for name in names:
+            artifact, runtime = inputs[_ARTIFACT + name], self.rows[name]
+
+            def load(name: str = name, artifact: Path = artifact, runtime: str = runtime) -> None:
+                workers[name] = Worker(runtime, artifact, inputs["reference"])
+
+            attempt(name, load)
+        for number in range(self.rounds):
+            for name in in_turn(list(workers), number):
+                time.sleep(_PAUSE_S)
+                attempt(name, workers[name].turn)
+        for name, worker in workers.items():
+            found[name] = speed_of(worker)
+        return found
+
+
+def in_turn(names: list[str], number: int) -> Iterator[str]:
+    """The order of a round: each begins with another row, so that none always comes first."""
+    yield from (names[(place + number) % len(names)] for place in range(len(names)))
+
+
+def speed_of(worker: Worker) -> Any:
+    """The record of a worker's rounds, or why it has none; ends the worker."""
+    from scripts.evaluation.result import Speed, Spread
+
+    def spread(figure: str) -> Spread:
+        values = [one[figure] for one in worker.rounds]
+        return Spread(
+            median=statistics.median(values),
+            least=min(values),
+            greatest=max(values),
+            repeats=len(values),
+        )
+
+    try:
+        peak = worker.end()
+    except NotTimed as error:
+        return f"it could not be timed: {error}"
+    return Speed(
+        prefill_tokens=worker.loaded["prefill_tokens"],
+        prefill_tokens_per_s=spread("prefill"),
+        decode_tokens=worker.loaded["decode_tokens"],
+        decode_tokens_per_s=spread("decode"),
+        first_token_ms=spread("first_token_ms"),
+        load_s=worker.loaded["load_s"],
+        peak_rss_bytes=int(peak),
+        threads=worker.loaded["threads"],
+    )
+
+
+def available_memory() -> float:
+    """Bytes that new processes may take without swapping (proc(5), MemAvailable)."""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    return 1024 * int(found[1]) if found else 4e9
+
+
+def batches(inputs: Mapping[str, Path], memory: float) -> list[list[str]]:
+    """The rows' names, in groups of which each fits into a share of `memory` bytes."""
+    groups: list[list[str]] = []
+    room = 0.0
+    for name in sorted(name for name in inputs if name.startswith(_ARTIFACT)):
+        path = inputs[name]
+        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        need = _RUNTIME_BYTES + _TIMES_SIZE * sum(file.stat().st_size for file in files)
+        if not groups or need > room:
+            groups.append([])
+            room = _SHARE_OF_MEMORY * memory
+        groups[-1].append(name.removeprefix(_ARTIFACT))
+        room -= need
+    return groups
