@@ -3,7 +3,7 @@
 source ──► base ──► reference (log-probabilities of the FP16 model)
             ├─────► calibration ──┬─► capture, curvature (what calibrated formats learn from it)
             ├─────► graph (ONNX) ─┴─► artifact:model-int8, -static, -dynamic, model-int4-onnx
-            ├───────────────────────► artifact:model-int4
+            ├───────────────────────► artifact:model-int4 (and the capture)
             └─────► f16 (GGUF) ─────► artifact:model.gguf          every artefact ──► checksums
                                       evaluate:… (each artefact beside the base) ──► report
 """

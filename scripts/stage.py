@@ -17,7 +17,8 @@ class Stage(BaseModel):
     """One step of a build. The fields are its options; `run` does the work.
 
     `packages` names the distributions whose versions the output's bytes depend on;
-    `cpu_features` is true where they depend on the processor's instruction set too.
+    `cpu_features` is true where they depend on the processor's instruction set too; where that
+    depends on the options, `depends_on_cpu` is overridden.
     `reproducible` is false where the output differs from run to run, as timings do: it is
     then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
     have hard links: onnx and onnx_ir refuse external data that has.
@@ -29,6 +30,10 @@ class Stage(BaseModel):
     cpu_features: ClassVar[bool] = False
     reproducible: ClassVar[bool] = True
     linkable: ClassVar[bool] = False
+
+    def depends_on_cpu(self) -> bool:
+        """Whether the output's bytes depend on the processor's instruction set."""
+        return self.cpu_features
 
     def describe(self) -> str:
         """One line for lists of tasks: the first of the class's docstring."""

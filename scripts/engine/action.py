@@ -70,7 +70,7 @@ class Action:
             "sources": source_digests(type(stage).__module__),
             "packages": {name: _version(name) for name in sorted(stage.packages)},
             "python": ".".join(platform.python_version_tuple()[:2]),
-            "cpu": cpu_features() if stage.cpu_features else None,
+            "cpu": cpu_features() if stage.depends_on_cpu() else None,
         }
 
     def key(self) -> str:

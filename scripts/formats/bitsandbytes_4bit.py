@@ -1,5 +1,8 @@
 """INT4 in bitsandbytes' own layout: NF4 or FP4, loaded by stock transformers on CPU and GPU.
 
+`rounding: nearest` is what bitsandbytes itself gives, bit for bit; `gptq` chooses other values of
+the same grid, so that errors make up for each other.
+
 NF4, double quantisation: Dettmers et al., QLoRA (2023). The layout of the file is what
 `QuantState.as_dict(packed=True)` of bitsandbytes gives, as transformers saves it.
 """
@@ -8,50 +11,90 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from scripts.errors import QuantmakeError
 from scripts.progress import Progress
 from scripts.stage import Format
 
+if TYPE_CHECKING:
+    from scripts.nf4.plan import Plan
+    from scripts.nf4.quantise import Method
+
+_OF_GPTQ = ("rounds", "damping", "on_misfit")
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
 class Bitsandbytes4bit(Format):
-    """INT4 (NF4 or FP4) for transformers with bitsandbytes, one folder"""
+    """INT4 (NF4 or FP4) for transformers with bitsandbytes, one folder
+
+    Of `rounding: gptq`: `rounds` refinements follow the paper's pass; `damping` is the share of
+    the Hessian's mean diagonal that is added to it; a weight whose inputs the calibration never
+    reached (of an expert, say) is an error or is rounded to nearest, as `on_misfit` says.
+    """
 
     format: Literal["bitsandbytes"]
     quant_type: Literal["nf4", "fp4"] = "nf4"
     block_size: Literal[64, 128, 256, 512, 1024, 2048, 4096] = 64
     double_quant: bool = True
+    rounding: Literal["nearest", "gptq"] = "nearest"
+    rounds: Annotated[int, Field(ge=0)] = 2
+    damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    on_misfit: Literal["error", "rtn"] = "error"
 
     runtime = "torch"
     linkable = True
     packages = ("bitsandbytes", "safetensors", "torch", "transformers")
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Bitsandbytes4bit":
+        if self.rounding == "nearest":
+            for name in _OF_GPTQ:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise PydanticCustomError(
+                        "gptq_only", f"`{name}` says nothing without `rounding: gptq`"
+                    )
+        return self
+
+    def needed(self) -> tuple[str, ...]:
+        """The capture too, where errors are compensated for."""
+        return (*self.needs, *["capture"] * (self.rounding == "gptq"))
+
+    def depends_on_cpu(self) -> bool:
+        """Rounding to nearest does not, unlike sums of products."""
+        return self.rounding == "gptq"
+
     def label(self) -> str:
-        """Such as `INT4 NF4 (bitsandbytes)`."""
-        return f"INT4 {self.quant_type.upper()} (bitsandbytes)"
+        """Such as `INT4 NF4 (bitsandbytes)`, `INT4 NF4 GPTQ (bitsandbytes)`."""
+        return f"INT4 {self.quant_type.upper()}{' GPTQ' * (self.rounding == 'gptq')} (bitsandbytes)"
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Quantise each linear of the decoder, shard by shard.
 
-        Raises QuantmakeError for a block size that does not divide, and for weights not finite.
+        Raises QuantmakeError for a block size that does not divide, for weights that are not
+        finite, and for those of which the capture says nothing.
         """
         from scripts.nf4.plan import plan
         from scripts.nf4.quantise import names_in, quantise_shard, refuse_unusable
+        from scripts.runtimes.model import available_cores
+        from scripts.workers import single_core_workers
 
         base = inputs["base"]
         shards = sorted(base.glob("*.safetensors"))
         planned = plan(base, self.block_size)
         refuse_unusable(shards, planned)
+        method = self._method(inputs, planned)
         bar = Progress("quantising", sum(len(names_in(shard)) for shard in shards), "tensors")
         places: dict[str, str] = {}
         size = 0
-        for shard in shards:
-            sizes = quantise_shard(shard, out / shard.name, planned, self, bar)
-            places.update(dict.fromkeys(sizes, shard.name))
-            size += sum(sizes.values())
+        with single_core_workers(available_cores()) as pool:
+            for shard in shards:
+                sizes = quantise_shard(shard, out / shard.name, planned, method, pool, bar)
+                places.update(dict.fromkeys(sizes, shard.name))
+                size += sum(sizes.values())
         if len(shards) > 1:
             index = {"metadata": {"total_size": size}, "weight_map": places}
             _write_json(out / "model.safetensors.index.json", index)
@@ -61,6 +104,15 @@ class Bitsandbytes4bit(Format):
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         settings = self._quantization_config(planned.skipped)
         _write_json(out / "config.json", {**config, "quantization_config": settings})
+
+    def _method(self, inputs: Mapping[str, Path], planned: "Plan") -> "Method":
+        from scripts.calibration.stored import Captured
+        from scripts.nf4.gptq import compensating
+        from scripts.nf4.quantise import quantise
+
+        if self.rounding == "gptq":
+            return compensating(Captured(inputs["capture"]), planned, self)
+        return lambda _, weight: quantise(weight, self)
 
     def _quantization_config(self, skipped: tuple[str, ...]) -> dict[str, object]:
         """What transformers' BitsAndBytesConfig reads."""

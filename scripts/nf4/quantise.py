@@ -1,17 +1,23 @@
 """From FP16 shards to shards of 4-bit weights with their quantisation states."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from bitsandbytes.functional import QuantState, quantize_4bit, quantize_blockwise
+from bitsandbytes.functional import QuantState, quantize_4bit
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from scripts.errors import QuantmakeError
+from scripts.nf4.grid import Frame
 from scripts.nf4.plan import Plan
 from scripts.progress import Progress
-from scripts.threads import one_thread
+
+Quantised = tuple[torch.Tensor, QuantState]
+# Packed values and their state for a name and its weight [out, in].
+Method = Callable[[str, torch.Tensor], Quantised]
 
 
 class Settings(Protocol):
@@ -53,42 +59,39 @@ def refuse_unusable(shards: list[Path], plan: Plan) -> None:
         )
 
 
-def quantise(weight: torch.Tensor, settings: Settings) -> tuple[torch.Tensor, QuantState]:
+def quantise(weight: torch.Tensor, settings: Settings) -> Quantised:
     """As bitsandbytes' quantize_4bit(compress_statistics=double_quant), for any thread count.
 
     `weight` is [out, in]; the packed values are uint8 [out · in / 2, 1], the first of each pair
-    in the high nibble. The mean of the scales, which double quantisation takes off them, depends
-    on the number of threads in its last bit for large weights: it is taken on one.
+    in the high nibble.
     """
     packed, state = quantize_4bit(
         weight.contiguous(), blocksize=settings.block_size, quant_type=settings.quant_type
     )
     if settings.double_quant:
-        with one_thread():
-            state.offset = state.absmax.mean()
-            state.absmax, state.state2 = quantize_blockwise(
-                state.absmax - state.offset, blocksize=256
-            )
-        state.nested = True
+        frame, state.absmax = Frame.of(state.absmax)
+        state.offset, state.state2, state.nested = frame.offset, frame.state, True
     return packed, state
 
 
 def quantise_shard(
-    shard: Path, out: Path, plan: Plan, settings: Settings, bar: Progress
+    shard: Path, out: Path, plan: Plan, method: Method, pool: ThreadPoolExecutor, bar: Progress
 ) -> dict[str, int]:
     """Write one shard with its linears quantised; return each tensor's size in bytes."""
-    tensors: dict[str, torch.Tensor] = {}
-    with safe_open(shard, "pt") as weights:
-        for name in sorted(weights.keys()):
+
+    def made(name: str) -> dict[str, torch.Tensor]:
+        with safe_open(shard, "pt") as weights:
             tensor = weights.get_tensor(name)
-            bar.advance()
-            if name not in plan.weights:
-                tensors[name] = tensor
-                continue
-            packed, state = quantise(tensor.T if name in plan.transposed else tensor, settings)
-            tensors[name] = packed
-            for part, value in state.as_dict(packed=True).items():
-                tensors[f"{name}.{part}"] = value.contiguous()
+        if name not in plan.weights:
+            return {name: tensor}
+        packed, state = method(name, tensor.T if name in plan.transposed else tensor)
+        parts = state.as_dict(packed=True).items()
+        return {name: packed, **{f"{name}.{part}": value.contiguous() for part, value in parts}}
+
+    tensors: dict[str, torch.Tensor] = {}
+    for found in pool.map(made, names_in(shard)):
+        tensors.update(found)
+        bar.advance()
     save_file(tensors, out, metadata={"format": "pt"})
     out.chmod(0o644)  # save_file leaves the file to its owner alone
     return {name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()}

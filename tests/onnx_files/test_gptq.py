@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.onnx_files.awq import output_error
-from scripts.onnx_files.blockwise import Blockwise, to_blocks
-from scripts.onnx_files.gptq import (
-    Settings,
+from scripts.calibration.gptq import (
     compensate,
     damp,
-    gptq,
     inverse_factor_order,
     least_squares_scales,
     loss,
 )
+from scripts.onnx_files.awq import output_error
+from scripts.onnx_files.blockwise import Blockwise, to_blocks
+from scripts.onnx_files.gptq import IntegerColumns, Settings, gptq
 from scripts.onnx_files.graph import linears
 from scripts.onnx_files.grid import Grid, search
 from scripts.onnx_files.hqq import hqq
@@ -60,7 +59,8 @@ def test_pass_is_the_papers(weight: torch.Tensor, hessian: torch.Tensor, symmetr
     ones = torch.ones(COLUMNS)
     grid = search(weight, ones, bits=4, block_size=SIZE, symmetric=symmetric)
     order, factor = inverse_factor_order(damped)
-    got = compensate(weight, order, factor, grid).numpy()
+    levels = compensate(weight, order, factor, IntegerColumns.of(grid, order))
+    got = (levels + grid.columns(slice(None))[1]).numpy()
     wanted = optimal_brain_quantiser(
         weight.double().numpy(), damped.double().numpy(), order.tolist(), grid
     )
@@ -74,11 +74,12 @@ def test_refinement_never_adds_error(
 ) -> None:
     damped = damp(hessian, 0.01)
     losses = [
-        loss(weight, *gptq(weight, hessian, Settings(bits, SIZE, False, 0.01, rounds)), damped)
+        loss(weight, grid.values(numbers), damped)
         for rounds in (0, 1, 4)
+        for numbers, grid in [gptq(weight, hessian, Settings(bits, SIZE, False, 0.01, rounds))]
     ]
     grid = search(weight, torch.ones(COLUMNS), bits=bits, block_size=SIZE, symmetric=False)
-    nearest = loss(weight, grid.quantise(weight), grid, damped)
+    nearest = loss(weight, grid.values(grid.quantise(weight)), damped)
     assert (losses[2] <= losses[1]).all()
     assert (losses[1] <= losses[0]).all()
     assert losses[0].sum() < 0.65 * nearest.sum()
@@ -88,9 +89,10 @@ def test_refinement_never_adds_error(
 def test_scales_are_least_squares(weight: torch.Tensor, hessian: torch.Tensor) -> None:
     grid = search(weight, torch.ones(COLUMNS), bits=4, block_size=SIZE, symmetric=False)
     numbers = grid.quantise(weight)
-    got = least_squares_scales(weight, numbers, grid, hessian)
+    levels = numbers - grid.columns(slice(None))[1]
+    got = least_squares_scales(weight, levels, SIZE, hessian)
     root = torch.linalg.cholesky(hessian.double()).T.numpy()
-    steps = (numbers - grid.columns(slice(None))[1]).double().numpy()
+    steps = levels.double().numpy()
     for row in range(ROWS):
         blocks = np.zeros((COLUMNS, COLUMNS // SIZE))
         blocks[np.arange(COLUMNS), np.arange(COLUMNS) // SIZE] = steps[row]
