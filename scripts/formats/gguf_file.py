@@ -47,7 +47,6 @@ class GgufFile(Format):
     suffix = ".gguf"
     linkable = True
     packages = ("gguf", "llama-cpp-python", "numpy", "safetensors", "torch")
-    cpu_features = True
 
     @model_validator(mode="after")
     def _fits_together(self) -> "GgufFile":
@@ -66,6 +65,10 @@ class GgufFile(Format):
         """What was measured of the calibration too, where the options ask for it."""
         curved = self.type == "auto" or self.rounding == "gptq"
         return (*self.needs, *["capture"] * self.imatrix, *["curvature"] * curved)
+
+    def depends_on_cpu(self) -> bool:
+        """llama.cpp's own rounding gives the same bytes on every processor; ours uses BLAS."""
+        return self.type == "auto" or self.rounding == "gptq"
 
     def label(self) -> str:
         """Such as `GGUF Q4_K_M`, `GGUF auto (Q4_0's size), GPTQ`."""
