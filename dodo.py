@@ -19,6 +19,7 @@ from scripts.engine.tasks import build, listing, publish
 from scripts.evaluation.calibration import Calibration
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
+from scripts.evaluation.sensitivity import MeasureSensitivity
 from scripts.evaluation.timings import TimeAll
 from scripts.gguf_files.f16 import F16Gguf
 from scripts.gguf_files.toolchain import Toolchain
@@ -131,12 +132,20 @@ def task_timings():
         yield build(r.task("timings"), r.node("timings.json"), stage, **inputs)
 
 
+def task_sensitivity():
+    """Round each layer alone and measure what it does to the predictions"""
+    for r in RECIPES:
+        stage, out = MeasureSensitivity(), r.node("sensitivity.json")
+        inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
+        yield build(r.task("sensitivity"), out, stage, **inputs)
+
+
 def task_pages():
     """Write the report, as Markdown and as a page, and its charts from the stored evaluations"""
     for r in RECIPES:
         committed = committed_figures(r.report_folder / "charts" / FIGURES)
         stage = Report.model_validate({**r.facts(), "committed": committed})
-        yield build(r.task("pages"), r.node("report"), stage, **r.row_inputs())
+        yield build(r.task("pages"), r.node("report"), stage, **r.report_inputs())
 
 
 def task_origin():

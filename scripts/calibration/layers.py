@@ -1,14 +1,14 @@
 """A decoder run layer by layer: weights come from disk when their layer is reached."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from accelerate import init_empty_weights
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -43,13 +43,35 @@ class _First(nn.Module):
         raise _Seen
 
 
-class _Last(nn.Module):
+class Last(nn.Module):
     """Stands where the layers are; gives what the last of them gave."""
 
-    hidden: torch.Tensor
+    def __init__(self, hidden: torch.Tensor) -> None:
+        super().__init__()
+        self._hidden = hidden
 
     def forward(self, *_: object, **__: object) -> torch.Tensor:
-        return self.hidden
+        """Takes what a layer takes."""
+        return self._hidden
+
+
+def stack_of(model: Any) -> tuple[str, nn.ModuleList]:
+    """The name of the list of decoder layers, and the list.
+
+    Raises QuantmakeError where the model has not exactly one.
+    """
+    count = model.config.get_text_config().num_hidden_layers
+    stacks = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    }
+    if len(stacks) != 1:
+        raise QuantmakeError(
+            f"{type(model).__name__} has {len(stacks)} stacks of {count} decoder layers where "
+            "one was expected; methods that look at single layers do not know this architecture"
+        )
+    return next(iter(stacks.items()))
 
 
 class Decoder:
@@ -60,23 +82,13 @@ class Decoder:
         trust = any(base.glob("*.py"))  # the base holds code only where the recipe trusts it
         config = AutoConfig.from_pretrained(base, trust_remote_code=trust, local_files_only=True)
         config.use_cache = False
-        with _empty_parameters():
+        # Buffers are real: rotary frequencies are in no file.
+        with init_empty_weights(include_buffers=False):
             model = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=trust, dtype=torch.float32
             )
         self._model: Any = model.eval()
-        count = config.get_text_config().num_hidden_layers
-        stacks = {
-            name: module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.ModuleList) and len(module) == count
-        }
-        if len(stacks) != 1:
-            raise QuantmakeError(
-                f"{type(model).__name__} has {len(stacks)} stacks of {count} decoder layers where "
-                "one was expected; methods that need a capture do not know this architecture"
-            )
-        self._stack, self.layers = next(iter(stacks.items()))
+        self._stack, self.layers = stack_of(model)
         head = model.get_output_embeddings()
         if head is not None:
             head.forward = _stop  # logits of every token are large, and nobody reads them
@@ -127,9 +139,7 @@ class Decoder:
 
     def end(self, tokens: torch.Tensor, hidden: torch.Tensor) -> None:
         """What comes after the last layer, for the hidden states that it gave."""
-        last = _Last()
-        last.hidden = hidden
-        self._run(last, tokens)
+        self._run(Last(hidden), tokens)
 
     def _run(self, stand_in: nn.Module, tokens: torch.Tensor) -> None:
         """A forward pass with `stand_in` for the layers, up to the logits."""
@@ -176,24 +186,6 @@ def _index(base: Path) -> dict[str, Path]:
         with safe_open(shard, "pt") as tensors:
             found.update(dict.fromkeys(tensors.keys(), shard))
     return found
-
-
-@contextmanager
-def _empty_parameters() -> Iterator[None]:
-    """Make modules with parameters that take no memory, but real buffers: rotary frequencies
-    are in no file."""
-    register = nn.Module.register_parameter
-
-    def empty(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if param is not None:
-            param = nn.Parameter(param.to("meta"), requires_grad=False)
-        register(self, name, param)
-
-    nn.Module.register_parameter = empty  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 def _advance(

@@ -15,11 +15,26 @@ from scripts.calibration.stored import Writer
 from scripts.errors import QuantmakeError
 
 Result = TypeVar("Result")
+_PANELS = 4
+
+
+def upper(rows: torch.Tensor) -> NDArray[np.float32]:
+    """XᵀX for X [n, columns], of which only panels from the diagonal on are computed.
+
+    What lies left of them is zero: a third of the work less than the whole symmetric product.
+    """
+    columns = rows.shape[1]
+    product = torch.zeros(columns, columns)
+    width = -(-columns // _PANELS)
+    for start in range(0, columns, width):
+        panel = rows[:, start : start + width]
+        torch.mm(panel.T, rows[:, start:], out=product[start : start + width, start:])
+    return product.numpy()
 
 
 @dataclass
 class Seen:
-    """One window's input X [n, columns]: XᵀX, and the least and greatest of each column."""
+    """One window's input X [n, columns]: `upper` of it, the least and greatest of each column."""
 
     rows: int
     product: NDArray[np.float32]
@@ -47,7 +62,7 @@ class Window:
         rows = value.detach().reshape(-1, value.shape[-1])
         self.inputs[name] = Seen(
             rows=rows.shape[0],
-            product=(rows.T @ rows).numpy(),
+            product=upper(rows),
             minimum=rows.amin(0).numpy(),
             maximum=rows.amax(0).numpy(),
         )
@@ -130,7 +145,8 @@ class Sums:
                 "calibration's text; the base model or the text is broken"
             )
         for name, total in self._totals.items():
-            writer.add(name, (total / self._rows[name]).astype(np.float32))
+            whole = np.triu(total) + np.triu(total, 1).T
+            writer.add(name, (whole / self._rows[name]).astype(np.float32))
         for name, first in self._shared.items():
             shared[name] = first
             square = self._totals[first].diagonal() / self._rows[first]

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scripts.evaluation.result import Estimate, Quality
 
 _FLIPS = 10
+# So few tokens at a time that the temporary arrays stay in the caches.
+_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,10 @@ class Comparison:
         base: log-probabilities [n, vocabulary]; logits of the artefact [n, vocabulary];
         observed: the token ids that followed [n].
         """
-        mine = torch.log_softmax(logits.float(), -1)
-        # In place: p · (log p - log q), summed over the vocabulary.
-        kld = (base - mine).mul_(base.exp()).sum(-1, dtype=torch.float64)
-        at = observed.long()[:, None]
-        own, theirs = mine.gather(-1, at)[:, 0], base.gather(-1, at)[:, 0]
-        (got_p, got), (expected_p, expected) = mine.max(-1), base.max(-1)
+        whole = (base, logits, observed.long())
+        pieces = zip(*(torch.split(one, _ROWS) for one in whole), strict=True)
+        columns = zip(*(_compare(*rows) for rows in pieces), strict=True)
+        kld, own, theirs, expected, expected_p, got, got_p = map(torch.cat, columns)
         agrees = got == expected
         self._keep_flips(kld, agrees, (expected, expected_p), (got, got_p))
         rows = torch.stack([kld, own.double(), theirs.double(), agrees.double()])
@@ -91,21 +91,35 @@ class Comparison:
             tokens_scored=len(kld),
             perplexity=_exponential(-own),
             perplexity_ratio=_exponential(theirs - own),
-            kld_mean=_mean(kld),
+            kld_mean=mean(kld),
             kld_p99=float(np.quantile(kld, 0.99)),
             kld_p999=float(np.quantile(kld, 0.999)),
-            top1_agreement=_mean(agrees),
+            top1_agreement=mean(agrees),
             rms_delta_p=float(np.sqrt(np.mean((np.exp(own) - np.exp(theirs)) ** 2))),
         )
 
 
-def _mean(values: NDArray[np.float64]) -> Estimate:
+def _compare(
+    base: torch.Tensor, logits: torch.Tensor, observed: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """A few tokens [n]: KLD; log-probabilities of what followed, mine and the base's; the base's
+    most likely token and its log-probability; mine and its log-probability."""
+    mine = torch.log_softmax(logits.float(), -1)
+    kld = (base - mine).mul_(base.exp()).sum(-1, dtype=torch.float64)
+    at = observed[:, None]
+    own, theirs = mine.gather(-1, at)[:, 0], base.gather(-1, at)[:, 0]
+    (got_p, got), (expected_p, expected) = mine.max(-1), base.max(-1)
+    return kld, own, theirs, expected, expected_p, got, got_p
+
+
+def mean(values: NDArray[np.float64]) -> Estimate:
+    """The mean and its standard error."""
     error = values.std(ddof=1) / np.sqrt(len(values))
     return Estimate(value=float(values.mean()), se=float(error))
 
 
 def _exponential(values: NDArray[np.float64]) -> Estimate:
     """exp of the mean, its error by the delta method; of paired differences, a paired error."""
-    mean = _mean(values)
-    value = float(np.exp(mean.value))
-    return Estimate(value=value, se=value * mean.se)
+    exponent = mean(values)
+    value = float(np.exp(exponent.value))
+    return Estimate(value=value, se=value * exponent.se)

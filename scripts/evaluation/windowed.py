@@ -4,6 +4,7 @@ The file is NumPy's own (numpy.lib.format, version 1.0). A memory map of all of 
 every page that was touched as this process's memory.
 """
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -25,5 +26,9 @@ def append_window(path: Path, window: NDArray[np.float32], *, number: int, count
 
 def read_window(path: Path, number: int) -> NDArray[np.float32]:
     """Window `number`, as an array of its own."""
-    whole = np.load(path, mmap_mode="r")
-    return np.array(whole[number])
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        size = prod(shape[1:])
+        file.seek(number * size * dtype.itemsize, 1)
+        return np.fromfile(file, dtype, size).reshape(shape[1:])

@@ -136,6 +136,10 @@ class Recipe:
         rows = {f"evaluation/{row.name}": self.evaluation(row) for row in self.rows()}
         return {**rows, "timings": self.node("timings.json")}
 
+    def report_inputs(self) -> dict[str, Path]:
+        """All that the report is written from."""
+        return {**self.row_inputs(), "sensitivity": self.node("sensitivity.json")}
+
     def origin(self, name: str) -> Path:
         """Where it is kept what the artefact `name` was made from."""
         return self.node("origin") / f"{name}.json"

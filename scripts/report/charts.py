@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -13,12 +11,6 @@ from scripts.evaluation.result import Evaluation
 from scripts.report.advice import VERDICTS
 from scripts.report.labels import place_labels
 from scripts.report.lineup import Lineup, decode, kld, megabytes, prefill
-
-CHARTS = {
-    "size-quality.svg": "Size of each artefact against its KL divergence from FP16",
-    "divergence.svg": "Mean, 99 % and 99.9 % KL divergence of each artefact",
-    "speed.svg": "Prefill and decode speed of each artefact and of the float model",
-}
 
 
 @dataclass(frozen=True)
@@ -66,22 +58,7 @@ STYLE: Any = {
 }
 # A divergence below this is the noise of FP32; a log axis has to end somewhere.
 _FLOOR = 1e-4
-# Neither a date nor a version may stand in the file.
-METADATA: Any = {"Date": None, "Creator": None}
 _USUAL = Look()
-
-
-def draw_all(lineup: Lineup, folder: Path) -> None:
-    """Write the charts that `CHARTS` names into `folder`; the same rows give the same bytes."""
-    with mpl.rc_context(STYLE):
-        for name in CHARTS:
-            draw(name, lineup, Look()).savefig(folder / name, metadata=METADATA)
-
-
-def draw(name: str, lineup: Lineup, look: Look) -> Figure:
-    """One of the charts that `CHARTS` names."""
-    draws = dict(zip(CHARTS, (size_quality, divergences, speeds), strict=True))
-    return draws[name](lineup, look)
 
 
 def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
@@ -93,7 +70,8 @@ def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
     return best
 
 
-def _figure(look: Look, height: float) -> Figure:
+def figure_of(look: Look, height: float) -> Figure:
+    """An empty figure, `height` in inches."""
     figure = Figure(figsize=(look.width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -107,7 +85,7 @@ def _shown(value: float) -> float:
 def size_quality(lineup: Lineup, look: Look = _USUAL) -> Figure:
     """Size against KL divergence, with the frontier of what no other artefact beats."""
     rows, base = lineup.artifacts, lineup.base
-    figure = _figure(look, 5.0)
+    figure = figure_of(look, 5.0)
     axes: Any = figure.add_subplot()
     axes.set_yscale("log")
     values = [_shown(kld(row)) for row in rows]
@@ -211,7 +189,7 @@ def _bands(axes: Any, look: Look) -> None:
 def divergences(lineup: Lineup, look: Look = _USUAL) -> Figure:
     """Mean, 99 % and 99.9 % KL divergence of each artefact: how bad the bad tokens are."""
     ordered = sorted(lineup.artifacts, key=kld)
-    figure = _figure(look, (0.46 if look.narrow else 0.36) * len(ordered) + 1.5)
+    figure = figure_of(look, (0.46 if look.narrow else 0.36) * len(ordered) + 1.5)
     axes: Any = figure.add_subplot()
     axes.set_xscale("log")
     shapes = (("o", 54, "mean"), ("|", 120, "99 %"), ("d", 34, "99.9 %"))
@@ -245,7 +223,7 @@ def speeds(lineup: Lineup, look: Look = _USUAL) -> Figure:
     """Prefill and decode, with the least and greatest of the repeats; the float model in grey."""
     rows = lineup.rows
     height = 0.36 * len(rows) + 1.1
-    figure = _figure(look, 2 * height if look.narrow else height)
+    figure = figure_of(look, 2 * height if look.narrow else height)
     panels = figure.subplots(*((2, 1) if look.narrow else (1, 2)), sharey=True)
     colours = [GREY if lineup.is_baseline(row) else COLOURS[row.runtime] for row in rows]
     for axes, title, kind in (

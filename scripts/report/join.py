@@ -1,6 +1,7 @@
 """From the stored records to the rows of a report: read, joined, held against their budgets."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from scripts.errors import QuantmakeError
 from scripts.evaluation.budget import Break, Budget, breaks
 from scripts.evaluation.result import OUTCOME, Evaluation, Failed, Measured, Timings
+from scripts.evaluation.sensitivity import Sensitivity
 from scripts.report.lineup import Lineup
 from scripts.report.verdict import Verdict
 
@@ -46,7 +48,7 @@ def read_lineup(
         tuple(rows[name] for name in artifacts if name in rows),
         tuple(failed),
     )
-    return Lineup(found.baselines, found.artifacts, found.failed, _breaks(found, budgets))
+    return replace(found, breaks=_breaks(found, budgets), sensitivity=_sensitivity(inputs))
 
 
 def verdict_of(lineup: Lineup, budgets: Mapping[str, Budget]) -> Verdict:
@@ -54,6 +56,11 @@ def verdict_of(lineup: Lineup, budgets: Mapping[str, Budget]) -> Verdict:
     out = {one.artifact for one in lineup.breaks}
     out |= {one.artifact for one in lineup.failed if one.artifact in budgets}
     return Verdict(breaks=list(lineup.breaks), failed=list(lineup.failed), rejected=sorted(out))
+
+
+def _sensitivity(inputs: Mapping[str, Path]) -> Sensitivity | None:
+    path = inputs.get("sensitivity")
+    return None if path is None else Sensitivity.model_validate_json(path.read_bytes())
 
 
 def _records(

@@ -5,19 +5,22 @@ from dataclasses import dataclass
 
 from scripts.evaluation.budget import Break
 from scripts.evaluation.result import Evaluation, Failed
+from scripts.evaluation.sensitivity import Sensitivity
 
 
 @dataclass(frozen=True)
 class Lineup:
     """`baselines` starts with the FP16 base, which everything is compared with.
 
-    `failed` are rows that could not be measured; `breaks` the budgets that artefacts broke.
+    `failed` are rows that could not be measured; `breaks` the budgets that artefacts broke;
+    `sensitivity` is what rounding each layer alone does, where that was measured.
     """
 
     baselines: tuple[Evaluation, ...]
     artifacts: tuple[Evaluation, ...]
     failed: tuple[Failed, ...] = ()
     breaks: tuple[Break, ...] = ()
+    sensitivity: Sensitivity | None = None
 
     @property
     def base(self) -> Evaluation:

@@ -7,7 +7,6 @@ from mdutils.mdutils import MdUtils
 from scripts.report import prose
 from scripts.report.advice import RUNTIME_NAMES, by_runtime, headline, picks, warnings
 from scripts.report.changes import TITLE, change_sentence, change_table
-from scripts.report.charts import CHARTS
 from scripts.report.failures import (
     BROKEN,
     BROKEN_TITLE,
@@ -16,10 +15,16 @@ from scripts.report.failures import (
     failed_table,
 )
 from scripts.report.flips import FLIPS, FLIPS_TITLE, flip_table, has_flips
+from scripts.report.gallery import CHARTS
 from scripts.report.history import History
 from scripts.report.lineup import Lineup, code
 from scripts.report.method import model_sentences, quality_sentences, timing_sentences
 from scripts.report.samples import escaped, sample_table
+from scripts.report.sensitivity import (
+    SENSITIVITY_TITLE,
+    has_sensitivity,
+    sensitivity_sentence,
+)
 from scripts.report.snippets import LOADING, recipe_line, snippet
 from scripts.report.tables import (
     Table,
@@ -45,6 +50,7 @@ def write_page(report: Report, lineup: Lineup, history: History) -> str:
     _comparison(page, lineup)
     _samples(page, lineup)
     _flips(page, lineup)
+    _sensitivity(page, lineup)
     _loading(page, report, lineup)
     _explanations(page)
     _method(page, report, lineup)
@@ -84,7 +90,7 @@ class Page:
 
     def chart(self, name: str) -> None:
         """One of the charts."""
-        self.paragraph(self._page.new_inline_image(CHARTS[name], f"charts/{name}"))
+        self.paragraph(self._page.new_inline_image(CHARTS[name].words, f"charts/{name}"))
 
     def python(self, text: str) -> None:
         """A block of Python."""
@@ -187,6 +193,13 @@ def _samples(page: Page, lineup: Lineup) -> None:
     for place, sample in enumerate(lineup.base.samples):
         page.header(3, escaped(sample.prompt))
         page.table(sample_table(lineup, place))
+
+
+def _sensitivity(page: Page, lineup: Lineup) -> None:
+    if has_sensitivity(lineup):
+        page.header(2, SENSITIVITY_TITLE)
+        page.paragraph(sensitivity_sentence(lineup))
+        page.chart("sensitivity.svg")
 
 
 def _loading(page: Page, report: Report, lineup: Lineup) -> None:

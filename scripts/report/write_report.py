@@ -29,11 +29,11 @@ class Yardstick(BaseModel):
 class Report(Stage):
     """Write the report, as Markdown and as a page, and its charts from the stored evaluations
 
-    Inputs: `evaluation/NAME`, one for each baseline and each artefact, and `timings`. `baselines`
-    starts with the FP16 base. `artifacts` holds the recipe's lines, defaults filled in, by the
-    artefact's path below `folder`; `budgets` their limits. `off_grid` is the seed of the
-    base's rescaling, None where there was none. `committed` holds the figures of the last
-    committed report, where there is one.
+    Inputs: `evaluation/NAME`, one for each baseline and each artefact, `timings`, and
+    `sensitivity` where it was measured. `baselines` starts with the FP16 base. `artifacts` holds
+    the recipe's lines, defaults filled in, by the artefact's path below `folder`; `budgets` their
+    limits. `off_grid` is the seed of the base's rescaling, None where there was none. `committed`
+    holds the figures of the last committed report, where there is one.
     """
 
     model: str
@@ -51,7 +51,7 @@ class Report(Stage):
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The same evaluations give the same bytes. Raises QuantmakeError for what is no
         evaluation, or one with other prompts than the base's."""
-        from scripts.report.charts import draw_all
+        from scripts.report.gallery import draw_all
         from scripts.report.join import read_lineup, verdict_of
         from scripts.report.page import write_page
         from scripts.report.web.write import write_html
@@ -68,8 +68,10 @@ class Report(Stage):
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Every chart that the page shows is there."""
-        from scripts.report.charts import CHARTS
+        from scripts.report.gallery import CHARTS
 
-        missing = [name for name in CHARTS if not (out / "charts" / name).is_file()]
+        page = (out / NAME).read_text()
+        shown = [name for name in CHARTS if f"charts/{name}" in page]
+        missing = [name for name in shown if not (out / "charts" / name).is_file()]
         if missing:
             raise QuantmakeError(f"the report lacks the charts {', '.join(missing)}")

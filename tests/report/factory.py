@@ -17,6 +17,7 @@ from scripts.evaluation.result import (
     Spread,
     Timings,
 )
+from scripts.evaluation.sensitivity import EMBEDDING, LayerError, Sensitivity
 from scripts.report.lineup import Lineup
 from scripts.report.write_report import Report
 from scripts.stage import Runtime
@@ -99,9 +100,19 @@ def baselines() -> tuple[Evaluation, ...]:
     )
 
 
+def sensitivity() -> Sensitivity:
+    """Four layers, each more sensitive than the one before, and the embedding."""
+    layers = [
+        LayerError(name=f"layer {place}", kld=Estimate(value=0.01 * (place + 1), se=0.001))
+        for place in range(4)
+    ]
+    ends = LayerError(name=EMBEDDING, kld=Estimate(value=0.005, se=0.001))
+    return Sensitivity(bits=4, block_size=32, tokens_scored=128, layers=[*layers, ends])
+
+
 def lineup(*artifacts: Evaluation) -> Lineup:
     """All baselines and these artefacts."""
-    return Lineup(baselines(), artifacts)
+    return Lineup(baselines(), artifacts, sensitivity=sensitivity())
 
 
 def usual() -> Lineup:
@@ -149,6 +160,9 @@ def inputs_of(rows: Lineup, folder: Path) -> dict[str, Path]:
         speeds={row.artifact: row.speed for row in rows.rows},
         failures={},
     )
+    if rows.sensitivity is not None:
+        found["sensitivity"] = folder / "sensitivity.json"
+        found["sensitivity"].write_text(rows.sensitivity.model_dump_json())
     found["timings"] = folder / "timings.json"
     found["timings"].write_text(timings.model_dump_json())
     return found

@@ -61,7 +61,7 @@ def test_it_opens_in_silence_and_fits(browser: Any, address: str, size: str, sch
     page = _opened(browser, address, size, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size][0]
     charts = page.get_by_role("img").all()
-    assert len(charts) == 3
+    assert len(charts) == 4
     for chart in charts:
         assert chart.get_attribute("aria-label")
         (shown,) = [one for one in chart.locator("svg").all() if one.is_visible()]

@@ -79,12 +79,12 @@ def test_what_labels_refer_to_is_there(page: str) -> None:
 
 def test_charts_follow_the_theme(page: str) -> None:
     drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(drawings) == 6
+    assert len(drawings) == 8
     for drawing in drawings:
         assert not re.findall(r"#[0-9a-f]{6}\b", drawing)
         assert "var(--ink)" in drawing
         assert "<text" in drawing
-        assert "model-q4_k_m.gguf" in drawing
+        assert "model-q4_k_m.gguf" in drawing or "embedding" in drawing
 
 
 def test_advice_and_warnings_say_what_the_markdown_report_says(page: str) -> None:

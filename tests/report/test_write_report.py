@@ -10,7 +10,7 @@ import pytest
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Evaluation, Sample
 from scripts.exec import run_stage
-from scripts.report.charts import CHARTS
+from scripts.report.gallery import CHARTS
 from scripts.report.history import FIGURES
 from scripts.report.lineup import Lineup
 from scripts.report.verdict import OUTCOME_NAME
@@ -173,5 +173,16 @@ def test_other_prompts_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_chart_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(QuantmakeError, match=r"lacks the charts size-quality\.svg, "):
-        report_of(usual()).check({}, tmp_path)
+    _written(usual(), tmp_path)
+    (tmp_path / "report/charts/speed.svg").unlink()
+    with pytest.raises(QuantmakeError, match=r"lacks the charts speed\.svg$"):
+        report_of(usual()).check({}, tmp_path / "report")
+
+
+def test_sensitive_layers_are_named(page: str, tmp_path: Path) -> None:
+    section = page[page.index("## Which layers are sensitive") :]
+    assert "The most sensitive are layer 3 (0.0400), layer 2 (0.0300), " in section
+    rows = usual()
+    without = Lineup(rows.baselines, rows.artifacts)
+    assert "Which layers are sensitive" not in _written(without, tmp_path)
+    assert not (tmp_path / "report/charts/sensitivity.svg").exists()

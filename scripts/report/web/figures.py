@@ -8,17 +8,15 @@ from markupsafe import Markup
 
 from scripts.report.charts import (
     BAND,
-    CHARTS,
     COLOURS,
     GREY,
     INK,
     LINE,
-    METADATA,
     SOFT,
     STYLE,
     Look,
-    draw,
 )
+from scripts.report.gallery import METADATA, Chart, charts_of
 from scripts.report.lineup import Lineup
 
 # One for screens and paper, one for phones; the style sheet shows the one that fits.
@@ -44,17 +42,19 @@ _REFERENCES = re.compile(r'(url\(#|href="#)([^)"]*)')
 
 
 def figures(lineup: Lineup) -> dict[str, Markup]:
-    """By the names in `CHARTS`, less their suffix: each chart in all looks."""
+    """By their file names, less their suffix: each chart in all looks."""
     return {
-        name.removesuffix(".svg"): Markup("\n").join(_inline(name, look, lineup) for look in LOOKS)
-        for name in CHARTS
+        name.removesuffix(".svg"): Markup("\n").join(
+            _inline(name, chart, look, lineup) for look in LOOKS
+        )
+        for name, chart in charts_of(lineup).items()
     }
 
 
-def _inline(name: str, look: str, lineup: Lineup) -> Markup:
+def _inline(name: str, chart: Chart, look: str, lineup: Lineup) -> Markup:
     style = {**STYLE, "svg.fonttype": "none"}
     with mpl.rc_context(style):
-        figure = draw(name, lineup, LOOKS[look])
+        figure = chart.draw(lineup, LOOKS[look])
         written = StringIO()
         figure.savefig(written, format="svg", metadata=METADATA, transparent=True)
     return Markup(themed(written.getvalue(), name.removesuffix(".svg"), look))

@@ -22,6 +22,11 @@ from scripts.report.history import History
 from scripts.report.lineup import Lineup, code
 from scripts.report.method import model_sentences, quality_sentences, timing_sentences
 from scripts.report.samples import DOLLAR
+from scripts.report.sensitivity import (
+    SENSITIVITY_TITLE,
+    has_sensitivity,
+    sensitivity_sentence,
+)
 from scripts.report.snippets import LOADING, recipe_line, snippet
 from scripts.report.tables import (
     Table,
@@ -65,6 +70,9 @@ def write_html(report: Report, lineup: Lineup, history: History) -> str:
             comparison=view.comparison(lineup),
             stored=view.stored(lineup),
             failures=_failures(lineup),
+            sensitivity=(SENSITIVITY_TITLE, sensitivity_sentence(lineup))
+            if has_sensitivity(lineup)
+            else None,
             tasks=task_table(lineup) if has_tasks(lineup) else None,
             flips=(FLIPS_TITLE, FLIPS, flip_table(lineup)) if has_flips(lineup) else None,
             notes=[f"{code(row.artifact)}: {note}" for row in lineup.rows for note in row.notes],

@@ -1,0 +1,1 @@
+"""`doit chat` and `doit compare`: artefacts answer in the terminal."""

@@ -1,0 +1,67 @@
+"""A decoder that is run again from one of its layers on, from the stored input of that layer."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from scripts.calibration.layers import Last, stack_of
+
+
+class PartialRun:
+    """The windows [n, tokens] run once through `model`; their second halves are scored."""
+
+    def __init__(self, model: Any, windows: torch.Tensor) -> None:
+        self._model, self._windows = model, windows
+        self._keep = windows.shape[1] // 2
+        self._name, self.layers = stack_of(model)
+        self._calls: list[tuple[Any, Any, Any]] = []
+        hooks = [
+            layer.register_forward_pre_hook(self._remember, with_kwargs=True)
+            for layer in self.layers
+        ]
+        self._base = self._logprobs()
+        for hook in hooks:
+            hook.remove()
+
+    @property
+    def scored(self) -> int:
+        """The tokens whose predictions are compared."""
+        return self._base.shape[0]
+
+    def again_from(self, place: int) -> NDArray[np.float64]:
+        """KL divergence in nats at each scored token, layers from `place` on run again."""
+        hidden = self._calls[place][0]
+        for layer, (_, arguments, keywords) in zip(
+            self.layers[place:], self._calls[place:], strict=True
+        ):
+            found = layer(hidden, *arguments, **keywords)
+            hidden = found[0] if isinstance(found, tuple) else found
+        owner, _, attribute = self._name.rpartition(".")
+        parent = self._model.get_submodule(owner)
+        setattr(parent, attribute, nn.ModuleList([Last(hidden)]))
+        try:
+            return self._divergence()
+        finally:
+            setattr(parent, attribute, self.layers)
+
+    def whole(self) -> NDArray[np.float64]:
+        """As `again_from`, the whole model run again."""
+        return self._divergence()
+
+    def _remember(self, _: nn.Module, arguments: tuple[Any, ...], keywords: Any) -> None:
+        hidden, *rest = arguments
+        self._calls.append((hidden, rest, keywords))
+
+    def _logprobs(self) -> torch.Tensor:
+        """[scored tokens, vocabulary]."""
+        output = self._model(self._windows, use_cache=False, logits_to_keep=self._keep)
+        return torch.log_softmax(output.logits.flatten(0, 1), -1)
+
+    def _divergence(self) -> NDArray[np.float64]:
+        mine = self._logprobs()
+        kld = (self._base - mine).mul_(self._base.exp()).sum(-1, dtype=torch.float64)
+        found: NDArray[np.float64] = kld.numpy()
+        return found

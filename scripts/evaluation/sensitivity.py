@@ -1,0 +1,107 @@
+"""How far the predictions move when a single layer is rounded: a diagnosis, on calibration text."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.evaluation.result import Estimate, Record
+from scripts.progress import track
+from scripts.stage import Stage
+
+if TYPE_CHECKING:
+    import torch
+
+FILE = "sensitivity.json"
+EMBEDDING = "embedding and head"
+
+
+class LayerError(Record):
+    """Mean KL divergence in nats from the unrounded model, where only this layer is rounded."""
+
+    name: str
+    kld: Estimate
+
+
+class Sensitivity(Record):
+    """All decoder layers in order, then the embedding with the head."""
+
+    bits: int
+    block_size: int
+    tokens_scored: int
+    layers: list[LayerError]
+
+
+class MeasureSensitivity(Stage):
+    """Round each layer alone and measure what it does to the predictions
+
+    Weights are rounded to nearest between the least and the greatest of a block, as in Q4_1. The
+    second halves of `windows` windows of `tokens` tokens of the calibration are scored. `out` is
+    a JSON file, a `Sensitivity`.
+    """
+
+    bits: int = 4
+    block_size: int = 32
+    windows: int = 2
+    tokens: int = 128
+    packages = ("numpy", "torch", "transformers")
+    cpu_features = True
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """The unrounded model runs once; a rounded layer starts from its stored input."""
+        import numpy as np
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        from scripts.evaluation.metrics import mean
+        from scripts.evaluation.partial_run import PartialRun
+        from scripts.runtimes.model import available_cores
+
+        torch.set_num_threads(available_cores())
+        ids = np.load(inputs["calibration"] / "tokens.npy")[: self.windows, : self.tokens]
+        model = AutoModelForCausalLM.from_pretrained(inputs["base"], dtype=torch.float32).eval()
+        with torch.inference_mode():
+            run = PartialRun(model, torch.from_numpy(ids.astype(np.int64)))
+            found = []
+            for place in track(range(len(run.layers)), "rounding layers"):
+                with rounded(run.layers[place], self.bits, self.block_size):
+                    found.append(LayerError(name=f"layer {place}", kld=mean(run.again_from(place))))
+            ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+            with rounded(torch.nn.ModuleList(ends), self.bits, self.block_size):
+                found.append(LayerError(name=EMBEDDING, kld=mean(run.whole())))
+        record = Sensitivity(
+            bits=self.bits, block_size=self.block_size, tokens_scored=run.scored, layers=found
+        )
+        out.write_text(record.model_dump_json(indent=1) + "\n")
+
+
+class rounded:
+    """While it is open, the matrices of a module are rounded; then they are as they were."""
+
+    def __init__(self, module: "torch.nn.Module", bits: int, block_size: int) -> None:
+        self._bits, self._block = bits, block_size
+        # A tied embedding and head are one parameter, and appear once.
+        self._weights: list[Any] = [one for one in module.parameters() if one.dim() == 2]
+
+    def __enter__(self) -> None:
+        self._kept = [one.data for one in self._weights]
+        for one in self._weights:
+            one.data = round_to_nearest(one.data, self._bits, self._block)
+
+    def __exit__(self, *_: object) -> None:
+        for one, kept in zip(self._weights, self._kept, strict=True):
+            one.data = kept
+
+
+def round_to_nearest(weight: "torch.Tensor", bits: int, block_size: int) -> "torch.Tensor":
+    """A matrix [rows, columns] on a grid of 2^bits values between each block's extremes.
+
+    Blocks lie along the columns; the last is narrower where the width does not divide.
+    """
+    import torch
+
+    parts = []
+    for block in torch.split(weight, block_size, 1):
+        low, high = block.aminmax(dim=1, keepdim=True)
+        step = ((high - low) / (2**bits - 1)).clamp_min(torch.finfo(weight.dtype).tiny)
+        parts.append(((block - low) / step).round() * step + low)
+    return torch.cat(parts, 1)

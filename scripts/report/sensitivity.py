@@ -1,0 +1,73 @@
+"""Which layers suffer most from rounding: a sentence and a chart."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from scripts.evaluation.sensitivity import EMBEDDING, LayerError
+from scripts.report.charts import COLOURS, GREY, INK, LINE, Look, figure_of
+from scripts.report.lineup import Lineup
+from scripts.report.numbers import divergence
+
+SENSITIVITY_TITLE = "Which layers are sensitive"
+_NAMED = 3
+
+
+def has_sensitivity(lineup: Lineup) -> bool:
+    """Whether it was measured."""
+    return lineup.sensitivity is not None
+
+
+def sensitivity_sentence(lineup: Lineup) -> str:
+    """What the chart shows, and the layers that matter most."""
+    found = lineup.sensitivity
+    if found is None:
+        return ""
+    worst = sorted(found.layers, key=lambda one: -one.kld.value)[:_NAMED]
+    named = ", ".join(f"{one.name} ({divergence(one.kld.value)})" for one in worst)
+    return (
+        f"Each bar stands for one layer of the model, rounded to {found.bits} bits in blocks of "
+        f"{found.block_size} while all the others stay as they are, and shows how far the "
+        f"predictions then move: the mean KL divergence, over {found.tokens_scored:,} predictions "
+        f"on the calibration's text. The most sensitive are {named}: they gain most from more "
+        "bits or from a calibrated method."
+    )
+
+
+def sensitivities(lineup: Lineup, look: Look) -> Figure:
+    """A bar for each layer in order, with the standard error; the embedding and head apart."""
+    assert lineup.sensitivity is not None
+    layers = lineup.sensitivity.layers
+    count = len(layers)
+    figure = figure_of(look, 3.4 if not look.narrow else 0.17 * count + 1.2)
+    axes: Any = figure.add_subplot()
+    values = [one.kld.value for one in layers]
+    errors = [one.kld.se for one in layers]
+    colours = [GREY if one.name == EMBEDDING else COLOURS["onnxruntime"] for one in layers]
+    # The embedding stands a little apart from the layers.
+    places = [place + (0.6 if one.name == EMBEDDING else 0) for place, one in enumerate(layers)]
+    error_style = {"ecolor": INK, "elinewidth": 0.9, "capsize": 1.5}
+    if look.narrow:
+        axes.barh(places, values, 0.72, color=colours, xerr=errors, error_kw=error_style)
+        axes.set_yticks(places, [_tick(one, place) for place, one in enumerate(layers)])
+        axes.invert_yaxis()
+        axes.set_xlabel("mean KL divergence, nats")
+        axes.grid(axis="x", color=LINE, linewidth=0.8)
+        axes.tick_params(axis="y", length=0, labelsize=8)
+    else:
+        axes.bar(places, values, 0.72, color=colours, yerr=errors, error_kw=error_style)
+        axes.set_xticks(places, [_tick(one, place) for place, one in enumerate(layers)])
+        axes.set_xlabel("layer")
+        axes.set_ylabel("mean KL divergence, nats")
+        axes.grid(axis="y", color=LINE, linewidth=0.8)
+        axes.tick_params(axis="x", length=0)
+    if look.titles:
+        axes.set_title("How far the predictions move when one layer alone has 4 bits")
+    return figure
+
+
+def _tick(layer: LayerError, place: int) -> str:
+    """A number for every fifth layer; the embedding by its name."""
+    if layer.name == EMBEDDING:
+        return "embedding\nand head"
+    return str(place) if place % 5 == 0 else ""

@@ -1,0 +1,89 @@
+"""Layers rounded one at a time: the same as the whole model run anew, and told apart."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from scripts.evaluation.sensitivity import (
+    EMBEDDING,
+    MeasureSensitivity,
+    Sensitivity,
+    round_to_nearest,
+    rounded,
+)
+from scripts.exec import run_stage
+
+
+def measure(base: Path, calibration: Path, out: Path) -> Sensitivity:
+    stage = MeasureSensitivity(windows=2, tokens=64)
+    run_stage(stage, {"base": base, "calibration": calibration}, out)
+    return Sensitivity.model_validate_json(out.read_bytes())
+
+
+def test_same_as_the_whole_model_run_anew(
+    tiny_base: Path, tiny_calibration: Path, tmp_path: Path
+) -> None:
+    import numpy as np
+
+    found = measure(tiny_base, tiny_calibration, tmp_path / "s.json")
+    assert [one.name for one in found.layers] == ["layer 0", "layer 1", "layer 2", EMBEDDING]
+    assert found.tokens_scored == 2 * 32
+    ids = torch.from_numpy(np.load(tiny_calibration / "tokens.npy")[:2, :64].astype("int64"))
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32).eval()
+
+    def logprobs() -> torch.Tensor:
+        with torch.inference_mode():
+            logits = model(ids).logits[:, 32:].double()
+        return torch.log_softmax(logits, -1).flatten(0, 1)
+
+    base = logprobs()
+    modules = [*model.model.layers, torch.nn.ModuleList([model.model.embed_tokens, model.lm_head])]
+    for module, entry in zip(modules, found.layers, strict=True):
+        with rounded(module, 4, 32):
+            other = logprobs()
+        kld = (base.exp() * (base - other)).sum(-1)
+        assert entry.kld.value == pytest.approx(float(kld.mean()), rel=1e-3)
+        assert entry.kld.value > 0
+    assert torch.equal(base, logprobs())
+
+
+def test_layer_on_the_grid_shows_nothing_and_one_with_outliers_the_most(
+    tiny_base: Path, tiny_calibration: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    for name, weight in weights.items():
+        if name.startswith("model.layers.0.") and weight.dim() == 2:
+            # Signs alone: two values, both of which a grid between the extremes holds.
+            weights[name] = 0.05 * weight.float().sign().add(0.1).sign().half()
+        if name.startswith("model.layers.1.mlp.up") and weight.dim() == 2:
+            weights[name][:, ::32] *= 60
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    found = {
+        one.name: one.kld.value
+        for one in measure(base, tiny_calibration, tmp_path / "s.json").layers
+    }
+    assert found["layer 0"] < 1e-6
+    assert found["layer 1"] == max(found.values())
+
+
+def test_same_bytes_twice(tiny_base: Path, tiny_calibration: Path, tmp_path: Path) -> None:
+    for name in ("one.json", "two.json"):
+        measure(tiny_base, tiny_calibration, tmp_path / name)
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def test_grid_has_16_values_between_a_blocks_extremes() -> None:
+    weight = torch.randn(3, 80, generator=torch.Generator().manual_seed(0))
+    found = round_to_nearest(weight, 4, 32)
+    for row in range(3):
+        for start, end in ((0, 32), (32, 64), (64, 80)):
+            block, own = found[row, start:end], weight[row, start:end]
+            assert len(block.unique()) <= 16
+            assert block.min() == own.min()
+            assert float((block - own).abs().max()) <= float((own.max() - own.min()) / 30) + 1e-6
+    assert torch.equal(round_to_nearest(torch.ones(2, 32), 4, 32), torch.ones(2, 32))
