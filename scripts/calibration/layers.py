@@ -43,22 +43,26 @@ class _First(nn.Module):
         raise _Seen
 
 
+class UnknownLayers(QuantmakeError):
+    """A model in which it is not clear which modules are its decoder layers."""
+
+
 class Last(nn.Module):
     """Stands where the layers are; gives what the last of them gave."""
 
-    def __init__(self, hidden: torch.Tensor) -> None:
+    def __init__(self, given: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
         super().__init__()
-        self._hidden = hidden
+        self._given = given
 
-    def forward(self, *_: object, **__: object) -> torch.Tensor:
+    def forward(self, *_: object, **__: object) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Takes what a layer takes."""
-        return self._hidden
+        return self._given
 
 
 def stack_of(model: Any) -> tuple[str, nn.ModuleList]:
     """The name of the list of decoder layers, and the list.
 
-    Raises QuantmakeError where the model has not exactly one.
+    Raises UnknownLayers where the model has not exactly one.
     """
     count = model.config.get_text_config().num_hidden_layers
     stacks = {
@@ -67,7 +71,7 @@ def stack_of(model: Any) -> tuple[str, nn.ModuleList]:
         if isinstance(module, nn.ModuleList) and len(module) == count
     }
     if len(stacks) != 1:
-        raise QuantmakeError(
+        raise UnknownLayers(
             f"{type(model).__name__} has {len(stacks)} stacks of {count} decoder layers where "
             "one was expected; methods that look at single layers do not know this architecture"
         )

@@ -26,22 +26,17 @@ class PartialRun:
         for hook in hooks:
             hook.remove()
 
-    @property
-    def scored(self) -> int:
-        """The tokens whose predictions are compared."""
-        return self._base.shape[0]
-
     def again_from(self, place: int) -> NDArray[np.float64]:
         """KL divergence in nats at each scored token, layers from `place` on run again."""
-        hidden = self._calls[place][0]
+        found: Any = self._calls[place][0]
         for layer, (_, arguments, keywords) in zip(
             self.layers[place:], self._calls[place:], strict=True
         ):
-            found = layer(hidden, *arguments, **keywords)
             hidden = found[0] if isinstance(found, tuple) else found
+            found = layer(hidden, *arguments, **keywords)
         owner, _, attribute = self._name.rpartition(".")
         parent = self._model.get_submodule(owner)
-        setattr(parent, attribute, nn.ModuleList([Last(hidden)]))
+        setattr(parent, attribute, nn.ModuleList([Last(found)]))
         try:
             return self._divergence()
         finally:

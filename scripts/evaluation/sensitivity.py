@@ -1,5 +1,6 @@
 """How far the predictions move when a single layer is rounded: a diagnosis, on calibration text."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ class LayerError(Record):
 
 
 class Sensitivity(Record):
-    """All decoder layers in order, then the embedding with the head."""
+    """All decoder layers in order, then the embedding with the head; none of a model whose
+    layers are not known."""
 
     bits: int
     block_size: int
@@ -52,6 +54,7 @@ class MeasureSensitivity(Stage):
         import torch
         from transformers import AutoModelForCausalLM
 
+        from scripts.calibration.layers import UnknownLayers
         from scripts.evaluation.metrics import mean
         from scripts.evaluation.partial_run import PartialRun
         from scripts.runtimes.model import available_cores
@@ -59,9 +62,9 @@ class MeasureSensitivity(Stage):
         torch.set_num_threads(available_cores())
         ids = np.load(inputs["calibration"] / "tokens.npy")[: self.windows, : self.tokens]
         model = AutoModelForCausalLM.from_pretrained(inputs["base"], dtype=torch.float32).eval()
-        with torch.inference_mode():
+        found: list[LayerError] = []
+        with torch.inference_mode(), contextlib.suppress(UnknownLayers):
             run = PartialRun(model, torch.from_numpy(ids.astype(np.int64)))
-            found = []
             for place in track(range(len(run.layers)), "rounding layers"):
                 with rounded(run.layers[place], self.bits, self.block_size):
                     found.append(LayerError(name=f"layer {place}", kld=mean(run.again_from(place))))
@@ -69,7 +72,10 @@ class MeasureSensitivity(Stage):
             with rounded(torch.nn.ModuleList(ends), self.bits, self.block_size):
                 found.append(LayerError(name=EMBEDDING, kld=mean(run.whole())))
         record = Sensitivity(
-            bits=self.bits, block_size=self.block_size, tokens_scored=run.scored, layers=found
+            bits=self.bits,
+            block_size=self.block_size,
+            tokens_scored=self.windows * (self.tokens - self.tokens // 2),
+            layers=found,
         )
         out.write_text(record.model_dump_json(indent=1) + "\n")
 
@@ -80,12 +86,22 @@ class rounded:
     def __init__(self, module: "torch.nn.Module", bits: int, block_size: int) -> None:
         self._bits, self._block = bits, block_size
         # A tied embedding and head are one parameter, and appear once.
+        # GPT-2's Conv1D stores [columns, rows].
+        turned = {
+            id(one)
+            for part in module.modules()
+            if type(part).__name__ == "Conv1D"
+            for one in part.parameters()
+        }
         self._weights: list[Any] = [one for one in module.parameters() if one.dim() == 2]
+        self._turned = [id(one) in turned for one in self._weights]
 
     def __enter__(self) -> None:
         self._kept = [one.data for one in self._weights]
-        for one in self._weights:
-            one.data = round_to_nearest(one.data, self._bits, self._block)
+        for one, turned in zip(self._weights, self._turned, strict=True):
+            matrix = one.data.T if turned else one.data
+            rounded = round_to_nearest(matrix, self._bits, self._block)
+            one.data = rounded.T if turned else rounded
 
     def __exit__(self, *_: object) -> None:
         for one, kept in zip(self._weights, self._kept, strict=True):

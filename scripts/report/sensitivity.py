@@ -15,7 +15,7 @@ _NAMED = 3
 
 def has_sensitivity(lineup: Lineup) -> bool:
     """Whether it was measured."""
-    return lineup.sensitivity is not None
+    return lineup.sensitivity is not None and bool(lineup.sensitivity.layers)
 
 
 def sensitivity_sentence(lineup: Lineup) -> str:
@@ -23,7 +23,9 @@ def sensitivity_sentence(lineup: Lineup) -> str:
     found = lineup.sensitivity
     if found is None:
         return ""
-    worst = sorted(found.layers, key=lambda one: -one.kld.value)[:_NAMED]
+    layers = [one for one in found.layers if one.name != EMBEDDING]
+    ends = [one for one in found.layers if one.name == EMBEDDING]
+    worst = sorted(layers, key=lambda one: -one.kld.value)[:_NAMED]
     named = ", ".join(f"{one.name} ({divergence(one.kld.value)})" for one in worst)
     return (
         f"Each bar stands for one layer of the model, rounded to {found.bits} bits in blocks of "
@@ -31,6 +33,7 @@ def sensitivity_sentence(lineup: Lineup) -> str:
         f"predictions then move: the mean KL divergence, over {found.tokens_scored:,} predictions "
         f"on the calibration's text. The most sensitive are {named}: they gain most from more "
         "bits or from a calibrated method."
+        + "".join(f" For the {one.name} it is {divergence(one.kld.value)}." for one in ends)
     )
 
 

@@ -87,3 +87,35 @@ def test_grid_has_16_values_between_a_blocks_extremes() -> None:
             assert block.min() == own.min()
             assert float((block - own).abs().max()) <= float((own.max() - own.min()) / 30) + 1e-6
     assert torch.equal(round_to_nearest(torch.ones(2, 32), 4, 32), torch.ones(2, 32))
+
+
+def test_layers_that_give_tuples_and_store_their_weights_turned(
+    tiny_base: Path, tiny_calibration: Path, tmp_path: Path
+) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=512, n_embd=64, n_layer=2, n_head=2, n_positions=128)
+    model = GPT2LMHeadModel(config).eval()
+    for block in model.transformer.h:  # each row of Conv1D's [in, out] has its own extremes
+        block.mlp.c_fc.weight.data[:, 0] *= 40
+    model.save_pretrained(tmp_path / "gpt2")
+    found = measure(tmp_path / "gpt2", tiny_calibration, tmp_path / "s.json")
+    assert [one.name for one in found.layers] == ["layer 0", "layer 1", EMBEDDING]
+    weight = model.transformer.h[0].mlp.c_fc.weight
+    kept = weight.data.clone()
+    with rounded(model.transformer.h[0], 4, 32):
+        assert torch.equal(weight.data, round_to_nearest(kept.T, 4, 32).T)
+    assert torch.equal(weight.data, kept)
+
+
+def test_model_whose_layers_are_not_known_has_none(tiny_calibration: Path, tmp_path: Path) -> None:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=512, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, num_local_experts=2,
+        max_position_embeddings=128,
+    )  # fmt: skip
+    MixtralForCausalLM(config).save_pretrained(tmp_path / "mixtral")
+    assert measure(tmp_path / "mixtral", tiny_calibration, tmp_path / "s.json").layers == []

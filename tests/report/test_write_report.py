@@ -181,7 +181,8 @@ def test_missing_chart_is_refused(tmp_path: Path) -> None:
 
 def test_sensitive_layers_are_named(page: str, tmp_path: Path) -> None:
     section = page[page.index("## Which layers are sensitive") :]
-    assert "The most sensitive are layer 3 (0.0400), layer 2 (0.0300), " in section
+    assert "The most sensitive are layer 3 (0.0400), layer 2 (0.0300), layer 1 (0.0200):" in section
+    assert "For the embedding and head it is 0.0050." in section
     rows = usual()
     without = Lineup(rows.baselines, rows.artifacts)
     assert "Which layers are sensitive" not in _written(without, tmp_path)
