@@ -62,13 +62,17 @@ def test_changed_line_rebuilds_that_artefact_its_evaluation_and_the_report(
 ) -> None:
     built.artifacts["model.gguf"] = "{format: gguf, type: q5_1}"
     built.write_recipe()
-    assert ran(built.doit()) == [
+    found = ran(built.doit())
+    assert sorted(found) == [
         "artifact:model.gguf",
+        "cards",
         "checksums",
         "evaluate:model.gguf",
-        "timings",
+        "origin:model.gguf",
         "pages",
         "report",
+        "texts",
+        "timings",
     ]
 
 
