@@ -49,7 +49,7 @@ def test_rows_are_timed_and_the_broken_one_says_why(
     assert "broken.gguf does not load in llama.cpp" in found.failures["broken.gguf"]
     for speed in found.speeds.values():
         assert speed.prefill_tokens == 256
-        assert speed.decode_tokens == 128
+        assert 8 <= speed.decode_tokens <= 128
         assert speed.prefill_tokens_per_s.repeats == speed.decode_tokens_per_s.repeats == 5
         assert 0 < speed.decode_tokens_per_s.least <= speed.decode_tokens_per_s.median
         assert speed.load_s > 0
@@ -94,7 +94,7 @@ def test_slow_row_decodes_fewer_tokens(
     arm = Arm(model, __import__("numpy").load(reference / "tokens.npy").reshape(-1))
     monkeypatch.setattr(arm, "_decode", lambda count: (20.0, 1.0))
     arm.warm_up()
-    assert arm.decode_tokens == 32
+    assert arm.decode_tokens == 16
 
 
 def test_record_is_json_with_units_in_its_names() -> None:
