@@ -50,8 +50,8 @@ class Speaker:
         self.tokenizer = load_tokenizer(base)
         config = json.loads((base / "config.json").read_text())
         self.context = min(int(config.get("max_position_embeddings", _CONTEXT)), _CONTEXT)
-        self._stop = _stop_tokens(base, config)
-        self._model = load_model(
+        self.stop = _stop_tokens(base, config)
+        self.model = load_model(
             row.runtime, row.path, threads=available_cores(), context=self.context
         )
 
@@ -72,7 +72,7 @@ class Speaker:
                 f"it does not fit into {self.context:,}. Begin anew with /reset, or ask for "
                 "fewer with --max-tokens."
             )
-        yield from pieces(answer(self._model, prompt, self._stop, sampling), self.tokenizer)
+        yield from pieces(answer(self.model, prompt, self.stop, sampling), self.tokenizer)
 
 
 def _stop_tokens(base: Path, config: dict[str, Any]) -> list[int]:

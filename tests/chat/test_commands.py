@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import struct
@@ -61,7 +62,8 @@ class Terminal:
         """All that was shown up to and with `wanted`, without escapes; it is taken out."""
         limit = time.monotonic() + seconds
         while wanted not in _ESCAPES.sub("", self.text):
-            assert time.monotonic() < limit, self.text
+            ready, _, _ = select.select([self._end], [], [], max(0, limit - time.monotonic()))
+            assert ready, self.text
             self.text += os.read(self._end, 4096).decode(errors="replace")
         shown = _ESCAPES.sub("", self.text)
         end = shown.index(wanted) + len(wanted)

@@ -1,0 +1,73 @@
+"""What commands for the terminal have in common: their options, their recipe, their errors."""
+
+import sys
+from typing import Any
+
+from doit.cmd_base import Command
+from doit.exceptions import InvalidCommand
+
+from scripts.errors import QuantmakeError, RecipeError
+from scripts.recipe.load import load_all
+from scripts.recipe.problems import listed, nearest
+from scripts.recipe.recipe import Recipe
+
+
+def option(name: str, default: Any, text: str) -> dict[str, Any]:
+    """An option as doit describes one."""
+    return {
+        "name": name,
+        "long": name.replace("_", "-"),
+        "type": type(default),
+        "default": default,
+        "help": text,
+    }
+
+
+RECIPE_OPTION = option("recipe", "", "the recipe's name, if it is not the default one")
+
+
+def chosen_recipe(name: str) -> Recipe:
+    """The default recipe, or the one of that name; raises RecipeError where there is none."""
+    recipes = {recipe.name: recipe for recipe in load_all()}
+    if name and name not in recipes:
+        near = nearest(name, recipes)
+        raise RecipeError(f"there is no recipe {name!r}{near}; there are {listed(recipes)}")
+    return recipes[name] if name else next(iter(recipes.values()))
+
+
+def options_first(arguments: list[str]) -> list[str]:
+    """The arguments with options, which all take a value, before the others: doit's parser
+    takes whatever follows the first other argument for one of those."""
+    options, others = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("--"):
+            others.append(argument)
+            continue
+        options.append(argument)
+        if "=" not in argument:
+            options += [value for value in [next(rest, None)] if value is not None]
+    return [*options, *others]
+
+
+class TerminalCommand(Command):  # type: ignore[misc]
+    """A command whose mistakes are one line on standard error."""
+
+    doc_description = None
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Options may stand before or after what they are about."""
+        result: int = super().parse_execute(options_first(in_args))
+        return result
+
+    def execute(self, opt_values: Any, pos_args: list[str]) -> int:
+        """Answer with the exit code."""
+        try:
+            return self.work(opt_values, pos_args)
+        except (QuantmakeError, InvalidCommand) as error:
+            sys.stderr.write(f"error: {error}\n")
+            return getattr(error, "exit_code", RecipeError.exit_code)
+
+    def work(self, options: Any, given: list[str]) -> int:
+        """What the command does."""
+        raise NotImplementedError
