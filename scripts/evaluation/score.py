@@ -20,7 +20,7 @@ from scripts.evaluation.metrics import Comparison
 from scripts.evaluation.multiple_choice import read_scored, score_task
 from scripts.evaluation.result import Flip, Measured, Sample, TaskScore
 from scripts.evaluation.windowed import read_window
-from scripts.evaluation.windows import load_tokenizer
+from scripts.evaluation.windows import load_decoder
 from scripts.progress import track
 from scripts.runtimes.model import Model, available_cores, load_model
 from scripts.stage import Runtime
@@ -56,7 +56,7 @@ def measure(row: Row) -> Measured:
     model = load_model(row.runtime, row.artifact, threads=available_cores(), context=context)
     size, notes = measure_size(row.runtime, row.artifact, row.base)
     comparison = compare(row, model, windows)
-    tokenizer = load_tokenizer(row.base)
+    tokenizer = load_decoder(row.base)
     return Measured(
         artifact=row.name,
         label=row.label,
@@ -113,12 +113,12 @@ def _flips(comparison: Comparison, windows: Any, tokenizer: Any) -> Iterator[Fli
     half = windows.shape[1] // 2
     for one in comparison.worst_flips():
         end = half + one.position + 1
-        before = windows[one.window, max(0, end - _CONTEXT_SHOWN) : end]
+        before = windows[one.window, max(0, end - _CONTEXT_SHOWN) : end].tolist()
         yield Flip(
-            context=tokenizer.decode(before),
-            expected=tokenizer.decode([one.expected]),
+            context=tokenizer.decode(before, skip_special_tokens=False),
+            expected=tokenizer.decode([one.expected], skip_special_tokens=False),
             expected_p=one.expected_p,
-            got=tokenizer.decode([one.got]),
+            got=tokenizer.decode([one.got], skip_special_tokens=False),
             got_p=one.got_p,
             kld=one.kld,
         )

@@ -1,8 +1,8 @@
 """One artefact in a process of its own, timed when its turn comes.
 
-`python -m scripts.evaluation.speed RUNTIME ARTEFACT REFERENCE` loads it, then answers each line of
-its input (`round`, `end`) with a line of JSON. A process per artefact, so that peak RSS and load
-time are its own.
+`python -m scripts.evaluation.speed RUNTIME ARTEFACT REFERENCE` imports the runtime, then answers
+each line of its input (`load`, `round`, `end`) with a line of JSON. A process per artefact, so that
+peak RSS and load time are its own.
 """
 
 import contextlib
@@ -97,6 +97,8 @@ def main(runtime: Any, artifact: Path, reference: Path, answers: TextIO) -> None
     threads = available_cores()
     with contextlib.suppress(ImportError):  # load_model says what is missing
         importlib.import_module(LOADERS[runtime].partition(":")[0])
+    print("{}", file=answers, flush=True)
+    sys.stdin.readline()
     started = time.perf_counter()
     model = load_model(runtime, artifact, threads=threads, context=max(PREFILL, PROMPT + DECODE))
     load_s = time.perf_counter() - started

@@ -39,7 +39,14 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.loaded = self._answer()
+
+    def ready(self) -> None:
+        """Wait until its runtime is imported."""
+        self._answer()
+
+    def load(self) -> None:
+        """Load the artefact and warm up."""
+        self.loaded = self._ask("load")
 
     def turn(self) -> None:
         """One repeat of all timings."""
@@ -95,7 +102,7 @@ class TimeAll(Stage):
 
         speeds: dict[str, Speed] = {}
         failures: dict[str, str] = {}
-        bar = Progress("timing", len(self.rows) * (1 + self.rounds))
+        bar = Progress("timing", len(self.rows) * (2 + self.rounds))
         for names in batches(inputs, available_memory()):
             for name, found in self._together(names, inputs, bar).items():
                 if isinstance(found, Speed):
@@ -130,12 +137,13 @@ class TimeAll(Stage):
             bar.advance()
 
         for name in names:
-            artifact, runtime = inputs[_ARTIFACT + name], self.rows[name]
-
-            def load(name: str = name, artifact: Path = artifact, runtime: str = runtime) -> None:
-                workers[name] = Worker(runtime, artifact, inputs["reference"])
-
-            attempt(name, load)
+            artifact = inputs[_ARTIFACT + name]
+            workers[name] = Worker(self.rows[name], artifact, inputs["reference"])
+        # All have imported their runtimes before the first loads: no load time has that beside it.
+        for name in names:
+            attempt(name, workers[name].ready)
+        for name in list(workers):
+            attempt(name, workers[name].load)
         for number in range(self.rounds):
             for name in in_turn(list(workers), number):
                 time.sleep(_PAUSE_S)

@@ -1,5 +1,6 @@
 """From a text to windows of token ids: which lines, which tokens, with which BOS."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,21 @@ def load_tokenizer(base: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(base, local_files_only=True)
+
+
+def load_decoder(base: Path) -> Any:
+    """What has `decode(ids, skip_special_tokens=…)`, to turn a list of token ids into text.
+
+    It is tokenizers' own where transformers would add nothing, which spares each artefact a
+    second or two of imports.
+    """
+    fast, config = base / "tokenizer.json", base / "tokenizer_config.json"
+    settings = json.loads(config.read_text("utf-8")) if config.is_file() else {}
+    if not fast.is_file() or settings.get("clean_up_tokenization_spaces"):
+        return load_tokenizer(base)
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(fast))
 
 
 def bos_of(tokenizer: Any) -> int | None:

@@ -18,7 +18,8 @@ from scripts.onnx_files.fold import Site, fold, readers_weight, sites
 from scripts.onnx_files.grid import search
 from scripts.progress import track
 
-_ALPHAS = np.linspace(0, 1, 11)
+# Of α: the best of coarse steps, then of its neighbours.
+_COARSE, _FINE = 0.2, 0.1
 
 
 def scale_columns(model: ir.Model, captured: Captured, options: Blockwise) -> None:
@@ -39,11 +40,18 @@ def best_factors(site: Site, captured: Captured, options: Blockwise) -> NDArray[
     hessian = hessian_of(site.readers[0], captured)
     rms = np.sqrt(hessian.diagonal().numpy()).clip(1e-8)
     weight = rows_of(readers_weight(site.readers))
-    found: list[tuple[float, NDArray[np.float32]]] = []
-    for alpha in _ALPHAS.tolist():
-        factors = site.shared(_balanced(rms**alpha))
-        found.append((output_error(weight, hessian, torch.from_numpy(factors), options), factors))
-    return min(found, key=lambda one: one[0])[1]
+
+    def of(alpha: float) -> NDArray[np.float32]:
+        return site.shared(_balanced(rms**alpha))
+
+    def error(alpha: float) -> float:
+        return output_error(weight, hessian, torch.from_numpy(of(alpha)), options)
+
+    errors = {alpha: error(alpha) for alpha in np.arange(0, 1 + _FINE, _COARSE).tolist()}
+    best = min(errors, key=errors.__getitem__)
+    near = [alpha for alpha in (best - _FINE, best + _FINE) if 0 <= alpha <= 1]
+    errors |= {alpha: error(alpha) for alpha in near}
+    return of(min(errors, key=errors.__getitem__))
 
 
 def output_error(

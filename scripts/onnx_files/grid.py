@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 # How far ranges are clipped, in how many steps: finer grids have less to gain.
-_SHRINKS = {4: (0.45, 24), 8: (0.92, 3)}
+_SHRINKS = {4: (0.5, 8), 8: (0.92, 3)}
 _REFITS = 3
 _ROWS = 512  # searched together, to stay within the processor's cache
 _LEAST_SCALE = 2.0**-24  # the least float16 above zero
