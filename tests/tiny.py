@@ -61,12 +61,18 @@ def _tokenizer(lines: list[str]) -> "object":
 
 
 def make_tiny_base(
-    folder: Path, *, hidden: int = 128, layers: int = 3, steps: int = 150, tied: bool = True
+    folder: Path,
+    *,
+    hidden: int = 128,
+    mlp: int | None = None,
+    layers: int = 3,
+    steps: int = 150,
+    tied: bool = True,
 ) -> Path:
     """Write a Hugging Face folder (FP16 safetensors) of a Llama trained for `steps` steps.
 
     `hidden` is the model's width; heads are 32 wide, two query heads share a key-value head,
-    and the MLP is twice as wide as the model.
+    and the MLP is twice as wide as the model, or `mlp` wide.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -78,7 +84,7 @@ def make_tiny_base(
         LlamaConfig(
             vocab_size=512,
             hidden_size=hidden,
-            intermediate_size=2 * hidden,
+            intermediate_size=mlp or 2 * hidden,
             num_hidden_layers=layers,
             num_attention_heads=hidden // 32,
             num_key_value_heads=hidden // 64,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.evaluation.result import Size
+from scripts.misfits import KEY, sentences
 from scripts.stage import Runtime
 
 _WEIGHTS = {"torch": "*.safetensors", "onnxruntime": "*.onnx*"}
@@ -87,6 +88,18 @@ def _gguf_types(file: Path) -> tuple[Counter[str], list[str]]:
     return types, [note]
 
 
+def _misfits(runtime: Runtime, artifact: Path) -> dict[str, str]:
+    """What the artefact keeps of tensors that its method did not fit."""
+    if runtime == "torch":
+        found: dict[str, str] = json.loads((artifact / "config.json").read_text()).get(KEY, {})
+        return found
+    import onnx
+
+    model = onnx.load(artifact / "model.onnx", load_external_data=False)
+    kept = {one.key: one.value for one in model.metadata_props}
+    return dict(json.loads(kept.get(KEY, "{}")))
+
+
 def measure_size(runtime: Runtime, artifact: Path, base: Path) -> tuple[Size, list[str]]:
     """The size record of an artefact, and sentences on it for the report."""
     notes: list[str] = []
@@ -98,6 +111,7 @@ def measure_size(runtime: Runtime, artifact: Path, base: Path) -> tuple[Size, li
         total = sum(path.stat().st_size for path in files)
         weights = sum(path.stat().st_size for path in artifact.glob(_WEIGHTS[runtime]))
         types = _torch_types(artifact) if runtime == "torch" else _onnx_types(artifact)
+        notes = sentences(_misfits(runtime, artifact))
     parameters = count_parameters(base)
     size = Size(
         bytes=total,

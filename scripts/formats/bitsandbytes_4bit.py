@@ -103,7 +103,8 @@ class Bitsandbytes4bit(Format):
                 shutil.copyfile(path, out / path.name)
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         settings = self._quantization_config(planned.skipped)
-        _write_json(out / "config.json", {**config, "quantization_config": settings})
+        misfits = self._misfits(inputs, planned)
+        _write_json(out / "config.json", {**config, "quantization_config": settings, **misfits})
 
     def _method(self, inputs: Mapping[str, Path], planned: "Plan") -> "Method":
         from scripts.calibration.stored import Captured
@@ -113,6 +114,18 @@ class Bitsandbytes4bit(Format):
         if self.rounding == "gptq":
             return compensating(Captured(inputs["capture"]), planned, self)
         return lambda _, weight: quantise(weight, self)
+
+    def _misfits(self, inputs: Mapping[str, Path], planned: "Plan") -> dict[str, object]:
+        """What config.json keeps for the report; nothing where everything fits."""
+        from scripts.calibration.stored import Captured
+        from scripts.misfits import KEY, told
+        from scripts.nf4.gptq import unseen_of
+
+        if self.rounding != "gptq":
+            return {}
+        fate = "is rounded to nearest: the capture has not seen its inputs"
+        unseen = unseen_of(Captured(inputs["capture"]), planned)
+        return {KEY: told(dict.fromkeys(unseen, fate))} if unseen else {}
 
     def _quantization_config(self, skipped: tuple[str, ...]) -> dict[str, object]:
         """What transformers' BitsAndBytesConfig reads."""

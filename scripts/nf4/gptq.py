@@ -44,23 +44,27 @@ class Settings(Protocol):
     def on_misfit(self) -> str: ...
 
 
+def unseen_of(captured: Captured, plan: Plan) -> list[str]:
+    """The weights of a plan whose inputs the capture has not seen."""
+    names = sorted(plan.weights)
+    return [name for name in names if name.removesuffix(".weight") not in captured.names]
+
+
 def compensating(captured: Captured, plan: Plan, settings: Settings) -> Method:
     """GPTQ for the weights of a plan; those whose inputs the capture has not seen are rounded to
-    nearest and printed where `on_misfit` is `rtn`.
+    nearest where `on_misfit` is `rtn`.
 
     Raises QuantmakeError that names these otherwise, and every weight with a Hessian that is all
     zero or not finite.
     """
     names = {weight: weight.removesuffix(".weight") for weight in sorted(plan.weights)}
-    unseen = [weight for weight, name in names.items() if name not in captured.names]
+    unseen = unseen_of(captured, plan)
     if unseen and settings.on_misfit == "error":
         raise QuantmakeError(
             f"the capture has not seen the inputs of {len(unseen)} weights: {', '.join(unseen)}. "
             "Give the calibration more tokens (`calibration.tokens` in the recipe), or set "
             "on_misfit to rtn."
         )
-    for weight in unseen:
-        print(f"{weight} is rounded to nearest: the capture has not seen its inputs")
     _refuse_unusable(captured, {weight: names[weight] for weight in names if weight not in unseen})
 
     def method(name: str, weight: torch.Tensor) -> Quantised:

@@ -1,5 +1,6 @@
 """Turning every MatMul of a graph into blocks by a method, on all cores."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from scripts.calibration.stored import Captured
 from scripts.errors import QuantmakeError
+from scripts.misfits import KEY, told
 from scripts.onnx_files.graph import Linear, head, linears
 from scripts.onnx_files.grid import Grid, search
 from scripts.onnx_files.nbits import Blocks, pack, place, refuse_misfits
@@ -90,7 +92,9 @@ class Blockwise(BaseModel):
         names every MatMul that the method does not fit, where `on_misfit` is `error`.
         """
         last = head(model)
-        chosen, misfits = self.sort_out(linears(model), last, captured)
+        chosen, misfits, fates = self.sort_out(linears(model), last, captured)
+        if fates:
+            model.metadata_props[KEY] = json.dumps(dict(told(fates)), sort_keys=True)
         heads = [] if last is None else [last.node]
         threads = available_cores()
         bar = Progress("quantising", len(chosen))
@@ -125,12 +129,12 @@ class Blockwise(BaseModel):
 
     def sort_out(
         self, found: Sequence[Linear], last: Linear | None, captured: Captured | None
-    ) -> tuple[list[Linear], set[ir.Node]]:
-        """The MatMuls to quantise, and which of these are rounded to nearest as misfits.
+    ) -> tuple[list[Linear], set[ir.Node], dict[str, str]]:
+        """The MatMuls to quantise, which of these are rounded to nearest as misfits, and what
+        becomes of each misfit by its name.
 
         A method fits a MatMul whose input width the block size divides and whose inputs the
-        capture has seen. All others are printed. The head needs no more than a width that some
-        block size divides.
+        capture has seen. The head needs no more than a width that some block size divides.
         """
         others = [one for one in found if last is None or one.node is not last.node]
         if self.on_misfit == "error":
@@ -148,10 +152,10 @@ class Blockwise(BaseModel):
                 + ". Choose another method, or set on_misfit to float or rtn."
             )
         stays = self.on_misfit == "float"
-        for name, why in reasons.items():
-            print(f"{name} {'stays in float' if stays else 'is rounded to nearest'}: {why}")
+        fate = "stays in float" if stays else "is rounded to nearest"
+        fates = {name: f"{fate}: {why}" for name, why in reasons.items()}
         chosen = [one for one in found if not (stays and one.name in reasons)]
-        return chosen, {one.node for one in chosen if one.name in reasons}
+        return chosen, {one.node for one in chosen if one.name in reasons}, fates
 
     def _nearest(self, weight: NDArray[np.float32], bits: int) -> Blocks:
         """Blocks of a weight [K, N], of the greatest size up to `block_size` that divides K."""

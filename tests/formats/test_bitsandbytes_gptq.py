@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from scripts.calibration.stored import HESSIAN
 from scripts.engine.action import Action
 from scripts.errors import QuantmakeError
+from scripts.evaluation.inventory import measure_size
 from scripts.exec import run_stage
 from scripts.formats.bitsandbytes_4bit import Bitsandbytes4bit
 
@@ -137,6 +138,11 @@ def test_weight_that_the_capture_has_not_seen(
     ours, plain = load_file(tmp_path / "out" / WEIGHTS), load_file(tiny_nearest / WEIGHTS)
     assert torch.equal(ours[f"{name}.weight"], plain[f"{name}.weight"])
     assert not torch.equal(ours[Q], plain[Q])
+    _, notes = measure_size("torch", tmp_path / "out", tiny_base)
+    assert notes == [
+        "the method does not fit 1 tensor; each is rounded to nearest: the capture has not seen "
+        f"its inputs. They are: {name}.weight."
+    ]
 
 
 def test_gptq_needs_the_capture_and_its_bytes_the_processor() -> None:

@@ -13,6 +13,7 @@ import onnxruntime_genai
 import pytest
 
 from scripts.errors import QuantmakeError
+from scripts.evaluation.inventory import measure_size
 from scripts.exec import run_stage
 from scripts.formats import all_formats
 from scripts.intermediates.onnx_graph import OnnxGraph
@@ -246,6 +247,7 @@ def test_misfits_do_as_the_recipe_says(
     on_misfit: str,
     floats: int,
     inputs: dict[str, Path],
+    tiny_base: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -257,6 +259,9 @@ def test_misfits_do_as_the_recipe_says(
     line = f"/model/layers.2/mlp/up_proj/MatMul {doing}: block_size 256 does not divide its width"
     assert line in said.splitlines()
     assert said.count(doing) == 12
+    _, notes = measure_size("onnxruntime", tmp_path / "out", tiny_base)
+    assert [note.count("/MatMul") for note in notes] == [12]
+    assert doing in notes[0]
 
 
 def damage(folder: Path, change: Callable[[ir.Model], None]) -> None:
