@@ -13,6 +13,7 @@ from scripts.engine.manifest import Manifest
 from scripts.engine.session import STORE
 from scripts.engine.sizes import parse_size
 from scripts.engine.store import LocalStore, Record, StoreError
+from scripts.engine.unfinished import sweep_unfinished
 
 _DAY_S = 86400.0
 OPTIONS = (
@@ -108,6 +109,7 @@ class CollectCommand(GraphCommand):
             for blob in blobs:
                 store.drop(blob.name)
             sweep()
+            sweep_unfinished(self._oldest)
         freed = sum(blob.size for blob in blobs)
         verb = "would go" if self._dry_run else "went"
         self.outstream.write(

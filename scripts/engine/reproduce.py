@@ -11,6 +11,7 @@ from scripts.engine.manifest import Manifest, make_manifest, read_manifest
 from scripts.engine.perform import Failure
 from scripts.engine.runner import LocalExecutor
 from scripts.engine.tasks import UpToDate
+from scripts.engine.unfinished import drop
 from scripts.errors import QuantmakeError
 
 
@@ -66,8 +67,10 @@ class ReproduceCommand(GraphCommand):
         action: Any = checker.action
         with only_one(action.target):
             out = fresh_scratch(action.target) / action.target.name
+            key = key_of(action.parts())
+            drop(key)
             try:
-                LocalExecutor(None).build(name, action, key_of(action.parts()), out)
+                LocalExecutor(None).build(name, action, key, out)
                 return make_manifest(out)
             finally:
                 shutil.rmtree(out, ignore_errors=True)

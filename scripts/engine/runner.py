@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from scripts.checkpoint import FOLDER_VARIABLE
 from scripts.engine import console
 from scripts.engine.action import Action
 from scripts.engine.children import ended, started
@@ -18,6 +19,7 @@ from scripts.engine.perform import Failure
 from scripts.engine.record import Cost
 from scripts.engine.secrets import mask
 from scripts.engine.sources import ROOT
+from scripts.engine.unfinished import drop, folder_of
 from scripts.errors import MachineError, QuantmakeError
 from scripts.progress import PIPE_VARIABLE
 
@@ -30,10 +32,11 @@ def log_path(task: str) -> Path:
     return LOGS / (task.replace("/", "_").replace(":", "-") + ".log")
 
 
-def _environment(progress_pipe: int) -> dict[str, str]:
+def _environment(progress_pipe: int, checkpoints: Path | None) -> dict[str, str]:
     """The child's environment: this checkout's `scripts` first, and nothing that varies bytes."""
+    inherited = {name: value for name, value in os.environ.items() if name != FOLDER_VARIABLE}
     return {
-        **os.environ,
+        **inherited,
         "PYTHONPATH": os.pathsep.join(
             filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]),
         ),
@@ -42,6 +45,7 @@ def _environment(progress_pipe: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         PIPE_VARIABLE: str(progress_pipe),
+        **({FOLDER_VARIABLE: str(checkpoints)} if checkpoints else {}),
     }
 
 
@@ -62,8 +66,9 @@ class LocalExecutor:
         with self._budget.share(task, expected(action), alone=alone):
             order = out.with_name("action.json")
             order.write_text(action.to_json(out))
-            cost = run_order(task, order, log_path(task))
+            cost = run_order(task, order, log_path(task), folder_of(key))
             order.unlink()
+        drop(key)
         if not out.exists():
             raise QuantmakeError(
                 f"{task}: the stage {action.stage_name} wrote nothing; see {log_path(task)}"
@@ -71,8 +76,8 @@ class LocalExecutor:
         return cost
 
 
-def run_order(task: str, order: Path, log: Path) -> Cost:
-    """Run an action file; return what its process cost.
+def run_order(task: str, order: Path, log: Path, checkpoints: Path | None = None) -> Cost:
+    """Run an action file; return what its process cost. Its stage may keep `checkpoints`.
 
     Raises Failure with the stage's own words, or with its last lines.
     """
@@ -85,7 +90,7 @@ def run_order(task: str, order: Path, log: Path) -> Cost:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=[writing],
-        env=_environment(writing),
+        env=_environment(writing, checkpoints),
         text=True,
         errors="replace",
         start_new_session=True,

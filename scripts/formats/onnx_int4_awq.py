@@ -4,31 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from scripts.stage import Format
+from scripts.onnx_files.int4_format import OnnxInt4ByMethod
 
 
-class OnnxInt4Awq(Format):
+class OnnxInt4Awq(OnnxInt4ByMethod):
     """ONNX INT4 weight-only by AWQ, one folder"""
 
     format: Literal["onnx"]
     bits: Literal[4]
     method: Literal["awq"]
-    block_size: Literal[16, 32, 64, 128, 256] = 32
-    symmetric: bool = False
-    accuracy_level: Literal[0, 1, 4] = 4
-    head_bits: Literal[4, 8] = 8
-    on_misfit: Literal["error", "float", "rtn"] = "error"
 
+    title = "INT4 AWQ"
     runtime = "onnxruntime"
     needs = ("graph", "capture")
-    packages = ("onnx", "onnx-ir", "onnxruntime", "torch")
-    cpu_features = True
 
-    def label(self) -> str:
-        """For tables and charts."""
-        return "INT4 AWQ (ONNX)"
-
-    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+    def quantise(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for MatMuls that do not fit, where `on_misfit` is error."""
         from scripts.calibration.stored import Captured
         from scripts.onnx_files.awq import scale_columns
@@ -40,9 +30,3 @@ class OnnxInt4Awq(Format):
         scale_columns(model, captured, options)
         options.quantise(model, options.nearest, captured)
         save_graph(model, inputs["graph"], out)
-
-    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """It loads, every MatMul was quantised or listed, its scales and logits are finite."""
-        from scripts.onnx_files.check import check_artifact
-
-        check_artifact(inputs["graph"], out, float_allowed=self.on_misfit == "float")

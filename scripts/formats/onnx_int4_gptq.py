@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from scripts.stage import Format
+from scripts.onnx_files.int4_format import OnnxInt4ByMethod
 
 
-class OnnxInt4Gptq(Format):
+class OnnxInt4Gptq(OnnxInt4ByMethod):
     """ONNX INT4 weight-only by GPTQ, one folder
 
     `rounds` refinements follow the paper's pass; `damping` is the share of the Hessian's mean
@@ -20,24 +20,14 @@ class OnnxInt4Gptq(Format):
     format: Literal["onnx"]
     bits: Literal[4]
     method: Literal["gptq"]
-    block_size: Literal[16, 32, 64, 128, 256] = 32
-    symmetric: bool = False
     rounds: Annotated[int, Field(ge=0)] = 6
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    accuracy_level: Literal[0, 1, 4] = 4
-    head_bits: Literal[4, 8] = 8
-    on_misfit: Literal["error", "float", "rtn"] = "error"
 
+    title = "INT4 GPTQ"
     runtime = "onnxruntime"
     needs = ("graph", "capture")
-    packages = ("onnx", "onnx-ir", "onnxruntime", "torch")
-    cpu_features = True
 
-    def label(self) -> str:
-        """For tables and charts."""
-        return "INT4 GPTQ (ONNX)"
-
-    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+    def quantise(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for MatMuls that do not fit, where `on_misfit` is error."""
         from scripts.calibration.stored import Captured
         from scripts.onnx_files.blockwise import Blockwise, hessian_of
@@ -52,9 +42,3 @@ class OnnxInt4Gptq(Format):
             captured,
         )
         save_graph(model, inputs["graph"], out)
-
-    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """It loads, every MatMul was quantised or listed, its scales and logits are finite."""
-        from scripts.onnx_files.check import check_artifact
-
-        check_artifact(inputs["graph"], out, float_allowed=self.on_misfit == "float")

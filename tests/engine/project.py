@@ -52,6 +52,12 @@ class Joined(Stage):
         if self.trouble == "edit":
             with open("scripts/toy_words.py", "a") as file:
                 file.write("# edited while the task ran")
+        if self.trouble == "resume":
+            kept = Path(os.environ["QUANTMAKE_CHECKPOINTS"])
+            kept.mkdir(parents=True, exist_ok=True)
+            if not (kept / "half").exists():
+                (kept / "half").touch()
+                os.kill(os.getpid(), 9)
         if self.trouble == "pause":
             time.sleep(4)
         if self.trouble == "edit input":
@@ -172,7 +178,7 @@ def make_project(folder: Path) -> Project:
     shutil.copytree(
         ROOT / "scripts" / "engine", scripts / "engine", ignore=shutil.ignore_patterns("__pyc*")
     )
-    for name in ("__init__.py", "errors.py", "exec.py", "progress.py", "stage.py"):
+    for name in ("__init__.py", "checkpoint.py", "errors.py", "exec.py", "progress.py", "stage.py"):
         shutil.copy(ROOT / "scripts" / name, scripts / name)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (scripts / "toy_words.py").write_text('"""Words."""\nJOINER = " "\n')

@@ -1,0 +1,53 @@
+"""What a long stage keeps while it runs, so that after a kill it goes on where it was.
+
+The folder's name holds the action key, so nothing in it can belong to other inputs or options.
+A stage that is run by hand has none, and keeps nothing.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+FOLDER_VARIABLE = "QUANTMAKE_CHECKPOINTS"
+
+
+class Checkpoints:
+    """Tensors by the name of a step, one safetensors file each; the next one replaces it whole."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    @classmethod
+    def of_this_run(cls) -> "Checkpoints":
+        """Those in the folder that the build engine keeps for this action, if it runs the stage."""
+        named = os.environ.get(FOLDER_VARIABLE)
+        return cls(Path(named) if named else None)
+
+    def load(self, name: str) -> dict[str, "torch.Tensor"] | None:
+        """What was saved last under `name`; None where nothing was, or it can't be read."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        if self._folder is None:
+            return None
+        try:
+            return load((self._folder / name).read_bytes())
+        except (FileNotFoundError, SafetensorError):
+            return None
+
+    def save(self, name: str, tensors: Mapping[str, "torch.Tensor"]) -> None:
+        """Replace what is saved under `name`; a kill leaves the old one or the new one."""
+        from safetensors.torch import save_file
+
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        fresh = self._folder / f".{name}.{os.getpid()}"
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, fresh)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.rename(self._folder / name)
