@@ -25,7 +25,7 @@ from scripts.engine.record import read_record
 from scripts.engine.sources import ROOT
 
 _REPEATS = 7
-_COPIED = ("__init__.py", "errors.py", "exec.py", "progress.py", "stage.py")
+_COPIED = ("__init__.py", "checkpoint.py", "errors.py", "exec.py", "progress.py", "stage.py")
 _STAGE = '''
 from scripts.stage import Stage
 

@@ -47,7 +47,7 @@ class Bitsandbytes4bit(Format):
 
     runtime = "torch"
     linkable = True
-    packages = ("bitsandbytes", "safetensors", "torch", "transformers")
+    packages = ("bitsandbytes", "numba", "numpy", "safetensors", "torch", "transformers")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Bitsandbytes4bit":
@@ -78,23 +78,34 @@ class Bitsandbytes4bit(Format):
         finite, and for those of which the capture says nothing.
         """
         from scripts.nf4.plan import plan
-        from scripts.nf4.quantise import names_in, quantise_shard, refuse_unusable
+        from scripts.nf4.quantise import (
+            bytes_needed,
+            names_in,
+            quantise_shard,
+            refuse_broken,
+            refuse_missing,
+        )
+        from scripts.room import require_room
         from scripts.runtimes.model import available_cores
         from scripts.workers import single_core_workers
 
         base = inputs["base"]
         shards = sorted(base.glob("*.safetensors"))
         planned = plan(base, self.block_size)
-        refuse_unusable(shards, planned)
+        refuse_missing(shards, planned)
+        require_room(out, bytes_needed(shards, planned))
         method = self._method(inputs, planned)
         bar = Progress("quantising", sum(len(names_in(shard)) for shard in shards), "tensors")
         places: dict[str, str] = {}
+        bad: list[str] = []
         size = 0
         with single_core_workers(available_cores()) as pool:
             for shard in shards:
-                sizes = quantise_shard(shard, out / shard.name, planned, method, pool, bar)
+                sizes, broken = quantise_shard(shard, out / shard.name, planned, method, pool, bar)
+                bad += broken
                 places.update(dict.fromkeys(sizes, shard.name))
                 size += sum(sizes.values())
+        refuse_broken(bad)
         if len(shards) > 1:
             index = {"metadata": {"total_size": size}, "weight_map": places}
             _write_json(out / "model.safetensors.index.json", index)

@@ -23,7 +23,7 @@ from scripts.calibration.stored import Captured
 from scripts.errors import QuantmakeError
 from scripts.nf4.grid import Absmax, LevelColumns, Levels, search
 from scripts.nf4.plan import Plan
-from scripts.nf4.quantise import Method, Quantised, quantise
+from scripts.nf4.quantise import Method, NotFinite, Quantised, quantise
 
 
 class Settings(Protocol):
@@ -70,6 +70,8 @@ def compensating(captured: Captured, plan: Plan, settings: Settings) -> Method:
     def method(name: str, weight: torch.Tensor) -> Quantised:
         if name in unseen:
             return quantise(weight, settings)
+        if not torch.isfinite(weight).all():
+            raise NotFinite
         hessian = torch.from_numpy(captured.hessian(names[name]))
         try:
             with torch.inference_mode():

@@ -1,23 +1,30 @@
 """From FP16 shards to shards of 4-bit weights with their quantisation states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from bitsandbytes.functional import QuantState, quantize_4bit
+from bitsandbytes.functional import QuantState, get_4bit_type
 from safetensors import safe_open
-from safetensors.torch import save_file
 
+from scripts.base.spill import Spill
 from scripts.errors import QuantmakeError
 from scripts.nf4.grid import Frame
+from scripts.nf4.kernel import quantise_blocks
 from scripts.nf4.plan import Plan
 from scripts.progress import Progress
 
+_CHUNK = 1 << 20
 Quantised = tuple[torch.Tensor, QuantState]
 # Packed values and their state for a name and its weight [out, in].
 Method = Callable[[str, torch.Tensor], Quantised]
+
+
+class NotFinite(ValueError):
+    """A tensor holds NaN or infinity."""
 
 
 class Settings(Protocol):
@@ -37,21 +44,18 @@ def names_in(shard: Path) -> list[str]:
         return sorted(weights.keys())
 
 
-def refuse_unusable(shards: list[Path], plan: Plan) -> None:
-    """Raise QuantmakeError that names every missing linear, and every NaN or infinity."""
-    bad: list[str] = []
-    missing = set(plan.weights)
-    for shard in shards:
-        with safe_open(shard, "pt") as weights:
-            for name in sorted(weights.keys()):
-                if not bool(torch.isfinite(weights.get_tensor(name)).all()):
-                    bad.append(name)
-                missing.discard(name)
+def refuse_missing(shards: list[Path], plan: Plan) -> None:
+    """Raise QuantmakeError that names every linear without a tensor."""
+    missing = set(plan.weights).difference(*map(names_in, shards))
     if missing:
         raise QuantmakeError(
             f"the base has no tensors {', '.join(sorted(missing))}, which its config.json calls "
             "for; build it again (doit base)"
         )
+
+
+def refuse_broken(bad: list[str]) -> None:
+    """Raise QuantmakeError that names the tensors `bad`, which are not finite; none is fine."""
     if bad:
         raise QuantmakeError(
             f"the base has NaN or infinity in {', '.join(sorted(bad))}; a quantised model of it "
@@ -59,14 +63,35 @@ def refuse_unusable(shards: list[Path], plan: Plan) -> None:
         )
 
 
+def bytes_needed(shards: list[Path], plan: Plan) -> int:
+    """About what the output takes on the disk, with what waits while a shard is written."""
+    sizes = []
+    for shard in shards:
+        with safe_open(shard, "pt") as weights:
+            names: list[str] = weights.keys()
+            counts = {name: prod(weights.get_slice(name).get_shape()) for name in names}
+        sizes.append(sum(n * (0.57 if name in plan.weights else 2) for name, n in counts.items()))
+    return int(sum(sizes) + max(sizes, default=0))
+
+
 def quantise(weight: torch.Tensor, settings: Settings) -> Quantised:
     """As bitsandbytes' quantize_4bit(compress_statistics=double_quant), for any thread count.
 
     `weight` is [out, in]; the packed values are uint8 [out · in / 2, 1], the first of each pair
-    in the high nibble.
+    in the high nibble. Raises NotFinite.
     """
-    packed, state = quantize_4bit(
-        weight.contiguous(), blocksize=settings.block_size, quant_type=settings.quant_type
+    packed, absmax, finite = quantise_blocks(
+        weight.contiguous(), settings.block_size, settings.quant_type
+    )
+    if not finite:
+        raise NotFinite
+    state = QuantState(
+        absmax=absmax,
+        shape=weight.shape,
+        dtype=weight.dtype,
+        blocksize=settings.block_size,
+        code=get_4bit_type(settings.quant_type, device="cpu"),
+        quant_type=settings.quant_type,
     )
     if settings.double_quant:
         frame, state.absmax = Frame.of(state.absmax)
@@ -76,22 +101,40 @@ def quantise(weight: torch.Tensor, settings: Settings) -> Quantised:
 
 def quantise_shard(
     shard: Path, out: Path, plan: Plan, method: Method, pool: ThreadPoolExecutor, bar: Progress
-) -> dict[str, int]:
-    """Write one shard with its linears quantised; return each tensor's size in bytes."""
+) -> tuple[dict[str, int], list[str]]:
+    """Write one shard with its linears quantised, a tensor for each worker in memory.
 
-    def made(name: str) -> dict[str, torch.Tensor]:
-        with safe_open(shard, "pt") as weights:
-            tensor = weights.get_tensor(name)
-        if name not in plan.weights:
-            return {name: tensor}
-        packed, state = method(name, tensor.T if name in plan.transposed else tensor)
-        parts = state.as_dict(packed=True).items()
-        return {name: packed, **{f"{name}.{part}": value.contiguous() for part, value in parts}}
+    Returns each tensor's size in bytes, and the tensors of the base that are not finite.
+    """
+    with Spill(out.parent) as spill:
 
-    tensors: dict[str, torch.Tensor] = {}
-    for found in pool.map(made, names_in(shard)):
-        tensors.update(found)
-        bar.advance()
-    save_file(tensors, out, metadata={"format": "pt"})
-    out.chmod(0o644)  # save_file leaves the file to its owner alone
-    return {name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()}
+        def make(name: str) -> str | None:
+            with safe_open(shard, "pt") as weights:
+                tensor = weights.get_tensor(name)
+            try:
+                spill.add(_parts(name, tensor, plan, method))
+            except NotFinite:
+                return name
+            return None
+
+        bad = []
+        for broken in pool.map(make, names_in(shard)):
+            bad += [broken] if broken else []
+            bar.advance()
+        if not bad:
+            spill.save(out, {"format": "pt"})
+        return spill.sizes(), bad
+
+
+def _parts(
+    name: str, tensor: torch.Tensor, plan: Plan, method: Method
+) -> Mapping[str, torch.Tensor]:
+    """What the file holds for a tensor of the base, by name. Raises NotFinite."""
+    if name not in plan.weights:
+        if not all(
+            bool(torch.isfinite(part).all()) for part in torch.split(tensor.reshape(-1), _CHUNK)
+        ):
+            raise NotFinite
+        return {name: tensor}
+    packed, state = method(name, tensor.T if name in plan.transposed else tensor)
+    return {name: packed, **{f"{name}.{k}": v for k, v in state.as_dict(packed=True).items()}}
