@@ -5,6 +5,7 @@ A stage that is run by hand has none, and keeps nothing.
 """
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,24 @@ FOLDER_VARIABLE = "QUANTMAKE_CHECKPOINTS"
 class Checkpoints:
     """Tensors by the name of a step, one safetensors file each; the next one replaces it whole."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, seconds_between: float = 20) -> None:
+        self._folder, self._between = folder, seconds_between
+        self._last = time.monotonic()
 
     @classmethod
     def of_this_run(cls) -> "Checkpoints":
         """Those in the folder that the build engine keeps for this action, if it runs the stage."""
         named = os.environ.get(FOLDER_VARIABLE)
         return cls(Path(named) if named else None)
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is a folder for them."""
+        return self._folder is not None
+
+    def is_due(self) -> bool:
+        """Whether so much work was done since the last one that it is worth the writing."""
+        return self._folder is not None and time.monotonic() - self._last >= self._between
 
     def load(self, name: str) -> dict[str, "torch.Tensor"] | None:
         """What was saved last under `name`; None where nothing was, or it can't be read."""
@@ -51,3 +62,4 @@ class Checkpoints:
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         fresh.rename(self._folder / name)
+        self._last = time.monotonic()

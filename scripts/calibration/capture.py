@@ -28,6 +28,10 @@ class Capture(Stage):
         """Raises QuantmakeError for weights that are not finite, activations that are all zero
         or not finite, and a model that is no stack of decoder layers."""
         from scripts.calibration.layers import capture
+        from scripts.checkpoint import Checkpoints
         from scripts.runtimes.model import available_cores
 
-        capture(inputs["base"], inputs["calibration"], out, threads=available_cores())
+        capture(
+            *(inputs["base"], inputs["calibration"], out, Checkpoints.of_this_run()),
+            threads=available_cores(),
+        )

@@ -16,13 +16,16 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from scripts.calibration.part import Part
 from scripts.calibration.stored import HESSIAN, STATISTICS, Writer
 from scripts.calibration.sums import Sums, Watch
+from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.progress import Progress
 from scripts.workers import single_core_workers
 
 _HEADER_BYTES_PER_LINEAR = 400
+_STATES, _LAYERS = "states", "layers"
 Result = TypeVar("Result")
 LayerCall = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
@@ -198,8 +201,13 @@ def _advance(
     return calls[at](layer, states[at])
 
 
-def capture(base: Path, calibration: Path, out: Path, *, threads: int) -> None:
-    """Write the two files of `Capture` for windows [n, context] of the calibration."""
+def capture(
+    base: Path, calibration: Path, out: Path, checkpoints: Checkpoints, *, threads: int
+) -> None:
+    """Write the two files of `Capture` for windows [n, context] of the calibration.
+
+    Layers that an interrupted run had finished are taken from its checkpoints.
+    """
     decoder = Decoder(base)
     decoder.refuse_broken()
     linears = decoder.linears()
@@ -207,6 +215,7 @@ def capture(base: Path, calibration: Path, out: Path, *, threads: int) -> None:
     tokens = [torch.from_numpy(window.astype(np.int64))[None] for window in windows]
     statistics: dict[str, NDArray[np.float32]] = {}
     shared: dict[str, str] = {}
+    unsaved: dict[str, Part] = {}
     bar = Progress("capturing", len(decoder.layers) + 1)
     watch = Watch()
     header_bytes = 200 + _HEADER_BYTES_PER_LINEAR * len(linears)
@@ -223,17 +232,34 @@ def capture(base: Path, calibration: Path, out: Path, *, threads: int) -> None:
             for result, window in run(lambda one: one(), work):
                 sums.add(window)
                 results.append(result)
-            sums.finish(writer, statistics, shared)
+            part = sums.finish()
+            part.add_to(writer, statistics, shared)
+            if checkpoints.are_kept:
+                unsaved[f"layer{int(bar.done)}"] = part
             bar.advance()
             return results
 
         begun = [decoder.begin(ids) for ids in tokens]
         states = [hidden for hidden, _ in begun]
         calls = [call for _, call in begun]
-        for index, layer in enumerate(decoder.layers):
+        kept = checkpoints.load(_STATES)
+        if kept is not None:
+            states = [kept[str(at)] for at in range(len(states))]
+            for index in range(int(kept[_LAYERS])):
+                found = checkpoints.load(f"layer{index}")
+                assert found is not None  # it was saved before the states that follow from it
+                Part.of(found).add_to(writer, statistics, shared)
+                bar.advance()
+        for index in range(int(bar.done), len(decoder.layers)):
             decoder.load(index)
-            states = over_windows(partial(_advance, calls, layer, states))
+            states = over_windows(partial(_advance, calls, decoder.layers[index], states))
             decoder.unload(index)
+            if checkpoints.is_due():
+                for name, part in unsaved.items():
+                    checkpoints.save(name, part.to_tensors())
+                numbered = {str(at): state for at, state in enumerate(states)}
+                checkpoints.save(_STATES, {**numbered, _LAYERS: torch.tensor(index + 1)})
+                unsaved.clear()
         # In this thread alone: it takes the layers out of the model.
         over_windows(lambda at: decoder.end(tokens[at], states[at]), run=map)
         writer.finish({"shared": json.dumps(shared)})

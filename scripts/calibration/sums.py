@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from scripts.calibration.stored import Writer
+from scripts.calibration.part import Part
 from scripts.errors import QuantmakeError
 
 Result = TypeVar("Result")
@@ -127,10 +127,8 @@ class Sums:
                 np.maximum(greatest, seen.maximum),
             )
 
-    def finish(
-        self, writer: Writer, statistics: dict[str, NDArray[np.float32]], shared: dict[str, str]
-    ) -> None:
-        """Write the Hessians; put the statistics of each linear and the sharing in their place.
+    def finish(self) -> Part:
+        """The means.
 
         Raises QuantmakeError that names every linear whose inputs are all zero or not finite.
         """
@@ -144,12 +142,13 @@ class Sums:
                 f"the inputs of {', '.join(bad)} are all zero or not finite over the "
                 "calibration's text; the base model or the text is broken"
             )
+        hessians, statistics = {}, {}
         for name, total in self._totals.items():
             whole = np.triu(total) + np.triu(total, 1).T
-            writer.add(name, (whole / self._rows[name]).astype(np.float32))
+            hessians[name] = (whole / self._rows[name]).astype(np.float32)
         for name, first in self._shared.items():
-            shared[name] = first
             square = self._totals[first].diagonal() / self._rows[first]
             statistics[f"{name}.mean_square"] = square.astype(np.float32)
             statistics[f"{name}.minimum"] = self._edges[first][0]
             statistics[f"{name}.maximum"] = self._edges[first][1]
+        return Part(hessians, statistics, dict(self._shared))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from scripts.calibration.capture import Capture
+from scripts.calibration.layers import capture
 from scripts.calibration.stored import HESSIAN, STATISTICS, Captured, Writer
+from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
 from tests.onnx_models import digests, write_other_base
@@ -49,6 +52,35 @@ def test_equals_hooks_on_the_whole_model(
     tiny_capture: Path, tiny_base: Path, tiny_calibration: Path
 ) -> None:
     assert_same(Captured(tiny_capture), observed(tiny_base, tiny_calibration))
+
+
+class Dying(Checkpoints):
+    """Keeps every layer, and ends the run once a number of files were saved."""
+
+    def __init__(self, folder: Path, files: int) -> None:
+        super().__init__(folder, seconds_between=0)
+        self.left = files
+
+    def save(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        super().save(name, tensors)
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("files", [1, 2, 4, 5])  # a layer's and the states, in turn
+def test_interrupted_capture_ends_with_the_same_bytes(
+    tiny_capture: Path, tiny_base: Path, tiny_calibration: Path, tmp_path: Path, files: int
+) -> None:
+    for name in ("halted", "resumed", "kept"):
+        (tmp_path / name).mkdir()
+    halted = Dying(tmp_path / "kept", files)
+    with pytest.raises(KeyboardInterrupt):
+        capture(tiny_base, tiny_calibration, tmp_path / "halted", halted, threads=1)
+    counted = Dying(tmp_path / "kept", 100)
+    capture(tiny_base, tiny_calibration, tmp_path / "resumed", counted, threads=1)
+    assert digests(tmp_path / "resumed") == digests(tiny_capture)
+    assert 100 - counted.left == 2 * (3 - files // 2)  # finished layers are not done again
 
 
 def test_linears_with_the_same_input_share_a_hessian(tiny_capture: Path) -> None:
