@@ -25,7 +25,7 @@ class OnnxInt4Awq(OnnxInt4ByMethod):
         from scripts.onnx_files.blockwise import Blockwise
         from scripts.onnx_files.graph import open_graph, save_graph
 
-        model, captured = open_graph(inputs["graph"]), Captured(inputs["capture"])
+        model, captured = open_graph(inputs["graph"], out), Captured(inputs["capture"])
         options = Blockwise.model_validate(self, from_attributes=True)
         scale_columns(model, captured, options)
         options.quantise(model, options.nearest, captured)

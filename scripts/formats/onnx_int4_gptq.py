@@ -34,7 +34,7 @@ class OnnxInt4Gptq(OnnxInt4ByMethod):
         from scripts.onnx_files.gptq import Settings, gptq
         from scripts.onnx_files.graph import open_graph, save_graph
 
-        model, captured = open_graph(inputs["graph"]), Captured(inputs["capture"])
+        model, captured = open_graph(inputs["graph"], out), Captured(inputs["capture"])
         settings = Settings(self.bits, self.block_size, self.symmetric, self.damping, self.rounds)
         Blockwise.model_validate(self, from_attributes=True).quantise(
             model,

@@ -24,7 +24,7 @@ class OnnxInt4Hqq(OnnxInt4ByMethod):
         from scripts.onnx_files.graph import open_graph, save_graph
         from scripts.onnx_files.hqq import hqq
 
-        model = open_graph(inputs["graph"])
+        model = open_graph(inputs["graph"], out)
         Blockwise.model_validate(self, from_attributes=True).quantise(
             model,
             lambda _, weight: hqq(

@@ -23,7 +23,7 @@ class OnnxInt4Rtn(OnnxInt4):
         from scripts.onnx_files.graph import linears, open_graph, save_graph
         from scripts.onnx_files.nbits import quantise_linears
 
-        model = open_graph(inputs["graph"])
+        model = open_graph(inputs["graph"], out)
         quantise_linears(
             model,
             linears(model),

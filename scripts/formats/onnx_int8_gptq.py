@@ -43,7 +43,7 @@ class OnnxInt8Gptq(Format):
         from scripts.onnx_files.gptq import Settings, gptq
         from scripts.onnx_files.graph import open_graph, save_graph
 
-        model, captured = open_graph(inputs["graph"]), Captured(inputs["capture"])
+        model, captured = open_graph(inputs["graph"], out), Captured(inputs["capture"])
         settings = Settings(self.bits, self.block_size, self.symmetric, self.damping, self.rounds)
         Blockwise.model_validate({**self.model_dump(), "head_bits": self.bits}).quantise(
             model,

@@ -29,7 +29,7 @@ class OnnxInt8WeightOnly(Format):
         from scripts.onnx_files.graph import linears, open_graph, save_graph
         from scripts.onnx_files.nbits import quantise_linears
 
-        model = open_graph(inputs["graph"])
+        model = open_graph(inputs["graph"], out)
         quantise_linears(
             model,
             linears(model),

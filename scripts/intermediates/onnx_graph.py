@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.errors import QuantmakeError
+from scripts.intermediates import mapped_builder
 from scripts.stage import Stage
 
 _UNKNOWN = ("is not currently supported", "NotImplementedError")
@@ -23,7 +24,15 @@ class OnnxGraph(Stage):
     builder does not know the architecture, optimum's exporter traces it.
     """
 
-    packages = ("onnx", "onnxruntime-genai", "optimum", "optimum-onnx", "torch", "transformers")
+    packages = (
+        "accelerate",
+        "onnx",
+        "onnxruntime-genai",
+        "optimum",
+        "optimum-onnx",
+        "torch",
+        "transformers",
+    )
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where neither tool knows the architecture."""
@@ -31,7 +40,7 @@ class OnnxGraph(Stage):
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
             made = Path(scratch) / "graph"
             log = _run(
-                *("onnxruntime_genai.models.builder", "-i", str(base), "-o", str(made)),
+                *(mapped_builder.__name__, "-i", str(base), "-o", str(made)),
                 *("-p", "fp32", "-e", "cpu", "-c", str(Path(scratch) / "cache")),
             )
             if not (made / "model.onnx").is_file() and any(sign in log for sign in _UNKNOWN):

@@ -6,6 +6,7 @@ Weights stay in the external file, mapped into memory, until one of them is repl
 import fnmatch
 import re
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from scripts.errors import QuantmakeError
 
 MODEL = "model.onnx"
 DATA = "model.onnx.data"
+_ROOM = "room"
+_LARGE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,15 @@ class Linear:
         return weight.const_value
 
 
-def open_graph(folder: Path) -> ir.Model:
-    """The graph of a folder, its weights still on disk."""
-    return ir.load(folder / MODEL)
+def open_graph(folder: Path, room: Path | None = None) -> ir.Model:
+    """The graph of a folder, its weights still on disk.
+
+    Large constants that are added to it wait in files without a name in the folder `room`, if one
+    is given, and not in memory.
+    """
+    model = ir.load(folder / MODEL)
+    model.meta[_ROOM] = room
+    return model
 
 
 def save_graph(model: ir.Model, source: Path, out: Path) -> None:
@@ -140,12 +149,24 @@ def split(found: list[Linear], patterns: list[str]) -> tuple[list[Linear], list[
 
 def constant(model: ir.Model, name: str, value: NDArray[np.generic]) -> ir.Value:
     """A new initialiser of the graph."""
-    tensor = ir.tensor(np.ascontiguousarray(value), name=name)
+    room = model.meta.get(_ROOM)
+    kept = np.ascontiguousarray(value)
+    if room is not None and kept.nbytes >= _LARGE:
+        kept = _mapped(kept, room)
+    tensor = ir.tensor(kept, name=name)
     made = ir.Value(
         name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
     )
     model.graph.register_initializer(made)
     return made
+
+
+def _mapped(value: NDArray[np.generic], room: Path) -> NDArray[np.generic]:
+    """The same numbers in a file that is gone once nothing reads it."""
+    with tempfile.TemporaryFile(dir=room) as file:
+        mapped = np.memmap(file, value.dtype, "w+", shape=value.shape)
+    mapped[...] = value
+    return mapped.view(np.ndarray)
 
 
 def replace(model: ir.Model, old: ir.Node, new: list[ir.Node]) -> None:

@@ -71,7 +71,7 @@ class OnnxInteger(Format):
         from scripts.onnx_files.nbits import quantise_linears
         from scripts.onnx_files.smooth import smooth
 
-        model = open_graph(inputs["graph"])
+        model = open_graph(inputs["graph"], out)
         last = head(model)
         if isinstance(self.weight_only, str):
             integer = [one for one in linears(model) if last is None or one.node is not last.node]

@@ -7,6 +7,8 @@ import onnxruntime as ort
 
 from scripts.runtimes.model import Logits, Tokens, check_finite
 
+_SHORT = 8  # tokens that do not pay for packing the weights anew, which takes as much memory
+
 
 class OrtModel:
     """A folder with model.onnx: `past_key_values.N.key` in, `present.N.key` out, and so on.
@@ -19,6 +21,8 @@ class OrtModel:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        if context <= _SHORT:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         self._path = path
         self._session = ort.InferenceSession(
             path / "model.onnx", options, providers=["CPUExecutionProvider"]
