@@ -7,6 +7,7 @@ weight. Here the matrices are those of the safetensors files, mapped into memory
 converted when the external data is written, then forgotten. The bytes that come out are the same.
 """
 
+import importlib
 import runpy
 import sys
 import tempfile
@@ -23,8 +24,9 @@ def load_mapped(folder: str) -> Any:
     rest in float32, since the builder computes with norms."""
     import torch
     from accelerate import init_empty_weights
-    from safetensors import safe_open
     from transformers import AutoConfig, AutoModelForCausalLM
+
+    from scripts.base.mapped import mapped_tensors
 
     trust = any(Path(folder).glob("*.py"))  # the base holds code only where the recipe trusts it
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
@@ -34,11 +36,8 @@ def load_mapped(folder: str) -> Any:
         )
     state = {}
     for shard in sorted(Path(folder).glob("*.safetensors")):
-        with safe_open(shard, "pt") as weights:
-            names: list[str] = weights.keys()
-            for name in names:
-                tensor = weights.get_tensor(name)
-                state[name] = tensor if tensor.dim() == 2 else tensor.float()
+        for name, tensor in mapped_tensors(shard).items():
+            state[name] = tensor if tensor.dim() == 2 else tensor.float()
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
     empty = [name for name, parameter in model.named_parameters() if parameter.is_meta]
@@ -101,8 +100,8 @@ def _call(builder: Any, function: Any, *given: object, **named: object) -> None:
 
 def main(arguments: list[str]) -> None:
     """Run the builder's own command line."""
-    from onnxruntime_genai.models.builders import base
-
+    importlib.import_module("onnxruntime_genai.models")  # which makes the next one importable
+    base: Any = importlib.import_module("builders.base")  # as the builder itself imports it
     cache = Path(arguments[arguments.index("-c") + 1])
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
