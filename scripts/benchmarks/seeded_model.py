@@ -108,13 +108,13 @@ def write_seeded_model(out: Path, shape: Shape, shard_bytes: int) -> int:
 
 
 def _write_tokenizer(out: Path) -> None:
-    """Bytes as tokens, which every runtime understands."""
+    """Bytes as tokens, and one merge, without which llama.cpp takes it for none of its kinds."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: place for place, token in enumerate(["<|endoftext|>", *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    vocabulary = {token: place for place, token in enumerate(["<|endoftext|>", *alphabet, "th"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("t", "h")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(False)
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(
