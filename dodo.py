@@ -25,7 +25,7 @@ from scripts.gguf_files.f16 import F16Gguf
 from scripts.gguf_files.toolchain import Toolchain
 from scripts.intermediates.onnx_graph import OnnxGraph
 from scripts.recipe.load import load_or_exit
-from scripts.recipe.recipe import TOOLCHAIN, distinct_sources
+from scripts.recipe.recipe import TOOLCHAIN, distinct_sources, memory_limits
 from scripts.report.committed import committed_figures
 from scripts.report.gate import Gate
 from scripts.report.history import FIGURES
@@ -33,7 +33,7 @@ from scripts.report.verdict import OUTCOME_NAME
 from scripts.report.write_report import HTML_NAME, Report
 
 RECIPES = load_or_exit()
-DOIT_CONFIG = settings(default_tasks=["checksums", "cards", "report"])
+DOIT_CONFIG = settings(["checksums", "cards", "report"], memory_limits(RECIPES))
 
 
 def task_source():

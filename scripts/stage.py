@@ -4,11 +4,13 @@ A stage knows nothing of the build graph, of doit or of the store. Its module st
 light to import (no torch, no onnxruntime at the top): the graph is drawn without them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scripts.forecast import Forecast, Inputs
 
 Runtime = Literal["torch", "onnxruntime", "llama.cpp"]
 
@@ -50,6 +52,17 @@ class Stage(BaseModel):
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Look at what `run` wrote before it is committed; raise QuantmakeError if it is broken."""
 
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """What `run` will need, from the forecasts of its inputs; None where it can't say yet.
+
+        Neither the inputs nor `target` need to be there. It takes no time.
+        """
+        return None
+
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """What may be done in its place within `memory` bytes, for people."""
+        return []
+
     def is_settled(self, target: Path) -> bool:
         """Whether what was made may be kept as the last word; a record of a failure may not."""
         return True
@@ -87,6 +100,33 @@ class Format(Stage):
     def needed(self) -> tuple[str, ...]:
         """The nodes of the graph that this one is made from."""
         return self.needs
+
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """The other methods of the same format and bits, with their defaults, that do fit."""
+        found = []
+        for other in self._others():
+            said = other.forecast(inputs, target)
+            if said is not None and said.memory <= memory:
+                chosen = ", ".join(f"{key}: {value}" for key, value in other.choice().items())
+                found.append(f"{{{chosen}}} needs about {said.memory / 2**30:.1f} GiB")
+        return found
+
+    def _others(self) -> Iterator["Format"]:
+        mine = self.selector()
+        for kind in Format.registry:
+            selector = kind.selector()
+            if kind is type(self) or any(
+                selector.get(k) != mine.get(k) for k in ("format", "bits")
+            ):
+                continue
+            try:
+                yield kind.model_validate(selector)
+            except ValidationError:
+                continue
+
+    def choice(self) -> dict[str, object]:
+        """The keys of a recipe that choose this one among its kind."""
+        return self.selector()
 
     def describe(self) -> str:
         """One line for lists of tasks: the label."""

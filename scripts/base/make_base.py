@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from scripts.base.outline import Memory, forecast
 from scripts.errors import QuantmakeError
+from scripts.forecast import Forecast, Inputs
 from scripts.sources.model_files import pickles_refused
 from scripts.stage import Stage
 
@@ -17,7 +19,8 @@ class Base(Stage):
     """Make the FP16 base: safetensors, configuration and tokenizer in Hugging Face layout.
 
     `off_grid` is a seed: the weights are rescaled without changing the function, for a source
-    whose weights lie on a 4-bit grid. `trust_remote_code` lets the model's own Python code run.
+    whose weights lie on a 4-bit grid. `trust_remote_code` lets the model's own Python code run. A
+    file has at most `max_shard_size` bytes of weights, or one tensor.
     """
 
     linkable = True
@@ -32,6 +35,11 @@ class Base(Stage):
 
     off_grid: Annotated[int, Field(ge=0)] | None = None
     trust_remote_code: bool = False
+    max_shard_size: Annotated[int, Field(gt=0)] = 5_000_000_000
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        return forecast(inputs, Memory(largest=6), disk=2)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Read the folder `source`: one GGUF file, or safetensors in Hugging Face layout."""
@@ -48,7 +56,7 @@ class Base(Stage):
             weights = import_safetensors(source, out, trust=self.trust_remote_code)
         if self.off_grid is not None:
             weights = move_off_grid(weights, out / "config.json", self.off_grid)
-        write_fp16(weights, out)
+        write_fp16(weights, out, self.max_shard_size)
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Compare the tensors with the architecture's and look for values that are not finite."""

@@ -13,7 +13,6 @@ from scripts.errors import QuantmakeError
 from scripts.progress import track
 
 FP16_MAX = 65504.0
-SHARD_BYTES = 5_000_000_000
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Weights:
     load: Callable[[str], torch.Tensor]
 
 
-def write_fp16(weights: Weights, out: Path, shard_bytes: int = SHARD_BYTES) -> None:
+def write_fp16(weights: Weights, out: Path, shard_bytes: int = 5_000_000_000) -> None:
     """Write `model.safetensors`, or shards with an index where it would exceed `shard_bytes`.
 
     One tensor is in memory at a time. Raises QuantmakeError that names every tensor with a

@@ -1,9 +1,10 @@
 """What building a big model takes: time, memory and disk of each stage, beside `cp`.
 
-    python -m scripts.benchmarks.big_models [--size 1B] [--folder FOLDER] [--only import,nf4]
+    python -m scripts.benchmarks.big_models [--size 1B,3B] [--folder FOLDER] [--only import,nf4]
 
-A seeded model is written first. Each stage then runs in a process of its own. Its memory is the
-greatest that it had for itself (RssAnon of /proc/PID/status): files that it maps do not count.
+A seeded model is written first. Each stage, and each tool of others, then runs in a process of
+its own. Its memory is the greatest that it had for itself (RssAnon of /proc/PID/status): files
+that it maps do not count.
 """
 
 import argparse
@@ -12,28 +13,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
+from scripts.benchmarks.arms import ARMS
 from scripts.benchmarks.seeded_model import SIZES, write_seeded_model
+from scripts.engine.memory import own_memory
 from scripts.engine.sources import ROOT
 
 _BETWEEN_LOOKS_S = 0.02
+_SHARE_OF_MEMORY = 0.85
 _SAMPLE_BYTES = 128e6  # that bitsandbytes' own quantiser is timed on
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A stage and what it reads, by the names of earlier arms."""
-
-    stage: str
-    inputs: Mapping[str, str]
-    options: Mapping[str, object]
-    out: str
 
 
 @dataclass(frozen=True)
@@ -47,48 +41,8 @@ class Result:
     written: int | None
 
 
-ARMS = {
-    "import": Arm("scripts.base.make_base:Base", {"source": "source"}, {}, "base"),
-    "nf4": Arm(
-        "scripts.formats.bitsandbytes_4bit:Bitsandbytes4bit",
-        {"base": "base"},
-        {"format": "bitsandbytes"},
-        "nf4",
-    ),
-    "graph": Arm("scripts.intermediates.onnx_graph:OnnxGraph", {"base": "base"}, {}, "graph"),
-    "int8": Arm(
-        "scripts.formats.onnx_int8_weight_only:OnnxInt8WeightOnly",
-        {"graph": "graph"},
-        {"format": "onnx", "bits": 8, "method": "weight-only"},
-        "int8",
-    ),
-    "int4": Arm(
-        "scripts.formats.onnx_int4_rtn:OnnxInt4Rtn",
-        {"graph": "graph"},
-        {"format": "onnx", "bits": 4, "method": "rtn"},
-        "int4",
-    ),
-    "toolchain": Arm("scripts.gguf_files.toolchain:Toolchain", {}, {}, "toolchain"),
-    "f16": Arm(
-        "scripts.gguf_files.f16:F16Gguf",
-        {"base": "base", "toolchain": "toolchain"},
-        {"tokenizer_pre": "gpt-2"},
-        "f16.gguf",
-    ),
-    "q4_0": Arm(
-        "scripts.formats.gguf_file:GgufFile",
-        {"f16": "f16.gguf"},
-        {"format": "gguf", "type": "q4_0"},
-        "q4_0.gguf",
-    ),
-    "q8_0": Arm(
-        "scripts.formats.gguf_file:GgufFile",
-        {"f16": "f16.gguf"},
-        {"format": "gguf", "type": "q8_0"},
-        "q8_0.gguf",
-    ),
-}
 DEFAULT = ("import", "nf4")
+ALL = tuple(ARMS)
 
 
 def size_of(path: Path) -> int:
@@ -97,54 +51,56 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def own_memory(pid: int) -> int:
-    """Bytes that a process and those that it started have for themselves; 0 where it is gone."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        family = [process.pid, *(child.pid for child in process.children(recursive=True))]
-    except psutil.NoSuchProcess:
-        return 0
-    return sum(map(_own, family))
-
-
-def _own(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    found = [line.split()[1] for line in lines if line.startswith("RssAnon:")]
-    return int(found[0]) * 1024 if found else 0
-
-
 def run_arm(name: str, folder: Path) -> Result:
-    """Run one stage; raises CalledProcessError, with the stage's words, where it fails."""
-    arm = ARMS[name]
-    command = [sys.executable, "-m", "scripts.exec", arm.stage, "--out", str(folder / arm.out)]
-    for key, place in arm.inputs.items():
-        command += ["--in", f"{key}={folder / place}"]
-    command += [f"{key}={value}" for key, value in arm.options.items()]
+    """Run one stage or tool; raises CalledProcessError, with its words, where it fails.
+
+    One that takes nearly all memory of the machine is stopped, before the machine is.
+    """
+    arm, read = ARMS[name], size_of(model_in(folder))
+    command = arm.command(folder)
     began, peak = time.monotonic(), 0
-    with (folder / f"{name}.log").open("w+") as log:
+    with (folder / "log").open("w+") as log:
         child = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         while child.poll() is None:
             peak = max(peak, own_memory(child.pid))
+            if peak > _SHARE_OF_MEMORY * psutil.virtual_memory().total:
+                child.kill()
+                child.wait()
+                return Result(f"{name}, stopped", time.monotonic() - began, read, peak, None)
             time.sleep(_BETWEEN_LOOKS_S)
         if child.returncode:
             log.seek(0)
             raise subprocess.CalledProcessError(child.returncode, command, log.read())
     seconds = time.monotonic() - began
-    return Result(name, seconds, size_of(folder / "source"), peak, size_of(folder / arm.out))
+    return Result(name, seconds, read, peak, size_of(folder / arm.out))
 
 
-def copy_arm(folder: Path) -> Result:
-    """`cp` of the source, for scale."""
+def model_in(folder: Path) -> Path:
+    """The FP16 weights that are still there: the source, or the base that was made of it."""
+    return folder / ("source" if (folder / "source").exists() else "base")
+
+
+def copy_arm(folder: Path) -> list[Result]:
+    """`cp` of the weights, and coreutils' SHA-256 of the copy, for scale."""
     began = time.monotonic()
-    subprocess.run(["cp", "-r", folder / "source", folder / "copy"], check=True)
-    seconds, size = time.monotonic() - began, size_of(folder / "copy")
-    shutil.rmtree(folder / "copy")
-    return Result("cp", seconds, size, None, size)
+    subprocess.run(["cp", "-r", model_in(folder), folder / "copy"], check=True)
+    copied, size = time.monotonic(), size_of(folder / "copy")
+    files = sorted((folder / "copy").iterdir())
+    subprocess.run(["sha256sum", *files], check=True, stdout=subprocess.DEVNULL)
+    hashed = time.monotonic()
+    remove(folder / "copy")
+    return [
+        Result("cp", copied - began, size, None, size),
+        Result("sha256sum", hashed - copied, size, None, None),
+    ]
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def bitsandbytes_arm() -> Result:
@@ -177,30 +133,60 @@ def table_of(results: list[Result], title: str) -> Table:
 
 
 def measure(size: str, folder: Path, names: list[str]) -> list[Result]:
-    """Write the model and run the stages, with `cp` before and after."""
+    """Write the model and run the stages, with `cp` before and after.
+
+    What no later one reads is removed at once, so that a big model needs less of the disk.
+    """
     (folder / "source").mkdir(parents=True)
     write_seeded_model(folder / "source", SIZES[size], 2_000_000_000)
-    before = [copy_arm(folder), bitsandbytes_arm()]
-    return [*before, *(run_arm(name, folder) for name in names), copy_arm(folder)]
+    results = [*copy_arm(folder), bitsandbytes_arm()]
+    for place, name in enumerate(names):
+        results.append(run_arm(name, folder))
+        later = {read for other in names[place + 1 :] for read in ARMS[other].reads}
+        made = {"source", *(ARMS[done].out for done in names[: place + 1])}
+        keep = {*later, model_in(folder).name if name != "import" else "base"}
+        for out in made - keep:
+            remove(folder / out)
+    return [*results, *copy_arm(folder)]
+
+
+def growth_table(sizes: dict[str, list[Result]]) -> Table:
+    """Seconds for each GB of FP16, size by size: level where time grows with the bytes."""
+    table = Table(title="Seconds for each GB of FP16 weights")
+    table.add_column("stage")
+    for size in sizes:
+        table.add_column(size, justify="right")
+    for number, first in enumerate(next(iter(sizes.values()))):
+        row = [results[number] for results in sizes.values()]
+        table.add_row(first.name, *(f"{one.seconds / one.read * 1e9:.1f}" for one in row))
+    return table
 
 
 def main(arguments: list[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.benchmarks.big_models")
-    parser.add_argument("--size", choices=sorted(SIZES), default="1B")
+    parser.add_argument("--size", default="1B", help=f"one or more of {', '.join(SIZES)}")
     parser.add_argument("--folder", type=Path, help="where to work [default: a temporary folder]")
-    parser.add_argument("--only", default=",".join(DEFAULT), help=f"stages, of {', '.join(ARMS)}")
+    parser.add_argument(
+        "--only", default=",".join(DEFAULT), help=f"stages and tools, of {', '.join(ALL)}, or all"
+    )
     parsed = parser.parse_args(arguments)
-    names = parsed.only.split(",")
-    if unknown := [name for name in names if name not in ARMS]:
-        parser.error(f"unknown stages: {', '.join(unknown)}; there are {', '.join(ARMS)}")
-    with tempfile.TemporaryDirectory(dir=parsed.folder, prefix="big-model-") as folder:
-        try:
-            results = measure(parsed.size, Path(folder), names)
-        except subprocess.CalledProcessError as error:
-            print(error.output, file=sys.stderr)
-            return 1
-    Console().print(table_of(results, f"Llama's shape, {parsed.size}"))
+    names = list(ALL) if parsed.only == "all" else parsed.only.split(",")
+    sizes = parsed.size.split(",")
+    for kind, given, known in (("stages", names, ALL), ("sizes", sizes, tuple(SIZES))):
+        if unknown := [name for name in given if name not in known]:
+            parser.error(f"unknown {kind}: {', '.join(unknown)}; there are {', '.join(known)}")
+    results = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory(dir=parsed.folder, prefix="big-model-") as folder:
+            try:
+                results[size] = measure(size, Path(folder), names)
+            except subprocess.CalledProcessError as error:
+                print(error.output, file=sys.stderr)
+                return 1
+        Console().print(table_of(results[size], f"Llama's shape, {size}"))
+    if len(sizes) > 1:
+        Console().print(growth_table(results))
     return 0
 
 

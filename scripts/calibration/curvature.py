@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.base.outline import Memory, forecast
 from scripts.errors import QuantmakeError
+from scripts.forecast import Forecast, Inputs
 from scripts.progress import Progress
 from scripts.stage import Stage
 
@@ -35,6 +37,10 @@ class Curvature(Stage):
 
     packages = ("numpy", "safetensors", "torch", "transformers")
     cpu_features = True
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        return forecast(inputs, Memory(fixed=1.5e9, value=4, all_hessians=4), of_hessians=4)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """One forward and one backward pass over the windows, one window in memory at a time.

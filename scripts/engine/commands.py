@@ -1,6 +1,7 @@
 """`doit run`, with the exit codes of this project in place of doit's own."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from doit.cmd_run import Run
@@ -9,8 +10,9 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from scripts.engine.children import Interrupted, handle_signals, stop_all
 from scripts.engine.executors import executor_of
+from scripts.engine.forecasts import refuse_what_cannot_fit
 from scripts.engine.guard import wait_until_free
-from scripts.engine.session import session
+from scripts.engine.session import Limit, session
 from scripts.engine.sizes import parse_size
 from scripts.engine.tasks import exit_codes
 from scripts.errors import QuantmakeError
@@ -28,7 +30,7 @@ _OPTIONS = (
         "long": "max-memory",
         "type": str,
         "default": "",
-        "help": "with -n: stages that run at one time may expect to need this together, as 8GiB",
+        "help": "what a stage may need, and with -n those that run at one time, as 8GiB",
     },
     {
         "name": "engine",
@@ -84,7 +86,8 @@ class BuildCommand(Run):
         except ValueError as error:
             raise CmdParseError(f"--max-memory: {error}") from None
         session.locked, session.always = params["locked"], params["always"]
-        session.executor = executor_of(params["engine"], params["scheduler"], session.max_memory)
+        session.executor = executor_of(params["engine"], params["scheduler"])
+        session.before_building = self._refuse_what_cannot_fit
         params["par_type"] = "thread"
         params["num_process"] = params["num_process"] or session.executor.width
         for option in _OPTIONS:
@@ -95,9 +98,24 @@ class BuildCommand(Run):
             session.executor.close()
         return result
 
+    def _refuse_what_cannot_fit(self) -> None:
+        """Raises MachineError; a run that builds nothing does not come here."""
+        needed: set[str] = set()
+        waiting = list(self.control.selected_tasks)
+        while waiting:
+            name = waiting.pop()
+            if name not in needed:
+                needed.add(name)
+                waiting += self.control.tasks[name].task_dep
+        refuse_what_cannot_fit(needed)
 
-def settings(default_tasks: list[str]) -> dict[str, Any]:
-    """The DOIT_CONFIG of a project on this engine."""
+
+def settings(
+    default_tasks: list[str], limits: Callable[[str], Limit | None] | None = None
+) -> dict[str, Any]:
+    """The DOIT_CONFIG of a project on this engine; `limits` says what a task's stage may need."""
+    if limits is not None:
+        session.limits = limits
     return {
         "default_tasks": default_tasks,
         "dep_file": "cache/state/doit.sqlite",

@@ -48,7 +48,7 @@ class DaskExecutor:
                 f"--engine dask needs {missing}: workers are found through the scheduler, and "
                 "share nothing but the store (`store` in [tool.quantmake], or the variable)"
             )
-        self._local = LocalExecutor(None, at_once=1)
+        self._local = LocalExecutor(at_once=1)
         self._scheduler, self._place, self._store = scheduler, place, RemoteStore(place)
         self._connecting = threading.Lock()
         self._asked = False

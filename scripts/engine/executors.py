@@ -8,10 +8,10 @@ from scripts.errors import RecipeError
 ENGINES = ("local", "dask")
 
 
-def executor_of(engine: str, scheduler: str, max_memory: int | None) -> Any:
+def executor_of(engine: str, scheduler: str) -> Any:
     """The `Executor` that the command line asks for. Raises RecipeError for an unknown one."""
     if engine == "local":
-        return LocalExecutor(max_memory)
+        return LocalExecutor()
     if engine != "dask":
         raise RecipeError(f"--engine {engine} is unknown; it is one of {', '.join(ENGINES)}")
     from scripts.engine.dask_executor import DaskExecutor

@@ -7,8 +7,8 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from scripts.engine.console import human_time
+from scripts.engine.forecasts import Need, gib, misfits, need_of
 from scripts.engine.graph_command import GraphCommand, checker_of
-from scripts.engine.manifest import read_manifest
 from scripts.engine.record import read_record
 from scripts.engine.session import STORE
 from scripts.engine.store import LocalStore
@@ -91,35 +91,45 @@ def reasons_of(command: GraphCommand, task: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the last build of a target took; `known` is false where it was never built here."""
+    """What a target will take. `seconds` is what it took last time, None where it was never
+    built here; `stored` is true where a store has it, so that nothing is computed."""
 
-    seconds: float
-    size: int
-    known: bool
+    seconds: float | None
+    need: Need
+    stored: bool
+
+    def __str__(self) -> str:
+        if self.stored:
+            return "comes from the store"
+        told = [human_time(self.seconds)] if self.seconds else []
+        if self.need.memory is not None:
+            told.append(f"{gib(self.need.memory)} of memory")
+        if self.need.disk and self.need.disk >= 1e6:
+            told.append(f"{self.need.disk / 1e6:,.0f} MB of disk")
+        return f"about {', '.join(told)}" if told else ""
 
 
-def cost_of(checker: UpToDate) -> Expected:
-    """The cost of a target, from its record and its manifest; no time where a store has it."""
-    target = checker.action.target
-    built, manifest = read_record(target), read_manifest(target)
-    key = checker.now()["key"]
-    stored = key is not None and LocalStore(STORE).record(key).is_file()
-    return Expected(
-        seconds=0.0 if built is None or stored else built.seconds,
-        size=sum(file.size for file in manifest.files) if manifest else 0,
-        known=stored or built is not None,
-    )
+def cost_of(checker: UpToDate, *, as_it_is: bool) -> Expected:
+    """The cost of a target, from its record and its manifest, or as its stage says.
+
+    `as_it_is`: from the inputs that are there, which a store may have the result of.
+    """
+    built, key = read_record(checker.action.target), checker.now()["key"]
+    stored = as_it_is and key is not None and LocalStore(STORE).record(key).is_file()
+    return Expected(built.seconds if built else None, need_of(checker.action), stored)
 
 
 def estimate(costs: list[Expected]) -> str:
-    """Time and disk of all that would or may run, as far as past runs tell."""
-    known = [cost for cost in costs if cost.known]
-    if not known:
-        return ""
-    seconds, size = sum(cost.seconds for cost in known), sum(cost.size for cost in known)
-    others = len(costs) - len(known)
-    more = f", and {others} that were never built here" if others else ""
-    return f" About {human_time(seconds)} and {size / 1e6:,.0f} MB of disk as last time{more}."
+    """Time, memory and disk of all that would or may run, as far as anyone can tell."""
+    seconds = [cost.seconds for cost in costs if cost.seconds and not cost.stored]
+    disk = sum(cost.need.disk or 0 for cost in costs)
+    memory = max((cost.need.memory or 0 for cost in costs if not cost.stored), default=0)
+    told = [f"{human_time(sum(seconds))} as last time"] if seconds else []
+    told += [f"{gib(memory)} of memory"] if memory else []
+    told += [f"{disk / 1e6:,.0f} MB of disk"] if disk >= 1e6 else []
+    others = sum(cost.seconds is None and not cost.stored for cost in costs)
+    more = f" {others} were never built here." if others else ""
+    return f" About {', '.join(told)}.{more}" if told else more
 
 
 class PlanCommand(GraphCommand):
@@ -144,12 +154,20 @@ class PlanCommand(GraphCommand):
             elif upstream:
                 may_run.add(task.name)
                 rows[task.name] = f"may run, if its input changes: {', '.join(upstream)}"
+        costs = {
+            name: cost_of(checker, as_it_is=name not in may_run)
+            for name in rows
+            if (checker := checker_of(self.tasks[name]))
+        }
         for name, text in rows.items():
             self.outstream.write(f"  {name}\n      {text}\n")
+            if cost := str(costs.get(name, "")):
+                self.outstream.write(f"      {cost}\n")
         will = len(rows) - len(may_run)
         text = f"{will} will run, {len(may_run)} may." if rows else "Nothing would run."
-        costs = [cost_of(checker) for name in rows if (checker := checker_of(self.tasks[name]))]
-        self.outstream.write(f"{text}{estimate(costs)}\n")
+        self.outstream.write(f"{text}{estimate(list(costs.values()))}\n")
+        for text in misfits(rows):
+            self.outstream.write(f"{text}\n")
         self.dep_manager.close()
         return 0
 

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from scripts.engine.store import LocalStore, Store, StoreError, checkout
 from scripts.errors import MachineError, QuantmakeError
 
 _silent: set[str] = set()
+_looking = threading.Lock()
 
 
 class Failure(Exception):
@@ -113,6 +115,7 @@ def _make(
             and (take_back(action.target, key, out) or _fetch(action, key, out))
         )
         if not fetched:
+            _look_before_the_first()
             before = _stand_of(action)
             cost = session.executor.build(task, action, key, out)
             _refuse_edited_inputs(task, action, parts, before)
@@ -125,6 +128,15 @@ def _make(
         drop_scratch(action.target)
     if action.stage.reproducible and action.stage.is_settled(action.target):
         keep(local_store(action), key, manifest, action.target)
+
+
+def _look_before_the_first() -> None:
+    """Once a run, what is to come is compared with the machine. Raises MachineError."""
+    with _looking:
+        look = session.before_building
+        if look is not None:
+            look()
+            session.before_building = None  # with --continue the next task fails the same way
 
 
 def keep(store: Store, key: str, manifest: Manifest, target: Path) -> int:

@@ -15,7 +15,7 @@ from scripts.engine.manifest import make_manifest, manifest_path, read_manifest
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage took: seconds of wall time, and the most bytes that were resident.
+    """What a stage took: seconds of wall time, and the most bytes that were its own.
 
     Both are 0 where the result came out of a store.
     """

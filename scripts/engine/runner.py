@@ -14,10 +14,11 @@ from scripts.checkpoint import FOLDER_VARIABLE
 from scripts.engine import console
 from scripts.engine.action import Action
 from scripts.engine.children import ended, started
-from scripts.engine.memory import Budget, expected
+from scripts.engine.memory import Budget, PeakMemory, expected
 from scripts.engine.perform import Failure
 from scripts.engine.record import Cost
 from scripts.engine.secrets import mask
+from scripts.engine.session import session
 from scripts.engine.sources import ROOT
 from scripts.engine.unfinished import drop, folder_of
 from scripts.errors import MachineError, QuantmakeError
@@ -50,12 +51,12 @@ def _environment(progress_pipe: int, checkpoints: Path | None) -> dict[str, str]
 
 
 class LocalExecutor:
-    """Processes of this machine; together they may expect to need `budget` bytes."""
+    """Processes of this machine; those that run together fit into its memory, or into the limit."""
 
     width = 0
 
-    def __init__(self, budget: int | None, at_once: int | None = None) -> None:
-        self._budget = Budget(budget, at_once)
+    def __init__(self, at_once: int | None = None) -> None:
+        self._budget = Budget(at_once)
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -63,7 +64,9 @@ class LocalExecutor:
     def build(self, task: str, action: Action, key: str, out: Path) -> Cost:
         """As `Executor.build`."""
         alone = not action.stage.reproducible
-        with self._budget.share(task, expected(action), alone=alone):
+        limit = session.limit_of(task)
+        amount = limit.amount if limit else None
+        with self._budget.share(task, expected(action), amount, alone=alone):
             order = out.with_name("action.json")
             order.write_text(action.to_json(out))
             cost = run_order(task, order, log_path(task), folder_of(key))
@@ -99,26 +102,18 @@ def run_order(task: str, order: Path, log: Path, checkpoints: Path | None = None
     os.close(writing)
     listener = threading.Thread(target=_show_progress, args=(task, reading), daemon=True)
     listener.start()
+    memory = PeakMemory(child.pid)
     try:
         assert child.stdout is not None
         tail = _copy_log(child.stdout, log)
-        code, memory = _wait(child)
+        code = child.wait()
     finally:
+        memory.stop()
         ended(child)
         listener.join(timeout=5)
     if code != 0:
         raise _failure(task, code, tail, log)
-    return Cost(time.monotonic() - began, memory)
-
-
-def _wait(child: subprocess.Popen[str]) -> tuple[int, int]:
-    """The exit code of a child and the most bytes that it had resident (Linux counts in KiB)."""
-    try:
-        _, status, usage = os.wait4(child.pid, 0)
-    except ChildProcessError:  # it was stopped, and waited for, from another thread
-        return child.wait() or -signal.SIGKILL, 0
-    child.returncode = os.waitstatus_to_exitcode(status)
-    return child.returncode, usage.ru_maxrss * 1024
+    return Cost(time.monotonic() - began, memory.most)
 
 
 def _copy_log(stream: IO[str], log: Path) -> list[str]:

@@ -1,7 +1,9 @@
 """How this run of doit was asked to work, and the stores that it may use."""
 
+import contextlib
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -11,18 +13,51 @@ STORE = Path("cache/store")
 STORE_VARIABLE = "QUANTMAKE_STORE"
 
 
+@dataclass(frozen=True)
+class Limit:
+    """Bytes that a stage may need, and who says so, such as `--max-memory`."""
+
+    amount: int
+    reason: str
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
 @dataclass
 class Session:
     """The options of `doit run` that reach the engine.
 
     `locked`: build only what reproduces the lock. `always`: run stages even where their result
-    is known. `max_memory`: bytes that the stages running at one time may need together.
+    is known. `max_memory`: bytes that the stages running at one time may need together, and each
+    alone. `limits`: the same by task, of who wrote the graph. `before_building` is called before
+    the first stage runs.
     """
 
     locked: bool = False
     always: bool = False
     max_memory: int | None = None
     executor: Any = field(default=None)
+    limits: Callable[[str], Limit | None] = _nothing
+    before_building: Callable[[], None] | None = None
+
+    def limit_of(self, task: str) -> Limit | None:
+        """What the stage of a task may need: by the command line, the graph, or the machine."""
+        if self.max_memory is not None:
+            return Limit(self.max_memory, "--max-memory")
+        return self.limits(task) or _machine()
+
+
+@cache
+def _machine() -> Limit:
+    """Memory and swap of this machine; a control group may allow less (cgroup v2, memory.max)."""
+    import psutil
+
+    amount: int = psutil.virtual_memory().total + psutil.swap_memory().total
+    with contextlib.suppress(OSError, ValueError):  # there is none, or it says "max"
+        amount = min(amount, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return Limit(amount, "this machine")
 
 
 session = Session()

@@ -11,6 +11,7 @@ from doit.exceptions import TaskFailed
 from scripts.engine.action import Action, key_of
 from scripts.engine.aside import Judge, set_aside
 from scripts.engine.commit import write_atomically
+from scripts.engine.forecasts import know
 from scripts.engine.lock import LockFile
 from scripts.engine.manifest import fingerprint, manifest_path, read_manifest, sha256_of
 from scripts.engine.perform import Failure, perform
@@ -87,6 +88,7 @@ def build(
     What it made, and from what, is kept in `lock` where one is given.
     """
     action = Action(stage, inputs, target)
+    know(task, action)
     return {
         **_named(task, stage.describe()),
         "actions": [_or_task_failed(lambda: perform(task, action, lock))],

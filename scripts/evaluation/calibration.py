@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.base.outline import Memory, forecast
 from scripts.errors import QuantmakeError
+from scripts.forecast import Forecast, Inputs
 from scripts.stage import Stage
 
 _SHORTEST = 20
@@ -22,6 +24,10 @@ class Calibration(Stage):
     context: int = 512
     evaluation_lines: tuple[int, int]
     packages = ("tokenizers", "transformers")
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        return forecast(inputs, Memory(fixed=0.4e9))
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the texts share a line or this one is too short."""

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scripts.base.outline import Memory, forecast, outline_in
+from scripts.forecast import Forecast, Inputs
 from scripts.progress import track
 from scripts.stage import Stage
 
@@ -33,6 +36,13 @@ class Reference(Stage):
     linkable = True
     packages = ("numpy", "tokenizers", "torch", "transformers")
     cpu_features = True
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        said = forecast(inputs, Memory(fixed=1.0e9, value=4))
+        rows = outline.rows if (outline := outline_in(inputs)) else 0
+        disk = 4 * self.windows * (self.context // 2 - 1) * rows
+        return said and replace(said, disk=disk)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the text is too short or the base's logits are broken."""

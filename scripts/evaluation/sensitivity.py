@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.base.outline import Memory, forecast
 from scripts.evaluation.result import Estimate, Record
+from scripts.forecast import Forecast, Inputs
 from scripts.progress import track
 from scripts.stage import Stage
 
@@ -47,6 +49,10 @@ class MeasureSensitivity(Stage):
     tokens: int = 128
     packages = ("numpy", "torch", "transformers")
     cpu_features = True
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        return forecast(inputs, Memory(fixed=1.0e9, value=4, layer=8))
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The unrounded model runs once; a rounded layer starts from its stored input."""

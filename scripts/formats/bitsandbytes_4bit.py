@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from scripts.base.outline import Memory, forecast
 from scripts.errors import QuantmakeError
+from scripts.forecast import Forecast, Inputs
 from scripts.progress import Progress
 from scripts.stage import Format
 
@@ -70,6 +72,19 @@ class Bitsandbytes4bit(Format):
     def label(self) -> str:
         """Such as `INT4 NF4 (bitsandbytes)`, `INT4 NF4 GPTQ (bitsandbytes)`."""
         return f"INT4 {self.quant_type.upper()}{' GPTQ' * (self.rounding == 'gptq')} (bitsandbytes)"
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        of_gptq = 40.0 if self.rounding == "gptq" else 0.0
+        return forecast(inputs, Memory(largest=3, hessian=of_gptq), disk=0.57, disk_of_others=2)
+
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """Rounding to nearest needs less."""
+        nearest = type(self)(format="bitsandbytes", quant_type=self.quant_type)
+        said = nearest.forecast(inputs, target) if self.rounding == "gptq" else None
+        if said is None or said.memory > memory:
+            return []
+        return [f"rounding: nearest needs about {said.memory / 2**30:.1f} GiB"]
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Quantise each linear of the decoder, shard by shard.

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from scripts.base.outline import Memory, forecast
 from scripts.errors import MachineError, QuantmakeError
+from scripts.forecast import Forecast, Inputs
 from scripts.stage import Format
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ GgufType = Literal[
     "iq4_xs", "q4_1", "q4_0", "iq3_m", "iq3_s", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
 ]  # fmt: skip
 FLOAT_TYPES = ("f16", "bf16")
+_BITS = {"iq3": 4.0, "iq4": 5.0, "q2_": 3.5, "q3_": 4.2, "q4_": 5.0, "q5_": 6.0, "q6_": 6.8}
 _FLOATS = {"F32", "F16", "BF16"}
 _CHOSEN_APART = {"token_embd.weight", "output.weight"}  # by every preset: Q6_K or Q8_0
 
@@ -75,6 +78,26 @@ class GgufFile(Format):
         size = f"{self.like.upper()}'s size" if self.like else f"{self.max_bytes or 0:,} bytes"
         name = f"auto ({size})" if self.type == "auto" else self.type.upper()
         return f"GGUF {name}" + ", imatrix" * self.imatrix + ", GPTQ" * (self.rounding == "gptq")
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        bits = 16 if self.type in FLOAT_TYPES else _BITS.get((self.like or self.type)[:3], 9)
+        measured = self.type == "auto" or self.rounding == "gptq"
+        return forecast(
+            inputs,
+            Memory(0.3e9, largest=20 if measured else 5, hessian=24 if measured else 0),
+            disk=bits / 8,
+        )
+
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """llama.cpp's own rounding, of a type for all tensors, needs less."""
+        plain = type(self)(format="gguf", type=self.like or "q4_0")
+        said = plain.forecast(inputs, target) if "curvature" in self.needed() else None
+        if said is None or said.memory > memory:
+            return []
+        return [
+            f"type: {plain.type} without rounding: gptq needs about {said.memory / 2**30:.1f} GiB"
+        ]
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Quantise with llama_model_quantize, whose log goes to stdout, then round again.

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from scripts.base.outline import Memory, forecast
+from scripts.forecast import Forecast, Inputs
 from scripts.stage import Format
 
 
@@ -35,6 +37,10 @@ class OnnxInt8Gptq(Format):
     def label(self) -> str:
         """For tables and charts."""
         return "INT8 weight-only, GPTQ (ONNX)"
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model: each worker has a weight and its Hessian."""
+        return forecast(inputs, Memory(largest=7, layer=20, hessian=48), disk=1.13)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for MatMuls that do not fit, where `on_misfit` is error."""

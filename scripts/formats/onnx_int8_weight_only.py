@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from scripts.base.outline import Memory, forecast
+from scripts.forecast import Forecast, Inputs
 from scripts.stage import Format
 
 
@@ -23,6 +25,10 @@ class OnnxInt8WeightOnly(Format):
     def label(self) -> str:
         """For tables and charts."""
         return "INT8 weight-only (ONNX)"
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        return forecast(inputs, Memory(fixed=0.2e9, largest=7), disk=1.13)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the block size does not divide a width."""

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
+from scripts.base.outline import Memory, forecast
 from scripts.errors import MachineError, QuantmakeError, RecipeError
+from scripts.forecast import Forecast, Inputs
 from scripts.stage import Stage
 
 _CONVERTER = "convert_hf_to_gguf.py"
@@ -28,6 +30,10 @@ class F16Gguf(Stage):
     tokenizer_pre: str | None = None
     linkable = True
     packages = ("numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers")
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        return forecast(inputs, Memory(largest=2), disk=2)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where llama.cpp does not know the model or its tokenizer."""

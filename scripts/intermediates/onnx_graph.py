@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.base.outline import Memory, forecast
 from scripts.errors import QuantmakeError
+from scripts.forecast import Forecast, Inputs
 from scripts.intermediates import mapped_builder
 from scripts.stage import Stage
 
@@ -33,6 +35,10 @@ class OnnxGraph(Stage):
         "torch",
         "transformers",
     )
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        return forecast(inputs, Memory(largest=9), disk=4)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where neither tool knows the architecture."""

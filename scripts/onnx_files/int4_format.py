@@ -1,11 +1,14 @@
 """What the INT4 formats of ONNX share: their options, their check, and `tune`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scripts.base.outline import Memory, forecast
+from scripts.forecast import Forecast, Inputs
 from scripts.stage import Format
 
 
@@ -31,6 +34,7 @@ class OnnxInt4(Format):
     tune: Tune | None = None
 
     title: ClassVar[str]
+    memory: ClassVar[Memory] = Memory(0.2e9, largest=7)
     packages = ("onnx", "onnx-ir", "onnxruntime", "safetensors", "torch", "transformers")
 
     def needed(self) -> tuple[str, ...]:
@@ -44,6 +48,19 @@ class OnnxInt4(Format):
     def label(self) -> str:
         """Such as `INT4 GPTQ (ONNX)`, `INT4 GPTQ tuned (ONNX)`."""
         return f"{self.title}{' tuned' if self.tune else ''} (ONNX)"
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model; a model that is tuned is in memory twice."""
+        return forecast(
+            inputs,
+            replace(self.memory, value=12.0 if self.tune else 0.0),
+            disk=0.63,
+            disk_of_others=1.13,
+        )
+
+    def choice(self) -> dict[str, object]:
+        """The method, and that it is tuned."""
+        return {**self.selector(), **({"tune": "{}"} if self.tune else {})}
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for MatMuls that do not fit, and where tuning does not."""
@@ -72,6 +89,7 @@ class OnnxInt4ByMethod(OnnxInt4):
     on_misfit: Literal["error", "float", "rtn"] = "error"
 
     cpu_features = True
+    memory = Memory(largest=7, layer=20, hessian=48)
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """It loads, every MatMul was quantised or listed, its scales and logits are finite."""

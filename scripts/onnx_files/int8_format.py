@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from scripts.base.outline import Memory, forecast
+from scripts.forecast import Forecast, Inputs
 from scripts.stage import Format
 
 if TYPE_CHECKING:
@@ -54,6 +56,11 @@ class OnnxInteger(Format):
     def depends_on_cpu(self) -> bool:
         """What is measured does."""
         return self.cpu_features or self.max_kld is not None
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model; choices are made with graphs in memory."""
+        chooses = self.max_kld is not None or "calibration" in self.needed()
+        return forecast(inputs, Memory(1.0e9, largest=8, value=6.0 if chooses else 0), disk=1.13)
 
     def quantiser(
         self,

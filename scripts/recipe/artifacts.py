@@ -42,6 +42,8 @@ def _sentence(error: Any, model: type[BaseModel], path: KeyPath) -> str:
         return unknown(str(path[-1]), found, allowed)
     if kind == "string_pattern_mismatch" and path[-1] == "sha256":
         return f"found {found!r}; a SHA-256 is 64 lower-case hexadecimal digits"
+    if kind in ("byte_size", "byte_size_unit"):
+        return f"found {found!r}; write a size, such as 8GiB or 98MB"
     return f"found {found!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
 
 

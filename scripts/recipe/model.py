@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
 from scripts.cards.subject import CardFacts
 from scripts.evaluation.budget import Budget
@@ -47,9 +47,13 @@ class ModelSource(Strict):
         None, description="llama.cpp's name of the pre-tokenizer, where it can't tell by itself"
     )
 
+    max_shard_size: Annotated[ByteSize, Field(gt=0)] = Field(
+        ByteSize(5_000_000_000), description="of a safetensors file of the base, as 4GiB"
+    )
+
     def options(self) -> dict[str, Any]:
         """The options of the stage that makes the base."""
-        return self.model_dump(include={"off_grid", "trust_remote_code"})
+        return self.model_dump(include={"off_grid", "trust_remote_code", "max_shard_size"})
 
 
 class Text(Strict):
@@ -101,6 +105,9 @@ class Header(Strict):
     model: ModelSource
     calibration: CalibrationText
     evaluation: EvaluationText
+    max_memory: Annotated[ByteSize, Field(gt=0)] | None = Field(
+        None, description="what a task may need of memory, as 8GiB; else what the machine has"
+    )
     card: CardFacts = Field(CardFacts(), description="what model cards say that can't be measured")
     budgets: dict[str, Budget] = Field(
         {}, description="what artefacts must keep to be shipped, by their paths in `artifacts`"

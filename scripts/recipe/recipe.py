@@ -1,8 +1,10 @@
 """A checked recipe, and where each node of its graph lies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.engine.session import Limit
 from scripts.recipe.model import Header, ModelSource, Text
 from scripts.sources.fetch import Fetch
 from scripts.stage import Format, Runtime
@@ -147,6 +149,20 @@ class Recipe:
     def evaluation(self, row: Row) -> Path:
         """Where the evaluation of a row lies."""
         return self.node("evaluation") / f"{row.name}.json"
+
+
+def memory_limits(recipes: list[Recipe]) -> Callable[[str], Limit | None]:
+    """What a task may need, by its name: `max_memory` of the recipe that it belongs to."""
+
+    def limit(task: str) -> Limit | None:
+        _, _, name = task.partition(":")[0].partition("@")
+        for recipe in recipes:
+            amount = recipe.header.max_memory
+            if amount is not None and name == ("" if recipe.is_default else recipe.name):
+                return Limit(int(amount), f"max_memory in {recipe.path}")
+        return None
+
+    return limit
 
 
 def distinct_sources(recipes: list[Recipe]) -> dict[Path, Fetch]:

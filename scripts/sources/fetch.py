@@ -7,7 +7,9 @@ from pathlib import Path
 
 from pydantic import field_validator
 
+from scripts.base.outline import outline_of
 from scripts.errors import QuantmakeError, RecipeError
+from scripts.forecast import Forecast, Inputs
 from scripts.sources import hub, local, pypi, url
 from scripts.sources.digest import sha256_of_file, sha256_of_folder
 from scripts.sources.redact import redact
@@ -42,6 +44,17 @@ class Fetch(Stage):
         if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
             raise ValueError(f"found {value!r}; a SHA-256 has 64 hexadecimal digits")
         return value and value.lower()
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the headers of the files, where they are on this machine."""
+        where = target
+        if scheme_of(self.source) == "path" and not target.exists():
+            where = Path(self.source.removeprefix("path:"))
+        outline = outline_of(where if where.is_dir() else where.parent)
+        if outline is None:
+            return None
+        size = sum(path.stat().st_size for path in where.rglob("*") if path.is_file())
+        return Forecast(100_000_000, size or where.stat().st_size, outline)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Fetch into `out`, which is left empty where the digest is missing or another one."""

@@ -16,6 +16,7 @@ import os, time
 from pathlib import Path
 from scripts.toy_words import JOINER
 from scripts.errors import MachineError, QuantmakeError
+from scripts.forecast import Forecast
 from scripts.stage import Stage
 
 
@@ -23,6 +24,10 @@ class Words(Stage):
     """Write a text"""
     text: str = "hello"
     packages = ("pydantic",)
+
+    def forecast(self, inputs, target):
+        disk = 10**18 if self.text == "endless" else 5
+        return Forecast(1 << 20, disk, about=2 << 30 if self.text == "big" else 1 << 20)
 
     def run(self, inputs, out):
         (out / "words.txt").write_text(self.text.lower())
@@ -35,6 +40,12 @@ class Joined(Stage):
 
     def is_settled(self, target):
         return not target.is_file() or "failed" not in target.read_text()
+
+    def forecast(self, inputs, target):
+        return Forecast(max(said.about for said in inputs.values()), 11)
+
+    def alternatives(self, inputs, target, memory):
+        return [f"join them by hand, which fits into {memory >> 20} MiB"]
 
     def run(self, inputs, out):
         _leave_trace("joined")
@@ -91,12 +102,20 @@ from pathlib import Path
 import json
 from scripts.engine.commands import settings
 from scripts.engine.lock import LockFile
+from scripts.engine.session import Limit
 from scripts.engine.tasks import build, listing, publish
 from scripts.toy_stages import Joined, Verdict, Words
 
-DOIT_CONFIG = settings(default_tasks=["checksums", "publish"])
-LOCK = LockFile(Path("toy.lock"))
 TOY = json.loads(Path("toy.json").read_text())
+
+
+def limits(task):
+    allowed = TOY.get("max_memory")
+    return Limit(allowed, "toy.json") if allowed and task == "joined" else None
+
+
+DOIT_CONFIG = settings(["checksums", "publish"], limits)
+LOCK = LockFile(Path("toy.lock"))
 
 
 def task_words():
@@ -178,8 +197,8 @@ def make_project(folder: Path) -> Project:
     shutil.copytree(
         ROOT / "scripts" / "engine", scripts / "engine", ignore=shutil.ignore_patterns("__pyc*")
     )
-    for name in ("__init__.py", "checkpoint.py", "errors.py", "exec.py", "progress.py", "stage.py"):
-        shutil.copy(ROOT / "scripts" / name, scripts / name)
+    for name in ("__init__", "checkpoint", "errors", "exec", "forecast", "progress", "stage"):
+        shutil.copy(ROOT / "scripts" / f"{name}.py", scripts)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (scripts / "toy_words.py").write_text('"""Words."""\nJOINER = " "\n')
     (scripts / "toy_stages.py").write_text(TOY_STAGES)

@@ -39,13 +39,14 @@ def test_killed_worker_is_a_failed_task_and_nothing_hangs(project: Project) -> N
     assert project.ran() == ["joined"]
 
 
-def run_beside(budget: Budget, amounts: list[tuple[int, bool]]) -> int:
+def run_beside(limit: int | None, amounts: list[tuple[int, bool]]) -> int:
     """The most bytes that ran at one time; stages that run alone count as all there is."""
+    budget = Budget()
     state = {"now": 0, "most": 0}
     changing = threading.Lock()
 
     def stage(amount: int, alone: bool) -> None:
-        with budget.share("x", amount, alone=alone):
+        with budget.share("x", amount, limit, alone=alone):
             with changing:
                 state["now"] += amount
                 state["most"] = max(state["most"], state["now"])
@@ -63,13 +64,13 @@ def run_beside(budget: Budget, amounts: list[tuple[int, bool]]) -> int:
 
 
 def test_budget_keeps_big_stages_apart() -> None:
-    assert run_beside(Budget(100), [(60, False)] * 4) == 60
-    assert run_beside(Budget(100), [(50, False)] * 6) == 100
-    assert run_beside(Budget(100), [(500, False), (10, False)]) <= 510
+    assert run_beside(100, [(60, False)] * 4) == 60
+    assert run_beside(100, [(50, False)] * 6) == 100
+    assert run_beside(100, [(500, False), (10, False)]) <= 510
 
 
 def test_stage_that_is_timed_runs_alone() -> None:
-    assert run_beside(Budget(None), [(1000, True)] * 3 + [(1, False)] * 5) == 1000
+    assert run_beside(None, [(1000, True)] * 3 + [(1, False)] * 5) == 1000
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from scripts.errors import RecipeError
 from scripts.formats import all_formats
 from scripts.recipe.load import default_name, load_all, load_recipe
-from scripts.recipe.recipe import distinct_sources
+from scripts.recipe.recipe import distinct_sources, memory_limits
 
 GOOD = """\
 model:
@@ -217,3 +217,22 @@ def test_mistakes_in_budgets(lines: str, said: str, tmp_path: Path) -> None:
 def test_task_without_a_digest(tmp_path: Path) -> None:
     text = GOOD.replace("artifacts:", "  tasks: {quiz: {source: 'path:q.jsonl'}}\nartifacts:")
     assert "evaluation.tasks.quiz.sha256: is missing" in load(tmp_path, text)
+
+
+def test_limits_of_memory_and_of_files_are_sizes(tmp_path: Path) -> None:
+    text = GOOD.replace("model:\n", "max_memory: 8GiB\nmodel:\n  max_shard_size: 2GB\n", 1)
+    (tmp_path / "r.yaml").write_text(text)
+    recipe = load_recipe(tmp_path / "r.yaml", is_default=False)
+    assert recipe.model.options()["max_shard_size"] == 2_000_000_000
+    limit = memory_limits([recipe])("artifact@r:model-int8")
+    assert limit is not None
+    assert (limit.amount, limit.reason) == (8 << 30, f"max_memory in {tmp_path / 'r.yaml'}")
+    assert memory_limits([recipe])("artifact:model-int8") is None
+
+
+@pytest.mark.parametrize("found", ["lots", "0", "-1", "[1, 2]"])
+def test_what_is_no_size_is_refused(found: str, tmp_path: Path) -> None:
+    said = load(tmp_path, f"max_memory: {found}\n{GOOD}")
+    assert "line 1, max_memory: found" in said
+    if found == "lots":
+        assert said.endswith("found 'lots'; write a size, such as 8GiB or 98MB")
