@@ -6,9 +6,10 @@ A stage that is run by hand has none, and keeps nothing.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     import torch
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 FOLDER_VARIABLE = "QUANTMAKE_CHECKPOINTS"
 
 
+_TIMES_AS_LONG = 20  # between two as writing one took, so that big ones come less often
+
+
 class Checkpoints:
     """Tensors by the name of a step, one safetensors file each; the next one replaces it whole."""
 
     def __init__(self, folder: Path | None, seconds_between: float = 20) -> None:
         self._folder, self._between = folder, seconds_between
-        self._last = time.monotonic()
+        self._began = self._last = time.monotonic()
+        self._took = 0.0
 
     @classmethod
     def of_this_run(cls) -> "Checkpoints":
@@ -36,7 +41,22 @@ class Checkpoints:
 
     def is_due(self) -> bool:
         """Whether so much work was done since the last one that it is worth the writing."""
-        return self._folder is not None and time.monotonic() - self._last >= self._between
+        between = max(self._between, _TIMES_AS_LONG * self._took)
+        return self._folder is not None and time.monotonic() - self._last >= between
+
+    def result(
+        self, name: str, make: Callable[[], Mapping[str, "torch.Tensor"]]
+    ) -> Mapping[str, "torch.Tensor"]:
+        """What `make` gives, which the next run takes from here. Threads may call it.
+
+        Of a stage that is done within seconds nothing is written.
+        """
+        found: Mapping[str, torch.Tensor] | None = self.load(name)
+        if found is None:
+            found = make()
+            if time.monotonic() - self._began >= self._between:
+                self.save(name, found)
+        return found
 
     def load(self, name: str) -> dict[str, "torch.Tensor"] | None:
         """What was saved last under `name`; None where nothing was, or it can't be read."""
@@ -46,7 +66,7 @@ class Checkpoints:
         if self._folder is None:
             return None
         try:
-            return load((self._folder / name).read_bytes())
+            return load(self._path(name).read_bytes())
         except (FileNotFoundError, SafetensorError):
             return None
 
@@ -57,9 +77,15 @@ class Checkpoints:
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        fresh = self._folder / f".{name}.{os.getpid()}"
+        began, path = time.monotonic(), self._path(name)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, fresh)
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
-        fresh.rename(self._folder / name)
+        fresh.rename(path)
         self._last = time.monotonic()
+        self._took = self._last - began
+
+    def _path(self, name: str) -> Path:
+        assert self._folder is not None
+        return self._folder / quote(name, safe="")

@@ -1,11 +1,13 @@
 """How the output of the model depends on each linear: the two factors of its curvature."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.base.outline import Memory, forecast
+from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.forecast import Forecast, Inputs
 from scripts.progress import Progress
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 FILE = "curvature.safetensors"
-EMBEDDING, HEAD = "embedding", "head"
+EMBEDDING, HEAD, SHARED = "embedding", "head", "shared"
+_SUMS, _WINDOWS, _RANDOM = "sums", "windows done", "random numbers"
 
 
 class Curvature(Stage):
@@ -30,9 +33,9 @@ class Curvature(Stage):
 
     `out` receives curvature.safetensors, all float32. For each linear of the layers by its name:
     `<name>.hessian` [columns, columns], where linears read the same input under the first of
-    them, which the file's metadata names for each; and `<name>.gradient_square` [rows]. For the
-    head `head.hessian` and `head.gradient_square` [tokens], for the embedding
-    `embedding.gradient_square` [columns].
+    them, which the file's metadata entry `shared` names for each (a JSON object); and
+    `<name>.gradient_square` [rows]. For the head `head.hessian` and `head.gradient_square`
+    [tokens], for the embedding `embedding.gradient_square` [columns].
     """
 
     packages = ("numpy", "safetensors", "torch", "transformers")
@@ -44,6 +47,7 @@ class Curvature(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """One forward and one backward pass over the windows, one window in memory at a time.
+        An interrupted run goes on after the last window whose sums were kept.
 
         Raises QuantmakeError that names the linears which no token reached, or whose inputs
         are not finite.
@@ -64,7 +68,13 @@ class Curvature(Stage):
                 sums.watch(HEAD if module is head else name, module, backward=module is not head)
         generator = torch.Generator().manual_seed(0)
         progress = Progress("curvature", len(tokens), "windows")
-        for window in tokens:
+        checkpoints = Checkpoints.of_this_run()
+        kept = checkpoints.load(_SUMS)
+        if kept is not None:
+            generator.set_state(kept.pop(_RANDOM))
+            progress.advance(int(kept.pop(_WINDOWS)))
+            sums.found = kept
+        for window in tokens[int(progress.done) :]:
             embedded = model.get_input_embeddings()(window[None]).requires_grad_(True)
             logits = model(inputs_embeds=embedded).logits[0]
             chances = logits.detach().softmax(-1)
@@ -77,7 +87,12 @@ class Curvature(Stage):
             sums.add(f"{EMBEDDING}.gradient_square", embedded.grad[0].square().sum(0))
             sums.shared.clear()
             progress.advance()
-        save_file(sums.means(), out / FILE, metadata=sums.source)
+            if checkpoints.is_due() and progress.done < len(tokens):
+                done = {_WINDOWS: torch.tensor(progress.done), _RANDOM: generator.get_state()}
+                checkpoints.save(_SUMS, {**sums.found, **done})
+        # One entry: safetensors writes several in an order that differs from run to run.
+        shared = {SHARED: json.dumps(sums.source, sort_keys=True)}
+        save_file(sums.means(), out / FILE, metadata=shared)
 
 
 @dataclass

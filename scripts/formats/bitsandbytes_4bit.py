@@ -92,8 +92,10 @@ class Bitsandbytes4bit(Format):
         Raises QuantmakeError for a block size that does not divide, for weights that are not
         finite, and for those of which the capture says nothing.
         """
+        from scripts.checkpoint import Checkpoints
         from scripts.nf4.plan import plan
         from scripts.nf4.quantise import (
+            Work,
             bytes_needed,
             names_in,
             quantise_shard,
@@ -109,14 +111,17 @@ class Bitsandbytes4bit(Format):
         planned = plan(base, self.block_size)
         refuse_missing(shards, planned)
         require_room(out, bytes_needed(shards, planned))
-        method = self._method(inputs, planned)
+        # Rounding to nearest is as fast as reading what was kept.
+        gptq = self.rounding == "gptq"
+        checkpoints = Checkpoints.of_this_run() if gptq else Checkpoints(None)
+        work = Work(planned, self._method(inputs, planned), checkpoints)
         bar = Progress("quantising", sum(len(names_in(shard)) for shard in shards), "tensors")
         places: dict[str, str] = {}
         bad: list[str] = []
         size = 0
         with single_core_workers(available_cores()) as pool:
             for shard in shards:
-                sizes, broken = quantise_shard(shard, out / shard.name, planned, method, pool, bar)
+                sizes, broken = quantise_shard(shard, out / shard.name, work, pool, bar)
                 bad += broken
                 places.update(dict.fromkeys(sizes, shard.name))
                 size += sum(sizes.values())

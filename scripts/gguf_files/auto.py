@@ -3,15 +3,18 @@
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from gguf import GGML_QUANT_SIZES, GGUFReader
 
+from scripts.checkpoint import Checkpoints
 from scripts.gguf_files.allocate import Choice, allocate
 from scripts.gguf_files.blocks import BLOCK_TYPES
 from scripts.gguf_files.gptq import factor, gptq
-from scripts.gguf_files.importance import importances
+from scripts.gguf_files.importance import Importance, importances
 from scripts.gguf_files.llama import quantise
 from scripts.gguf_files.rounding import weights_of
 from scripts.progress import Progress
@@ -62,26 +65,39 @@ def _offers(reader: GGUFReader, f16: Path, curvature: Path) -> dict[str, list[Ch
     originals = {tensor.name: tensor for tensor in reader.tensors}
     found: dict[str, list[Choice]] = {}
     bar = Progress("weighing types", len(originals), "tensors")
+    checkpoints = Checkpoints.of_this_run()
     with one_thread():
         for importance in importances(f16, curvature):
-            curved = factor(importance.hessian)
-            samples = {
-                name: weights_of(originals[name])[_drawn(rows)]
-                for name, rows in importance.rows.items()
-            }
-            found |= {name: [] for name in samples}
+            columns, rows = len(importance.hessian), importance.rows
+            make = partial(_losses, originals, importance)
+            losses = checkpoints.result(f"weigh {next(iter(rows))}", make)
             for key, kind in BLOCK_TYPES.items():
-                if len(importance.hessian) % kind.block:
+                if key not in losses:
                     continue
-                rounded = gptq(torch.cat([*samples.values()]), curved, kind)
-                losses = torch.split(rounded.loss, [len(sample) for sample in samples.values()])
                 block, size = GGML_QUANT_SIZES[kind.type]
-                row = len(importance.hessian) // block * size
-                for (name, rows), loss in zip(importance.rows.items(), losses, strict=True):
-                    total = float(loss.mean() * rows.sum() / 2)
-                    found[name].append(Choice(key, len(rows) * row, total))
-            bar.advance(len(samples))
-    return {name: offered for name, offered in found.items() if offered}
+                for name, loss in zip(rows, losses[key].tolist(), strict=True):
+                    total = len(rows[name]) * (columns // block * size)
+                    found.setdefault(name, []).append(Choice(key, total, loss))
+            bar.advance(len(rows))
+    return found
+
+
+def _losses(originals: Mapping[str, Any], importance: Importance) -> dict[str, torch.Tensor]:
+    """By type the loss of each tensor [tensors], float64; of types whose block divides."""
+    curved = factor(importance.hessian)
+    samples = [weights_of(originals[name])[_drawn(rows)] for name, rows in importance.rows.items()]
+    found = {}
+    for key, kind in BLOCK_TYPES.items():
+        if len(importance.hessian) % kind.block:
+            continue
+        rounded = gptq(torch.cat(samples), curved, kind)
+        losses = torch.split(rounded.loss, [len(sample) for sample in samples])
+        totals = [
+            float(loss.mean() * rows.sum() / 2)
+            for rows, loss in zip(importance.rows.values(), losses, strict=True)
+        ]
+        found[key] = torch.tensor(totals, dtype=torch.float64)
+    return found
 
 
 def _drawn(rows: torch.Tensor) -> torch.Tensor:

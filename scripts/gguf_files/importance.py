@@ -1,5 +1,6 @@
 """What the calibration says of a GGUF file's tensors, by the file's own names of them."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from gguf import MODEL_ARCH_NAMES, GGUFReader, get_tensor_name_map
 from safetensors import safe_open
 from torch import Tensor
 
-from scripts.calibration.curvature import EMBEDDING, FILE, HEAD
+from scripts.calibration.curvature import EMBEDDING, FILE, HEAD, SHARED
 from scripts.errors import QuantmakeError
 
 Means = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
@@ -78,7 +79,7 @@ def importances(f16: Path, curvature: Path) -> Iterator[Importance]:
     names = names_in(reader)
     with safe_open(curvature / FILE, "pt") as file:
         sharing: dict[str, list[str]] = {}
-        for module, source in file.metadata().items():
+        for module, source in json.loads(file.metadata()[SHARED]).items():
             sharing.setdefault(source, []).append(module)
         for source, modules in sharing.items():
             rows = {}

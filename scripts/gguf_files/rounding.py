@@ -1,5 +1,7 @@
 """Better values in the same blocks: a quantised GGUF file's tensors rounded again, by GPTQ."""
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,10 @@ import numpy as np
 import torch
 from gguf import GGMLQuantizationType, GGUFReader
 
+from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
-from scripts.gguf_files.blocks import BLOCK_TYPES
-from scripts.gguf_files.gptq import factor, gptq
+from scripts.gguf_files.blocks import BLOCK_TYPES, BlockType
+from scripts.gguf_files.gptq import Factor, factor, gptq
 from scripts.gguf_files.importance import importances
 from scripts.progress import Progress
 from scripts.threads import one_thread
@@ -29,6 +32,12 @@ def weights_of(tensor: Any) -> torch.Tensor:
     return weights
 
 
+def _rounded(tensor: Any, curved: Callable[[], Factor], kind: BlockType) -> dict[str, torch.Tensor]:
+    """By GPTQ; for a checkpoint."""
+    rounded = gptq(weights_of(tensor), curved(), kind)
+    return {"data": torch.from_numpy(rounded.data), "loss": rounded.loss}
+
+
 def round_again(f16: Path, curvature: Path, out: Path) -> tuple[int, float]:
     """Overwrite in place the tensors of `out` that have a Hessian and one of BLOCK_TYPES.
 
@@ -40,15 +49,17 @@ def round_again(f16: Path, curvature: Path, out: Path) -> tuple[int, float]:
     kinds = {kind.type: kind for kind in BLOCK_TYPES.values()}
     count, predicted = 0, 0.0
     bar = Progress("rounding", len(tensors), "tensors")
+    checkpoints = Checkpoints.of_this_run()
     with one_thread():
         for importance in importances(f16, curvature):
-            curved = factor(importance.hessian)
+            curved = cache(partial(factor, importance.hessian))
             for name, rows in importance.rows.items():
                 kind = kinds.get(GGMLQuantizationType(tensors[name].tensor_type))
                 if kind is not None:
-                    rounded = gptq(weights_of(originals[name]), curved, kind)
-                    tensors[name].data[...] = rounded.data
-                    predicted += float((rounded.loss * rows).sum() / 2)
+                    make = partial(_rounded, originals[name], curved, kind)
+                    rounded = checkpoints.result(f"round {name}", make)
+                    tensors[name].data[...] = rounded["data"].numpy()
+                    predicted += float((rounded["loss"] * rows).sum() / 2)
                     count += 1
                 bar.advance()
     file.data.flush()

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +13,7 @@ from bitsandbytes.functional import QuantState, get_4bit_type
 from safetensors import safe_open
 
 from scripts.base.spill import Spill
+from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.nf4.grid import Frame
 from scripts.nf4.kernel import quantise_blocks
@@ -99,8 +102,17 @@ def quantise(weight: torch.Tensor, settings: Settings) -> Quantised:
     return packed, state
 
 
+@dataclass(frozen=True)
+class Work:
+    """How the weights of a plan are quantised; results are kept in `checkpoints` where asked."""
+
+    plan: Plan
+    method: Method
+    checkpoints: Checkpoints
+
+
 def quantise_shard(
-    shard: Path, out: Path, plan: Plan, method: Method, pool: ThreadPoolExecutor, bar: Progress
+    shard: Path, out: Path, work: Work, pool: ThreadPoolExecutor, bar: Progress
 ) -> tuple[dict[str, int], list[str]]:
     """Write one shard with its linears quantised, a tensor for each worker in memory.
 
@@ -112,7 +124,11 @@ def quantise_shard(
             with safe_open(shard, "pt") as weights:
                 tensor = weights.get_tensor(name)
             try:
-                spill.add(_parts(name, tensor, plan, method))
+                if name in work.plan.weights:
+                    parts = work.checkpoints.result(name, partial(_packed, name, tensor, work))
+                else:
+                    parts = _as_it_is(name, tensor)
+                spill.add(parts)
             except NotFinite:
                 return name
             return None
@@ -126,15 +142,16 @@ def quantise_shard(
         return spill.sizes(), bad
 
 
-def _parts(
-    name: str, tensor: torch.Tensor, plan: Plan, method: Method
-) -> Mapping[str, torch.Tensor]:
-    """What the file holds for a tensor of the base, by name. Raises NotFinite."""
-    if name not in plan.weights:
-        if not all(
-            bool(torch.isfinite(part).all()) for part in torch.split(tensor.reshape(-1), _CHUNK)
-        ):
-            raise NotFinite
-        return {name: tensor}
-    packed, state = method(name, tensor.T if name in plan.transposed else tensor)
+def _as_it_is(name: str, tensor: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    """A tensor that stays in FP16. Raises NotFinite."""
+    if not all(
+        bool(torch.isfinite(part).all()) for part in torch.split(tensor.reshape(-1), _CHUNK)
+    ):
+        raise NotFinite
+    return {name: tensor}
+
+
+def _packed(name: str, tensor: torch.Tensor, work: Work) -> Mapping[str, torch.Tensor]:
+    """What the file holds for a linear of the base, by name. Raises NotFinite."""
+    packed, state = work.method(name, tensor.T if name in work.plan.transposed else tensor)
     return {name: packed, **{f"{name}.{k}": v for k, v in state.as_dict(packed=True).items()}}

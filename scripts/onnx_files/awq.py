@@ -7,12 +7,15 @@ activation. The paper measures the error on samples; the Hessian gives the same 
 AutoAWQ needs a GPU and folds into PyTorch modules, so it is not used.
 """
 
+from functools import partial
+
 import numpy as np
 import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
 from scripts.calibration.stored import Captured
+from scripts.checkpoint import Checkpoints
 from scripts.onnx_files.blockwise import Blockwise, captured_name, hessian_of, rows_of
 from scripts.onnx_files.fold import Site, fold, readers_weight, sites
 from scripts.onnx_files.grid import search
@@ -30,9 +33,16 @@ def scale_columns(model: ir.Model, captured: Captured, options: Blockwise) -> No
         if not site.readers[0].columns % options.block_size
         and captured_name(site.readers[0], captured) is not None
     ]
+    checkpoints = Checkpoints.of_this_run()
+
+    def factors(site: Site) -> dict[str, torch.Tensor]:
+        return {"factors": torch.from_numpy(best_factors(site, captured, options))}
+
     with torch.inference_mode():
         for site in track(chosen, "scaling"):
-            fold(model, site, best_factors(site, captured, options))
+            name = f"scale {site.readers[0].name}"
+            found = checkpoints.result(name, partial(factors, site))
+            fold(model, site, found["factors"].numpy())
 
 
 def best_factors(site: Site, captured: Captured, options: Blockwise) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Turning every MatMul of a graph into blocks by a method, on all cores."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Literal
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from scripts.calibration.stored import Captured
+from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.misfits import KEY, told
 from scripts.onnx_files.graph import Linear, head, linears
@@ -96,7 +97,7 @@ class Blockwise(BaseModel):
         if fates:
             model.metadata_props[KEY] = json.dumps(dict(told(fates)), sort_keys=True)
         heads = [] if last is None else [last.node]
-        threads = available_cores()
+        threads, checkpoints = available_cores(), Checkpoints.of_this_run()
         bar = Progress("quantising", len(chosen))
 
         def blocks(linear: Linear) -> Blocks:
@@ -106,8 +107,12 @@ class Blockwise(BaseModel):
                 return self._nearest(linear.weight(), self.bits)
             return to_blocks(method(linear, rows_of(linear.weight())), self.symmetric)
 
+        def kept(linear: Linear) -> Blocks:
+            make = partial(_to_tensors, partial(blocks, linear))
+            return _from_tensors(checkpoints.result(linear.name, make))
+
         with torch.inference_mode(), single_core_workers(threads) as pool:
-            work = [partial(blocks, linear) for linear in chosen]
+            work = [partial(kept, linear) for linear in chosen]
 
             def reported() -> Iterator[tuple[Linear, Blocks]]:
                 for linear, made in zip(chosen, in_order(work, pool, threads), strict=True):
@@ -164,6 +169,21 @@ class Blockwise(BaseModel):
             raise QuantmakeError(f"no block size divides the width {len(weight)}")
         found = to_nearest(rows_of(weight), bits=bits, block_size=size, symmetric=True)
         return to_blocks(found, symmetric=True)
+
+
+def _to_tensors(make: Callable[[], Blocks]) -> dict[str, torch.Tensor]:
+    """Blocks as a checkpoint holds them."""
+    blocks = make()
+    arrays = {"packed": blocks.packed, "scales": blocks.scales, "zeros": blocks.zeros}
+    found = {name: torch.from_numpy(one) for name, one in arrays.items() if one is not None}
+    return {**found, "layout": torch.tensor([blocks.bits, blocks.block_size])}
+
+
+def _from_tensors(tensors: Mapping[str, torch.Tensor]) -> Blocks:
+    bits, block_size = tensors["layout"].tolist()
+    zeros = tensors["zeros"].numpy() if "zeros" in tensors else None
+    packed, scales = tensors["packed"].numpy(), tensors["scales"].numpy()
+    return Blocks(packed, scales, bits=bits, block_size=block_size, zeros=zeros)
 
 
 def rows_of(weight: NDArray[np.float32]) -> torch.Tensor:

@@ -9,10 +9,12 @@ import torch
 from bitsandbytes.functional import dequantize_4bit, get_4bit_type, quantize_4bit
 from safetensors.torch import save_file
 
+from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.nf4.kernel import quantise_blocks
 from scripts.nf4.plan import Plan
 from scripts.nf4.quantise import (
+    Work,
     bytes_needed,
     quantise,
     quantise_shard,
@@ -76,6 +78,11 @@ def test_bytes_do_not_depend_on_threads() -> None:
         assert all(torch.equal(found[0][name], other[name]) for name in other)
 
 
+def nearest(plan: Plan, kind: Kind) -> Work:
+    """Rounding to nearest, nothing kept."""
+    return Work(plan, lambda _, weight: quantise(weight, kind), Checkpoints(None))
+
+
 def shard_of(tensors: dict[str, torch.Tensor], folder: Path) -> Path:
     """A shard of a base."""
     path = folder / "base.safetensors"
@@ -111,7 +118,7 @@ def test_file_is_what_save_file_writes(tmp_path: Path) -> None:
     save_file(expected, tmp_path / "expected", metadata={"format": "pt"})
     with ThreadPoolExecutor(3) as pool:
         sizes, bad = quantise_shard(
-            *(shard, tmp_path / "found", plan, lambda _, w: quantise(w, kind), pool),
+            *(shard, tmp_path / "found", nearest(plan, kind), pool),
             Progress("quantising", 3),
         )
     assert not bad
@@ -131,8 +138,8 @@ def test_every_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
     plan, kind = Plan(frozenset({"a.weight", "b.weight"}), frozenset(), ()), Kind("nf4", 64, True)
     with ThreadPoolExecutor(1) as pool:
         _, bad = quantise_shard(
-            *(shard_of(tensors, tmp_path), tmp_path / "found", plan),
-            *(lambda _, w: quantise(w, kind), pool, Progress("quantising", 3)),
+            *(shard_of(tensors, tmp_path), tmp_path / "found", nearest(plan, kind)),
+            *(pool, Progress("quantising", 3)),
         )
     assert bad == ["a.weight", "norm.weight"]
     assert not (tmp_path / "found").exists()
@@ -153,7 +160,7 @@ def test_room_that_is_needed_is_near_what_is_taken(tmp_path: Path) -> None:
     plan, kind = Plan(frozenset({"a.weight"}), frozenset(), ()), Kind("nf4", 64, False)
     with ThreadPoolExecutor(1) as pool:
         quantise_shard(
-            *(shard, tmp_path / "found", plan, lambda _, w: quantise(w, kind), pool),
+            *(shard, tmp_path / "found", nearest(plan, kind), pool),
             Progress("quantising", 2),
         )
     taken = 2 * (tmp_path / "found").stat().st_size  # once while it waits, once in place
