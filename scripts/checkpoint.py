@@ -41,7 +41,7 @@ class Checkpoints:
 
     def is_due(self) -> bool:
         """Whether so much work was done since the last one that it is worth the writing."""
-        between = max(self._between, _TIMES_AS_LONG * self._took)
+        between = self._between and max(self._between, _TIMES_AS_LONG * self._took)
         return self._folder is not None and time.monotonic() - self._last >= between
 
     def result(

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 
+from scripts.base.finite import is_finite
+from scripts.base.mapped import mapped_tensors
 from scripts.base.skeleton import skeleton
 from scripts.errors import QuantmakeError
 
@@ -15,15 +16,15 @@ def check_base(folder: Path, *, trust: bool) -> None:
     wrong: list[str] = []
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="pt") as file:  # looks at the header as a whole
                 names: list[str] = file.keys()
-                for name in names:
-                    tensor = file.get_tensor(name)
-                    shapes[name] = tuple(tensor.shape)
-                    if tensor.dtype != torch.float16:
-                        wrong.append(f"{name} is {tensor.dtype}, not float16")
-                    elif not bool(torch.isfinite(tensor).all()):
-                        wrong.append(f"{name} has values that are not finite")
+                types = {name: file.get_slice(name).get_dtype() for name in names}
+            wrong += [f"{name} is {kind}, not F16" for name, kind in types.items() if kind != "F16"]
+            halves = [name for name, kind in types.items() if kind == "F16"]
+            for name, tensor in mapped_tensors(path, halves).items():
+                shapes[name] = tuple(tensor.shape)
+                if not is_finite(tensor):
+                    wrong.append(f"{name} has values that are not finite")
         except SafetensorError as error:
             raise QuantmakeError(f"{path.name} of the base is damaged: {error}") from error
     if wrong:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from scripts.base.config_json import read_json, refuse_unknown, write_config
+from scripts.base.mapped import mapped_tensors
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
@@ -70,10 +72,18 @@ def open_weights(source: Path, model: Skeleton) -> Weights:
             f"name a source in {', '.join(_FLOATS)}"
         )
 
+    wanted: dict[str, list[str]] = {}
+    for name in kept:
+        key, file = stored[name]
+        wanted.setdefault(file, []).append(key)
+
+    @cache
+    def mapped(file: str) -> dict[str, torch.Tensor]:
+        return mapped_tensors(source / file, wanted[file])
+
     def load(name: str) -> torch.Tensor:
         key, file = stored[name]
-        tensor: torch.Tensor = handles[file].get_tensor(key)
-        return tensor
+        return mapped(file)[key]
 
     return Weights(shapes, load)
 

@@ -6,6 +6,7 @@ huggingface.co/docs/safetensors: eight bytes with the header's length, the heade
 
 import json
 import mmap
+from collections.abc import Collection
 from math import prod
 from pathlib import Path
 
@@ -19,8 +20,9 @@ _TYPES = {
 }
 
 
-def mapped_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Every tensor by its name; pages come from the disk when they are read, and may go again.
+def mapped_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, torch.Tensor]:
+    """Every tensor, or those of `names`, by its name; pages come from the disk when they are read,
+    and may go again.
 
     Raises ValueError for a type that is no float.
     """
@@ -30,7 +32,7 @@ def mapped_tensors(path: Path) -> dict[str, torch.Tensor]:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     found = {}
     for name, entry in header.items():
-        if name == "__metadata__":
+        if name == "__metadata__" or (names is not None and name not in names):
             continue
         if entry["dtype"] not in _TYPES:
             raise ValueError(f"{path.name}: {name} is {entry['dtype']}, which is no float")

@@ -5,14 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 
+from scripts.base.finite import is_finite
 from scripts.errors import QuantmakeError
 from scripts.progress import track
 
 FP16_MAX = 65504.0
+_AT_ONCE = 1 << 20  # values that are converted and written at a time
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class Weights:
 def write_fp16(weights: Weights, out: Path, shard_bytes: int = 5_000_000_000) -> None:
     """Write `model.safetensors`, or shards with an index where it would exceed `shard_bytes`.
 
-    One tensor is in memory at a time. Raises QuantmakeError that names every tensor with a
-    value that is not finite in FP16. Format: huggingface.co/docs/safetensors.
+    One tensor is in memory at a time, or a part of one that is mapped. Raises QuantmakeError that
+    names every tensor with a value that is not finite in FP16.
+    Format: huggingface.co/docs/safetensors.
     """
     shards = _plan(weights.shapes, shard_bytes)
     files = [
@@ -41,7 +45,8 @@ def write_fp16(weights: Weights, out: Path, shard_bytes: int = 5_000_000_000) ->
         with (out / file).open("xb") as stream:
             stream.write(_header({name: weights.shapes[name] for name in names}))
             for name in track(names, "writing FP16 weights"):
-                stream.write(_fp16_bytes(name, weights.load(name), problems))
+                problem = _write_fp16(name, weights.load(name), stream)
+                problems += [problem] if problem else []
     if problems:
         raise QuantmakeError(
             f"{len(problems)} tensors can't be stored in FP16 (greatest value {FP16_MAX:,.0f}): "
@@ -52,23 +57,28 @@ def write_fp16(weights: Weights, out: Path, shard_bytes: int = 5_000_000_000) ->
         _write_index(out, files, shards, weights.shapes)
 
 
-def _fp16_bytes(name: str, tensor: torch.Tensor, problems: list[str]) -> bytes:
-    if tensor.dtype == torch.float64:
-        # torch would round to float32 on the way; numpy rounds once.
-        with np.errstate(over="ignore"):
-            half = tensor.numpy().astype(np.float16)
-    else:
-        half = tensor.to(torch.float16).contiguous().numpy()
-    if not np.isfinite(half).all():
-        finite = tensor[torch.isfinite(tensor)]
-        broken = tensor.numel() - finite.numel()
-        greatest = float(finite.abs().max()) if finite.numel() else 0.0
-        problems.append(
-            f"{name} ({broken} values are NaN or infinite in the source)"
-            if broken
-            else f"{name} (greatest magnitude {greatest:,.0f})"
-        )
-    return half.tobytes()
+def _write_fp16(name: str, tensor: torch.Tensor, stream: BinaryIO) -> str | None:
+    """Convert and write a tensor piece by piece; what is wrong with its values, if anything."""
+    fits = True
+    for part in torch.split(tensor.reshape(-1), _AT_ONCE):
+        half = _half(part)
+        fits = fits and is_finite(half)
+        stream.write(half.numpy().data)
+    if fits:
+        return None
+    finite = tensor[torch.isfinite(tensor)]
+    broken = tensor.numel() - finite.numel()
+    if broken:
+        return f"{name} ({broken} values are NaN or infinite in the source)"
+    return f"{name} (greatest magnitude {float(finite.abs().max()):,.0f})"
+
+
+def _half(values: torch.Tensor) -> torch.Tensor:
+    if values.dtype != torch.float64:
+        return values.to(torch.float16)
+    # torch would round to float32 on the way; numpy rounds once.
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(values.numpy().astype(np.float16))
 
 
 def _plan(shapes: Mapping[str, tuple[int, ...]], shard_bytes: int) -> list[list[str]]:

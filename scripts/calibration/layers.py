@@ -16,6 +16,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from scripts.base.finite import is_finite
 from scripts.calibration.part import Part
 from scripts.calibration.stored import HESSIAN, STATISTICS, Writer
 from scripts.calibration.sums import Sums, Watch
@@ -112,11 +113,7 @@ class Decoder:
 
     def refuse_broken(self) -> None:
         """Raise QuantmakeError that names every weight with NaN or infinity."""
-        bad = [
-            name
-            for name in sorted(self._weights)
-            if not bool(torch.isfinite(self._read(name)).all())
-        ]
+        bad = [name for name in sorted(self._weights) if not is_finite(self._stored(name))]
         if bad:
             raise QuantmakeError(
                 f"the base has NaN or infinity in {', '.join(bad)}; a quantised model of it would "
@@ -164,10 +161,13 @@ class Decoder:
     def _is_within(self, name: str) -> bool:
         return name.startswith(f"{self._stack}.")
 
-    def _read(self, name: str) -> torch.Tensor:
+    def _stored(self, name: str) -> torch.Tensor:
         with safe_open(self._weights[name], "pt") as shard:
             tensor: torch.Tensor = shard.get_tensor(name)
-        return tensor.float()
+        return tensor
+
+    def _read(self, name: str) -> torch.Tensor:
+        return self._stored(name).float()
 
     def _fill(self, module: nn.Module, prefix: str) -> None:
         """Load what is still empty of the parameters and buffers below a module."""

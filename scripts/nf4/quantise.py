@@ -12,6 +12,7 @@ import torch
 from bitsandbytes.functional import QuantState, get_4bit_type
 from safetensors import safe_open
 
+from scripts.base.finite import is_finite
 from scripts.base.spill import Spill
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
@@ -20,7 +21,6 @@ from scripts.nf4.kernel import quantise_blocks
 from scripts.nf4.plan import Plan
 from scripts.progress import Progress
 
-_CHUNK = 1 << 20
 Quantised = tuple[torch.Tensor, QuantState]
 # Packed values and their state for a name and its weight [out, in].
 Method = Callable[[str, torch.Tensor], Quantised]
@@ -144,9 +144,7 @@ def quantise_shard(
 
 def _as_it_is(name: str, tensor: torch.Tensor) -> Mapping[str, torch.Tensor]:
     """A tensor that stays in FP16. Raises NotFinite."""
-    if not all(
-        bool(torch.isfinite(part).all()) for part in torch.split(tensor.reshape(-1), _CHUNK)
-    ):
+    if not is_finite(tensor):
         raise NotFinite
     return {name: tensor}
 

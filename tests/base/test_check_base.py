@@ -35,7 +35,7 @@ def test_values_that_are_not_finite_and_other_types_are_named(base: Path) -> Non
     said = refused(base)
     assert said.startswith("the base is broken: ")
     assert "model.norm.weight has values that are not finite" in said
-    assert f"{name} is torch.bfloat16, not float16" in said
+    assert f"{name} is BF16, not F16" in said
 
 
 def test_a_missing_tensor_is_named(base: Path) -> None:
