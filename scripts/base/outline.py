@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from re import compile as pattern
 
+from scripts.errors import QuantmakeError
 from scripts.forecast import Forecast, Inputs
 
 Shapes = dict[str, tuple[int, ...]]
@@ -66,7 +67,7 @@ def outline_of(folder: Path) -> Outline | None:
         ggufs = list(folder.glob("*.gguf"))
         if not shapes and len(ggufs) == 1:
             shapes = _gguf(ggufs[0])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, QuantmakeError):
         return None  # whoever reads it in earnest says what is wrong
     return Outline.of(shapes) if shapes else None
 
@@ -79,9 +80,9 @@ def _header(shard: Path) -> Shapes:
 
 
 def _gguf(path: Path) -> Shapes:
-    from gguf import GGUFReader
+    from scripts.base.gguf_header import tensors_of
 
-    return {tensor.name: tuple(tensor.shape.tolist()[::-1]) for tensor in GGUFReader(path).tensors}
+    return {name: tensor.shape for name, tensor in tensors_of(path).items()}
 
 
 def outline_in(inputs: Inputs) -> Outline | None:

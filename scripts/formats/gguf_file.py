@@ -113,17 +113,19 @@ class GgufFile(Format):
                 f"llama-cpp-python can't be imported ({error}); install it with python3.11 -m "
                 "scripts.setup, which needs a C++ compiler"
             ) from None
-        from scripts.gguf_files.importance import mean_squares
-        from scripts.gguf_files.rounding import round_again
+        f16, importance = inputs["f16"], None
+        if self.imatrix:
+            from scripts.gguf_files.importance import mean_squares
 
-        f16 = inputs["f16"]
-        importance = mean_squares(f16, inputs["capture"]) if self.imatrix else None
+            importance = mean_squares(f16, inputs["capture"])
         if self.type == "auto":
             self._auto(inputs, out, importance)
         else:
             outcome = quantise(f16, out, f"MOSTLY_{self.type.upper()}", importance=importance)
             self._tell(outcome, out)
         if self.rounding == "gptq":
+            from scripts.gguf_files.rounding import round_again
+
             count, predicted = round_again(f16, inputs["curvature"], out)
             print(f"{self.label()}: {count} tensors, predicted KLD {predicted:.4f} nats per token")
 
@@ -170,22 +172,18 @@ class GgufFile(Format):
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The same tensors as the F16 file, some quantised; llama.cpp loads it, all finite."""
-        from gguf import GGUFReader
-
+        from scripts.base.gguf_header import tensors_of
         from scripts.gguf_files.llama import loading_error
 
-        try:
-            tensors = GGUFReader(out).tensors
-        except ValueError as error:
-            raise QuantmakeError(f"{out.name} is no GGUF file: {error}") from None
-        original = {t.name: tuple(t.shape.tolist()) for t in GGUFReader(inputs["f16"]).tensors}
-        found = {tensor.name: tuple(tensor.shape.tolist()) for tensor in tensors}
+        tensors = tensors_of(out)
+        original = {name: one.shape for name, one in tensors_of(inputs["f16"]).items()}
+        found = {name: one.shape for name, one in tensors.items()}
         differ = sorted(dict.fromkeys(name for name, _ in {*original.items()} ^ {*found.items()}))
         if differ:
             raise QuantmakeError(
                 f"{out.name} and the F16 file differ in the tensors {', '.join(differ)}"
             )
-        types = Counter(tensor.tensor_type.name for tensor in tensors)
+        types = Counter(tensor.type for tensor in tensors.values())
         print(f"{out.name}: " + ", ".join(f"{n} × {name}" for name, n in types.most_common()))
         if self.type not in FLOAT_TYPES and not {*types} - _FLOATS:
             raise QuantmakeError(f"{out.name}: no tensor is quantised, all are {', '.join(types)}")

@@ -107,15 +107,16 @@ class F16Gguf(Stage):
 
         A tied head and buffers, which the base does not hold, may come on top.
         """
-        from gguf import GGUFReader
         from safetensors import safe_open
+
+        from scripts.base.gguf_header import tensors_of
 
         expected = 0
         for shard in sorted(base.glob("*.safetensors")):
             with safe_open(shard, "np") as weights:
                 names: list[str] = weights.keys()
                 expected += sum(prod(weights.get_slice(name).get_shape()) for name in names)
-        found = sum(int(tensor.n_elements) for tensor in GGUFReader(out).tensors)
+        found = sum(prod(tensor.shape) for tensor in tensors_of(out).values())
         if found < expected:
             raise QuantmakeError(
                 f"llama.cpp's converter left weights out: the base has {expected:,} values, "

@@ -123,7 +123,9 @@ def test_check_nothing_quantised(tiny_f16: Path) -> None:
 
 def test_check_no_gguf_file(tiny_f16: Path, tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(bytes(100))
-    with pytest.raises(QuantmakeError, match=r"x\.gguf is no GGUF file: GGUF magic invalid"):
+    with pytest.raises(
+        QuantmakeError, match=r"x\.gguf is no GGUF file: it does not begin with GGUF"
+    ):
         gguf_file("q4_0").check({"f16": tiny_f16}, tmp_path / "x.gguf")
 
 

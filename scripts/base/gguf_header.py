@@ -1,0 +1,113 @@
+"""The tensors that a GGUF file lists, from its header alone.
+
+gguf's own reader makes an array of every token and merge of the tokenizer, which takes a second.
+Format: docs/gguf.md of the ggml project.
+"""
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from struct import Struct, error
+
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
+
+from scripts.errors import QuantmakeError
+
+_MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+_U32, _U64 = Struct("<I"), Struct("<Q")
+_KIND = GGUFValueType
+_SIZES = {
+    **dict.fromkeys((_KIND.UINT8, _KIND.INT8, _KIND.BOOL), 1),
+    **dict.fromkeys((_KIND.UINT16, _KIND.INT16), 2),
+    **dict.fromkeys((_KIND.UINT32, _KIND.INT32, _KIND.FLOAT32), 4),
+    **dict.fromkeys((_KIND.UINT64, _KIND.INT64, _KIND.FLOAT64), 8),
+}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A tensor: its shape, [rows, columns], and the name of its type, such as `Q4_0`."""
+
+    shape: tuple[int, ...]
+    type: str
+
+
+class _Header:
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data, self._at = data, len(_MAGIC)
+
+    def number(self, kind: Struct) -> int:
+        (found,) = kind.unpack_from(self._data, self._at)
+        self._at += kind.size
+        return int(found)
+
+    def text(self) -> str:
+        length = self.number(_U64)
+        self._at += length
+        return self._data[self._at - length : self._at].decode(errors="surrogateescape")
+
+    def skip(self, kind: int) -> None:
+        """Pass by a value."""
+        if kind == _KIND.STRING:
+            self.text()
+        elif kind == _KIND.ARRAY:
+            inner, count = self.number(_U32), self.number(_U64)
+            if inner in _SIZES:
+                self._at += count * _SIZES[_KIND(inner)]
+            else:
+                self._times(count, lambda: self.skip(inner))
+        else:
+            self._at += _SIZES[_KIND(kind)]
+
+    def tensors(self) -> dict[str, Listed]:
+        version = self.number(_U32)
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version}")
+        count, fields = self.number(_U64), self.number(_U64)
+        for _ in range(fields):
+            self.text()
+            self.skip(self.number(_U32))
+        return dict(self._tensor() for _ in range(count))
+
+    def _tensor(self) -> tuple[str, Listed]:
+        name = self.text()
+        shape = tuple(self.number(_U64) for _ in range(self.number(_U32)))
+        kind = GGMLQuantizationType(self.number(_U32))
+        self.number(_U64)
+        return name, Listed(shape[::-1], kind.name)
+
+    def _times(self, count: int, step: Callable[[], None]) -> None:
+        if count > len(self._data):
+            raise ValueError(f"an array of {count}")
+        for _ in range(count):
+            step()
+
+
+def tensors_of(path: Path) -> dict[str, Listed]:
+    """By name, in the order of the file. Raises QuantmakeError where it is no GGUF file, or ends
+    before its tensors do."""
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            if data[: len(_MAGIC)] != _MAGIC:
+                raise ValueError("it does not begin with GGUF")
+            found = _Header(data).tensors()
+            size = len(data)
+    except (ValueError, KeyError, error) as reason:
+        raise QuantmakeError(f"{path.name} is no GGUF file: {reason}") from None
+    needed = sum(map(_bytes, found.values()))
+    if size < needed:
+        raise QuantmakeError(
+            f"{path.name} is cut short: it has {size:,} bytes, and its tensors take {needed:,}"
+        )
+    return found
+
+
+def _bytes(tensor: Listed) -> int:
+    block, size = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.type]]
+    return prod(tensor.shape) // block * size
