@@ -23,6 +23,7 @@ import yaml
 from pydantic import ValidationError
 
 from scripts.errors import MachineError, QuantmakeError, RecipeError
+from scripts.lean import start_lean
 from scripts.progress import PIPE_VARIABLE
 from scripts.stage import Stage
 
@@ -102,4 +103,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    start_lean()
     sys.exit(main(sys.argv[1:]))

@@ -21,6 +21,7 @@ from scripts.evaluation.multiple_choice import read_scored, score_task
 from scripts.evaluation.result import Flip, Measured, Sample, TaskScore
 from scripts.evaluation.windowed import read_window
 from scripts.evaluation.windows import load_decoder
+from scripts.lean import start_lean
 from scripts.progress import track
 from scripts.runtimes.model import Model, available_cores, load_model
 from scripts.stage import Runtime
@@ -143,4 +144,5 @@ def main(given: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    start_lean()
     sys.exit(main(sys.argv[1:]))

@@ -19,6 +19,7 @@ import numpy as np
 
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Record
+from scripts.lean import start_lean
 from scripts.runtimes.model import LOADERS, Model, available_cores, load_model
 
 PREFILL = 512
@@ -114,6 +115,7 @@ def main(runtime: Any, artifact: Path, reference: Path, answers: TextIO) -> None
 
 
 if __name__ == "__main__":
+    start_lean()
     # Whatever a runtime prints goes to the log; only answers go to the parent.
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

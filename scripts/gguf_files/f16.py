@@ -14,6 +14,7 @@ from pathlib import Path
 from scripts.base.outline import Memory, forecast
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.forecast import Forecast, Inputs
+from scripts.gguf_files import driver  # its source is a part of the key
 from scripts.stage import Stage
 
 _CONVERTER = "convert_hf_to_gguf.py"
@@ -45,12 +46,12 @@ class F16Gguf(Stage):
             # The converter guesses metadata from the folder's name: give it a constant one.
             model = Path(scratch) / "model"
             model.symlink_to(base, target_is_directory=True)
-            driver = [str(Path(__file__).with_name("driver.py")), str(converter)]
+            start = [str(driver.__file__), str(converter)]
             names = [self.tokenizer_pre or "", trust]
             settings = ["--outtype", "f16", "--model-name", self.name, "--outfile", str(out)]
             code, log = _run_and_print(
                 # -B: no bytecode in the toolchain's folder, whose manifest lists every file.
-                [sys.executable, "-B", "-P", *driver, *names, *settings, str(model)]
+                [sys.executable, "-B", "-P", *start, *names, *settings, str(model)]
             )
         if code != 0 or not out.is_file():
             out.unlink(missing_ok=True)

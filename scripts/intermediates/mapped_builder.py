@@ -16,6 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from scripts.lean import start_lean
+
 BUILDER = "onnxruntime_genai.models.builder"
 
 
@@ -113,4 +115,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    start_lean()
     main(sys.argv[1:])

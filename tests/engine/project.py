@@ -197,7 +197,9 @@ def make_project(folder: Path) -> Project:
     shutil.copytree(
         ROOT / "scripts" / "engine", scripts / "engine", ignore=shutil.ignore_patterns("__pyc*")
     )
-    for name in ("__init__", "checkpoint", "errors", "exec", "forecast", "progress", "stage"):
+    for name in (
+        *("__init__", "checkpoint", "errors", "exec", "forecast", "lean", "progress", "stage"),
+    ):
         shutil.copy(ROOT / "scripts" / f"{name}.py", scripts)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (scripts / "toy_words.py").write_text('"""Words."""\nJOINER = " "\n')

@@ -11,6 +11,7 @@ from gguf import GGUFReader
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from scripts.engine.sources import source_digests
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.exec import run_stage
 from scripts.gguf_files.f16 import F16Gguf, known_pre_tokenizers
@@ -151,3 +152,7 @@ def test_weights_left_out(tiny_base: Path, tiny_f16: Path, tmp_path: Path) -> No
 
 def test_known_pre_tokenizers(toolchain: Path) -> None:
     assert {"smollm", "llama-bpe", "qwen2", "gpt-2"} < {*known_pre_tokenizers(toolchain)}
+
+
+def test_driver_of_the_converter_is_in_the_key() -> None:
+    assert {"scripts.gguf_files.driver", "scripts.lean"} <= {*source_digests(F16Gguf.__module__)}
