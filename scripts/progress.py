@@ -3,10 +3,11 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 PIPE_VARIABLE = "QUANTMAKE_PROGRESS_FD"
+BYTES = "B"
 Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_REPORTS = 0.2
@@ -39,9 +40,12 @@ class Progress:
             self._pipe = None
 
 
-def track(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yield `items`, reporting one unit for each."""
-    bar = Progress(what, len(items))
-    for item in items:
+def track(
+    items: Sequence[Item], what: str, size: Callable[[Item], int] | None = None
+) -> Iterator[Item]:
+    """Yield `items`, reporting one unit for each, or the bytes that `size` gives."""
+    sizes = [size(item) for item in items] if size else [1] * len(items)
+    bar = Progress(what, sum(sizes), BYTES if size else "")
+    for item, amount in zip(items, sizes, strict=True):
         yield item
-        bar.advance()
+        bar.advance(amount)

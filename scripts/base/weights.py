@@ -44,7 +44,7 @@ def write_fp16(weights: Weights, out: Path, shard_bytes: int = 5_000_000_000) ->
     for file, names in zip(files, shards, strict=True):
         with (out / file).open("xb") as stream:
             stream.write(_header({name: weights.shapes[name] for name in names}))
-            for name in track(names, "writing FP16 weights"):
+            for name in track(names, "writing FP16", lambda name: 2 * prod(weights.shapes[name])):
                 problem = _write_fp16(name, weights.load(name), stream)
                 problems += [problem] if problem else []
     if problems:

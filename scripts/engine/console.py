@@ -4,14 +4,10 @@ import sys
 import time
 from typing import Any, TextIO
 
+from scripts.engine.pace import Pace, Report
+from scripts.engine.sizes import human_time
 
-def human_time(seconds: float) -> str:
-    """Such as `0.4 s`, `12 s` or `3 min 20 s`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+_BETWEEN_LINES_S = 30.0
 
 
 class Console:
@@ -22,6 +18,8 @@ class Console:
         self._live: Any = None
         self._bars: dict[str, Any] = {}
         self._started: dict[str, float] = {}
+        self._paces: dict[str, Pace] = {}
+        self._told: dict[str, float] = {}
         self._terminal = stream.isatty()
 
     def say(self, line: str) -> None:
@@ -44,32 +42,45 @@ class Console:
 
     def _open_live(self) -> None:
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         self._live = Progress(
             TextColumn("  … {task.fields[name]}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=8),
             TextColumn("{task.description}"),
-            TimeElapsedColumn(),
             console=RichConsole(file=self._stream),
             transient=True,
         )
         self._live.start()
 
-    def progress(self, task: str, what: str, done: float, total: float) -> None:
-        """A running task says how far it is."""
+    def progress(self, task: str, report: Report) -> None:
+        """A running task says how far it is; off a terminal that is a line every half minute."""
+        pace = self._paces.get(task)
+        if pace is None or pace.what != report.what:
+            pace = self._paces[task] = Pace(report)
         if self._live is not None and task in self._bars:
-            percent = f" {done / total:.0%}" if total else ""
             self._live.update(
                 self._bars[task],
-                description=f"{what}{percent}",
-                completed=done,
-                total=total or None,
+                description=pace.text(report),
+                completed=report.done,
+                total=report.total or None,
             )
+        elif not self._terminal and self._is_due(task):
+            self.say(f"  … {task}: {pace.text(report)}")
+
+    def _is_due(self, task: str) -> bool:
+        now = time.monotonic()
+        last = self._told.get(task, self._started.get(task, now))
+        if now - last < _BETWEEN_LINES_S:
+            return False
+        self._told[task] = now
+        return True
 
     def finish(self, task: str, mark: str) -> None:
         """A task has ended; `mark` says how."""
         took = time.monotonic() - self._started.pop(task, time.monotonic())
+        self._paces.pop(task, None)
+        self._told.pop(task, None)
         if task in self._bars:
             self._live.remove_task(self._bars.pop(task))
             if not self._bars:

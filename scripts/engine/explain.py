@@ -6,11 +6,11 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
-from scripts.engine.console import human_time
 from scripts.engine.forecasts import Need, gib, misfits, need_of
 from scripts.engine.graph_command import GraphCommand, checker_of
 from scripts.engine.record import read_record
 from scripts.engine.session import STORE
+from scripts.engine.sizes import human_time
 from scripts.engine.store import LocalStore
 from scripts.engine.tasks import UpToDate
 

@@ -8,7 +8,7 @@ from doit.reporter import ConsoleReporter
 
 from scripts.engine import console
 from scripts.engine.children import Interrupted
-from scripts.engine.console import human_time
+from scripts.engine.sizes import human_time
 
 
 class Reporter(ConsoleReporter):

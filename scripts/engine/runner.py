@@ -15,6 +15,7 @@ from scripts.engine import console
 from scripts.engine.action import Action
 from scripts.engine.children import ended, started
 from scripts.engine.memory import Budget, PeakMemory, expected
+from scripts.engine.pace import Report
 from scripts.engine.perform import Failure
 from scripts.engine.record import Cost
 from scripts.engine.secrets import mask
@@ -132,8 +133,8 @@ def _show_progress(task: str, pipe: int) -> None:
         for line in lines:
             try:
                 report = json.loads(line)
-                console.current().progress(task, report["what"], report["done"], report["total"])
-            except (ValueError, KeyError):
+                console.current().progress(task, Report(**report))
+            except (ValueError, TypeError):
                 continue
 
 

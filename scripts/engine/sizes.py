@@ -1,4 +1,4 @@
-"""Sizes as people write them."""
+"""Sizes and times as people write them."""
 
 import re
 
@@ -12,3 +12,12 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no size; write it as 8GiB or 500M")
     return int(float(match[1]) * 1024 ** _POWERS[match[2].upper()])
+
+
+def human_time(seconds: float) -> str:
+    """Such as `0.4 s`, `12 s` or `3 min 20 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

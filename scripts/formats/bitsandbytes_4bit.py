@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from scripts.base.outline import Memory, forecast
 from scripts.errors import QuantmakeError
 from scripts.forecast import Forecast, Inputs
-from scripts.progress import Progress
+from scripts.progress import BYTES, Progress
 from scripts.stage import Format
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ class Bitsandbytes4bit(Format):
         from scripts.nf4.plan import plan
         from scripts.nf4.quantise import (
             Work,
+            bytes_in,
             bytes_needed,
-            names_in,
             quantise_shard,
             refuse_broken,
             refuse_missing,
@@ -115,7 +115,7 @@ class Bitsandbytes4bit(Format):
         gptq = self.rounding == "gptq"
         checkpoints = Checkpoints.of_this_run() if gptq else Checkpoints(None)
         work = Work(planned, self._method(inputs, planned), checkpoints)
-        bar = Progress("quantising", sum(len(names_in(shard)) for shard in shards), "tensors")
+        bar = Progress("quantising", sum(sum(bytes_in(one).values()) for one in shards), BYTES)
         places: dict[str, str] = {}
         bad: list[str] = []
         size = 0

@@ -15,9 +15,11 @@ from scripts.base.outline import Memory, forecast
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.forecast import Forecast, Inputs
 from scripts.gguf_files import driver  # its source is a part of the key
+from scripts.progress import BYTES, Progress
 from scripts.stage import Stage
 
 _CONVERTER = "convert_hf_to_gguf.py"
+_WRITTEN = re.compile(r"Writing: +(\d+)%")
 
 
 class F16Gguf(Stage):
@@ -51,7 +53,8 @@ class F16Gguf(Stage):
             settings = ["--outtype", "f16", "--model-name", self.name, "--outfile", str(out)]
             code, log = _run_and_print(
                 # -B: no bytecode in the toolchain's folder, whose manifest lists every file.
-                [sys.executable, "-B", "-P", *start, *names, *settings, str(model)]
+                [sys.executable, "-B", "-P", *start, *names, *settings, str(model)],
+                sum(path.stat().st_size for path in base.glob("*.safetensors")),
             )
         if code != 0 or not out.is_file():
             out.unlink(missing_ok=True)
@@ -131,8 +134,11 @@ def known_pre_tokenizers(toolchain: Path) -> list[str]:
     return sorted(set(re.findall(r'^ +res = "([^"]+)"', source, re.MULTILINE)))
 
 
-def _run_and_print(command: list[str]) -> tuple[int, str]:
-    """Run to the end, offline; print the output as it comes, and return it."""
+def _run_and_print(command: list[str], size: int) -> tuple[int, str]:
+    """Run to the end, offline; print the output as it comes, and return it.
+
+    The converter's own bar says how much of the file, of about `size` bytes, is written.
+    """
     process = subprocess.Popen(
         command,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
@@ -141,9 +147,11 @@ def _run_and_print(command: list[str]) -> tuple[int, str]:
         text=True,
         errors="replace",
     )
-    lines = []
+    lines, bar = [], Progress("converting", size, BYTES)
     with process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
             lines.append(line)
+            if share := _WRITTEN.match(line):
+                bar.advance(int(share[1]) / 100 * size - bar.done)
     return process.returncode, "".join(lines)

@@ -15,10 +15,10 @@ import numpy as np
 from gguf import GGMLQuantizationType
 
 from scripts.errors import MachineError, QuantmakeError
-from scripts.progress import Progress
+from scripts.progress import BYTES, Progress
 
 # What src/llama-quant.cpp prints for each tensor.
-_TENSOR = re.compile(r"^\[ *\d+/ *(\d+)\] +(\S+) ")
+_SIZE = re.compile(r"size = +([\d.]+) MiB")
 _CONVERTED = re.compile(r"^\[ *\d+/ *\d+\] +(\S+) .*converting to", re.MULTILINE)
 _FELL_BACK = re.compile(r"^warning: +(\S+) +- ncols.*-> falling back to +(\S+)", re.MULTILINE)
 _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR of ggml.h
@@ -50,18 +50,18 @@ def _listening(heard: list[tuple[int, str]]) -> Iterator[None]:
 
 
 class _Log(list[tuple[int, str]]):
-    """The quantiser's log: printed as it comes, with one unit of progress for each tensor."""
+    """The quantiser's log: printed as it comes, and the bytes of each tensor are progress."""
 
-    bar: Progress | None = None
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._bar = Progress("quantising", size, BYTES)
 
     def append(self, line: tuple[int, str]) -> None:
         super().append(line)
         sys.stdout.write(line[1])
-        tensor = _TENSOR.match(line[1])
-        if tensor:
-            if self.bar is None:
-                self.bar = Progress("quantising", float(tensor[1]), "tensors")
-            self.bar.advance()
+        size = _SIZE.search(line[1])
+        if size:
+            self._bar.advance(float(size[1]) * 2**20)
 
 
 def quantise(
@@ -99,7 +99,7 @@ def quantise(
                 for name, kind in types.items()
             )
         )
-    log = _Log()
+    log = _Log(f16.stat().st_size)
     with _listening(log):
         code = llama_cpp.llama_model_quantize(str(f16).encode(), str(out).encode(), settings)
     text = "".join(text for _, text in log)

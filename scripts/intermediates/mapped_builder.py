@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from scripts.lean import start_lean
+from scripts.progress import BYTES, Progress
 
 BUILDER = "onnxruntime_genai.models.builder"
 
@@ -54,6 +55,8 @@ class Lazily:
     def __init__(self, scratch: str) -> None:
         self._scratch = scratch
         self._weights: set[int] = set()
+        self._bytes = 0
+        self._bar: Progress | None = None
 
     def load(self, folder: str, **_: object) -> Any:
         """As `load_mapped`, whose weights need no other place."""
@@ -68,9 +71,17 @@ class Lazily:
         from onnx_ir.tensor_adapters import TorchTensor, to_torch_dtype
 
         if to is not None:
-            kept = self._mapped(tensor)
+            kept, wanted = self._mapped(tensor), to_torch_dtype(to)
+            self._bytes += kept.numel() * wanted.itemsize
+
+            def convert() -> TorchTensor:
+                self._bar = self._bar or Progress("writing", self._bytes, BYTES)
+                converted = TorchTensor(kept.to(wanted), name=name)
+                self._bar.advance(converted.nbytes)
+                return converted
+
             made: ir.TensorProtocol = ir.LazyTensor(
-                lambda: TorchTensor(kept.to(to_torch_dtype(to)), name=name),
+                convert,
                 dtype=to,
                 shape=ir.Shape(tensor.shape),
                 name=name,

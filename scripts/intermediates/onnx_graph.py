@@ -13,6 +13,7 @@ from scripts.base.outline import Memory, forecast
 from scripts.errors import QuantmakeError
 from scripts.forecast import Forecast, Inputs
 from scripts.intermediates import mapped_builder
+from scripts.progress import PIPE_VARIABLE
 from scripts.stage import Stage
 
 _UNKNOWN = ("is not currently supported", "NotImplementedError")
@@ -94,6 +95,7 @@ def _run(module: str, *arguments: str) -> str:
         text=True,
         errors="replace",
         check=False,
+        pass_fds=[int(pipe)] if (pipe := os.environ.get(PIPE_VARIABLE)) else [],
     )
     print(done.stdout, flush=True)
     return done.stdout

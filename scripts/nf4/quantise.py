@@ -41,15 +41,16 @@ class Settings(Protocol):
     def double_quant(self) -> bool: ...
 
 
-def names_in(shard: Path) -> list[str]:
-    """The tensors of one safetensors file, sorted."""
+def bytes_in(shard: Path) -> dict[str, int]:
+    """The tensors of one safetensors file in FP16, sorted, with their sizes."""
     with safe_open(shard, "pt") as weights:
-        return sorted(weights.keys())
+        names: list[str] = sorted(weights.keys())
+        return {name: 2 * prod(weights.get_slice(name).get_shape()) for name in names}
 
 
 def refuse_missing(shards: list[Path], plan: Plan) -> None:
     """Raise QuantmakeError that names every linear without a tensor."""
-    missing = set(plan.weights).difference(*map(names_in, shards))
+    missing = set(plan.weights).difference(*map(bytes_in, shards))
     if missing:
         raise QuantmakeError(
             f"the base has no tensors {', '.join(sorted(missing))}, which its config.json calls "
@@ -70,10 +71,8 @@ def bytes_needed(shards: list[Path], plan: Plan) -> int:
     """About what the output takes on the disk, with what waits while a shard is written."""
     sizes = []
     for shard in shards:
-        with safe_open(shard, "pt") as weights:
-            names: list[str] = weights.keys()
-            counts = {name: prod(weights.get_slice(name).get_shape()) for name in names}
-        sizes.append(sum(n * (0.57 if name in plan.weights else 2) for name, n in counts.items()))
+        found = bytes_in(shard).items()
+        sizes.append(sum(n * (0.285 if name in plan.weights else 1) for name, n in found))
     return int(sum(sizes) + max(sizes, default=0))
 
 
@@ -134,9 +133,10 @@ def quantise_shard(
             return None
 
         bad = []
-        for broken in pool.map(make, names_in(shard)):
+        sizes = bytes_in(shard)
+        for size, broken in zip(sizes.values(), pool.map(make, sizes), strict=True):
             bad += [broken] if broken else []
-            bar.advance()
+            bar.advance(size)
         if not bad:
             spill.save(out, {"format": "pt"})
         return spill.sizes(), bad

@@ -19,7 +19,7 @@ from scripts.misfits import KEY, told
 from scripts.onnx_files.graph import Linear, head, linears
 from scripts.onnx_files.grid import Grid, search
 from scripts.onnx_files.nbits import Blocks, pack, place, refuse_misfits
-from scripts.progress import Progress
+from scripts.progress import BYTES, Progress
 from scripts.runtimes.model import available_cores
 from scripts.workers import single_core_workers
 
@@ -98,7 +98,7 @@ class Blockwise(BaseModel):
             model.metadata_props[KEY] = json.dumps(dict(told(fates)), sort_keys=True)
         heads = [] if last is None else [last.node]
         threads, checkpoints = available_cores(), Checkpoints.of_this_run()
-        bar = Progress("quantising", len(chosen))
+        bar = Progress("quantising", sum(linear.bytes for linear in chosen), BYTES)
 
         def blocks(linear: Linear) -> Blocks:
             if linear.node in heads:
@@ -116,7 +116,7 @@ class Blockwise(BaseModel):
 
             def reported() -> Iterator[tuple[Linear, Blocks]]:
                 for linear, made in zip(chosen, in_order(work, pool, threads), strict=True):
-                    bar.advance()
+                    bar.advance(linear.bytes)
                     yield linear, made
 
             place(

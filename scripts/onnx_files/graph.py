@@ -39,6 +39,12 @@ class Linear:
         """K, the width that the weights are multiplied along."""
         return int(self._constant().numpy().shape[0])
 
+    @property
+    def bytes(self) -> int:
+        """What the weight takes in float32."""
+        rows, columns = self._constant().shape.numpy()
+        return 4 * rows * columns
+
     def weight(self) -> NDArray[np.float32]:
         """The weight [K, N]; raises QuantmakeError where it is not finite."""
         value = self._constant().numpy().astype(np.float32, copy=False)

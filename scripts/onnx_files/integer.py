@@ -31,7 +31,7 @@ def dynamic(
     model: ir.Model, chosen: Sequence[Linear], *, per_channel: bool, reduce_range: bool
 ) -> None:
     """Activations are quantised to uint8 at run time, one scale for all of a call's tokens."""
-    for linear in track(list(chosen), "quantising"):
+    for linear in track(list(chosen), "quantising", lambda one: one.bytes):
         old = linear.node
         weight, scale = integer_weight(
             linear.weight(), per_channel=per_channel, reduce_range=reduce_range
@@ -65,7 +65,7 @@ def static(
 ) -> None:
     """Activations are quantised to uint8 with fixed ranges, by the name of the MatMul's input."""
     quantised: dict[str, ir.Value] = {}
-    for linear in track(list(chosen), "quantising"):
+    for linear in track(list(chosen), "quantising", lambda one: one.bytes):
         old = linear.node
         weight, scale = integer_weight(
             linear.weight(), per_channel=per_channel, reduce_range=reduce_range

@@ -193,7 +193,10 @@ def quantise_linears(
 
     place(
         model,
-        ((linear, rounded(linear)) for linear in track(list(chosen), "quantising")),
+        (
+            (linear, rounded(linear))
+            for linear in track(list(chosen), "quantising", lambda one: one.bytes)
+        ),
         accuracy_level=accuracy_level,
         embedding_blocks=lambda weight: quantise(weight, head_bits or bits, block_size),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from scripts.errors import MachineError, QuantmakeError
-from scripts.progress import Progress
+from scripts.progress import BYTES, Progress
 from scripts.sources.redact import redact
 from scripts.sources.schemes import scheme_of
 
@@ -22,7 +22,7 @@ def fetch(source: str, out: Path, code: bool) -> None:
         raise QuantmakeError(f"{redact(source)} names no file: its path has no last part")
     opened = _open_http if scheme_of(source) in ("http", "https") else _open_fsspec
     with opened(source) as (stream, size), (out / name).open("xb") as file:
-        bar = Progress("downloading", size or 0, "B")
+        bar = Progress("downloading", size or 0, BYTES)
         while chunk := _read(stream, source):
             file.write(chunk)
             bar.advance(len(chunk))
