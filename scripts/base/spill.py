@@ -1,12 +1,13 @@
 """Tensors that wait in a file until all are known, then become one safetensors file.
 
 A header holds the size of every tensor, and that of a quantisation state depends on its values. So
-tensors go into a file without a name as they are made, and from there, by the kernel, into place:
-the process itself never holds more than those at work. The bytes are those of safetensors'
+tensors go into a file without a name as they are made, and from there, mapped, into place: the
+process itself never holds more than those at work. The bytes are those of safetensors'
 `save_file`: header, then data, ordered by type and name. Format: huggingface.co/docs/safetensors.
 """
 
 import json
+import mmap
 import os
 import tempfile
 import threading
@@ -16,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 
 import torch
+
+from scripts.hashed_file import HashedFile
 
 # From the widest to the narrowest, as safetensors orders its types (Dtype in tensor.rs).
 _TYPES: dict[torch.dtype, str] = {
@@ -93,14 +96,14 @@ class Spill:
             end += one.size
         header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
         header += b" " * (-len(header) % 8)
-        with path.open("xb") as out:
+        with HashedFile(path) as out:
             out.write(len(header).to_bytes(8, "little") + header)
-            out.flush()
-            for _, one in ordered:
-                self._copy(one, out.fileno())
-
-    def _copy(self, one: Waiting, out: int) -> None:
-        start, left = one.start, one.size
-        while left:
-            sent = os.sendfile(out, self._file.fileno(), start, left)
-            start, left = start + sent, left - sent
+            if not self._end:
+                return
+            with (
+                mmap.mmap(self._file.fileno(), self._end, access=mmap.ACCESS_READ) as mapped,
+                memoryview(mapped) as data,
+            ):
+                for _, one in ordered:
+                    with data[one.start : one.start + one.size] as part:
+                        out.write(part)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 
 from scripts.base.finite import is_finite
 from scripts.errors import QuantmakeError
+from scripts.hashed_file import HashedFile
 from scripts.progress import track
 
 FP16_MAX = 65504.0
@@ -42,7 +42,7 @@ def write_fp16(weights: Weights, out: Path, shard_bytes: int = 5_000_000_000) ->
     ]
     problems: list[str] = []
     for file, names in zip(files, shards, strict=True):
-        with (out / file).open("xb") as stream:
+        with HashedFile(out / file) as stream:
             stream.write(_header({name: weights.shapes[name] for name in names}))
             for name in track(names, "writing FP16", lambda name: 2 * prod(weights.shapes[name])):
                 problem = _write_fp16(name, weights.load(name), stream)
@@ -57,7 +57,7 @@ def write_fp16(weights: Weights, out: Path, shard_bytes: int = 5_000_000_000) ->
         _write_index(out, files, shards, weights.shapes)
 
 
-def _write_fp16(name: str, tensor: torch.Tensor, stream: BinaryIO) -> str | None:
+def _write_fp16(name: str, tensor: torch.Tensor, stream: HashedFile) -> str | None:
     """Convert and write a tensor piece by piece; what is wrong with its values, if anything."""
     fits = True
     for part in torch.split(tensor.reshape(-1), _AT_ONCE):

@@ -5,9 +5,13 @@ import ctypes
 import errno
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.engine.manifest import Manifest, files_of, make_manifest, manifest_path
+
+DIGESTS = "digests"
+"""In a scratch folder: what the stage says of the files that it hashed as it wrote them."""
 
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h
@@ -79,8 +83,9 @@ def _exchange(new: Path, target: Path) -> None:
     new.rename(target)
 
 
-def commit(new: Path, target: Path) -> Manifest:
+def commit(new: Path, target: Path, known: Mapping[str, str] | None = None) -> Manifest:
     """Hash `new`, make it durable, put it in the place of `target`, then write the manifest.
+    Digests that are `known`, by the files' `identity`, are taken from there.
 
     A crash between the last two leaves a target that differs from its manifest: it counts as
     stale and is built again.
@@ -88,7 +93,7 @@ def commit(new: Path, target: Path) -> Manifest:
     for path in files_of(new):
         path.chmod(0o644)
         _sync(path)
-    manifest = make_manifest(new)
+    manifest = make_manifest(new, known)
     _sync(new)
     if not target.exists() or (target.is_file() and new.is_file()):
         new.rename(target)

@@ -8,11 +8,12 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scripts.errors import QuantmakeError
+from scripts.hashed_file import identity
 
 COMPANIONS = frozenset({"README.md", "bom.cdx.json", "provenance.intoto.json"})
 """Pages about a target, no part of it: another task puts them into its folder, or beside a file."""
@@ -78,12 +79,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def make_manifest(target: Path) -> Manifest:
-    """Hash every file of `target`."""
+def make_manifest(target: Path, known: Mapping[str, str] | None = None) -> Manifest:
+    """Hash every file of `target` but those whose digest is `known`, by their `identity`."""
+
+    def digest(path: Path) -> str:
+        return (known or {}).get(identity(path.stat())) or sha256_of(path)
+
     if target.is_file():
-        return Manifest("file", (Entry(target.name, target.stat().st_size, sha256_of(target)),))
+        return Manifest("file", (Entry(target.name, target.stat().st_size, digest(target)),))
     entries = [
-        Entry(path.relative_to(target).as_posix(), path.stat().st_size, sha256_of(path))
+        Entry(path.relative_to(target).as_posix(), path.stat().st_size, digest(path))
         for path in files_of(target)
     ]
     return Manifest("folder", tuple(sorted(entries, key=lambda entry: entry.path)))

@@ -9,7 +9,7 @@ from typing import Protocol
 from scripts.engine import console
 from scripts.engine.action import Action, key_of
 from scripts.engine.aside import drop_aside, take_back
-from scripts.engine.commit import commit, drop_scratch, fresh_scratch
+from scripts.engine.commit import DIGESTS, commit, drop_scratch, fresh_scratch
 from scripts.engine.guard import only_one
 from scripts.engine.lock import LockFile, outputs
 from scripts.engine.manifest import Manifest, fingerprint, make_manifest
@@ -18,6 +18,7 @@ from scripts.engine.session import STORE, remote_place, session
 from scripts.engine.sources import forget_sources
 from scripts.engine.store import LocalStore, Store, StoreError, checkout
 from scripts.errors import MachineError, QuantmakeError
+from scripts.hashed_file import known_digests
 
 _silent: set[str] = set()
 _looking = threading.Lock()
@@ -119,9 +120,10 @@ def _make(
             before = _stand_of(action)
             cost = session.executor.build(task, action, key, out)
             _refuse_edited_inputs(task, action, parts, before)
+        known = known_digests(scratch / DIGESTS)
         if session.locked and lock is not None:
-            _refuse_other_bytes(lock, action.target, make_manifest(out))
-        manifest = commit(out, action.target)
+            _refuse_other_bytes(lock, action.target, make_manifest(out, known))
+        manifest = commit(out, action.target, known)
         write_record(action.target, Built(key, dict(parts), cost.seconds, cost.memory))
         drop_aside(action.target)
     finally:

@@ -14,6 +14,7 @@ from scripts.checkpoint import FOLDER_VARIABLE
 from scripts.engine import console
 from scripts.engine.action import Action
 from scripts.engine.children import ended, started
+from scripts.engine.commit import DIGESTS
 from scripts.engine.memory import Budget, PeakMemory, expected
 from scripts.engine.pace import Report
 from scripts.engine.perform import Failure
@@ -23,6 +24,7 @@ from scripts.engine.session import session
 from scripts.engine.sources import ROOT
 from scripts.engine.unfinished import drop, folder_of
 from scripts.errors import MachineError, QuantmakeError
+from scripts.hashed_file import DIGESTS_VARIABLE
 from scripts.progress import PIPE_VARIABLE
 
 LOGS = Path("cache/logs")
@@ -34,7 +36,7 @@ def log_path(task: str) -> Path:
     return LOGS / (task.replace("/", "_").replace(":", "-") + ".log")
 
 
-def _environment(progress_pipe: int, checkpoints: Path | None) -> dict[str, str]:
+def _environment(progress_pipe: int, digests: Path, checkpoints: Path | None) -> dict[str, str]:
     """The child's environment: this checkout's `scripts` first, and nothing that varies bytes."""
     inherited = {name: value for name, value in os.environ.items() if name != FOLDER_VARIABLE}
     return {
@@ -47,6 +49,7 @@ def _environment(progress_pipe: int, checkpoints: Path | None) -> dict[str, str]
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         PIPE_VARIABLE: str(progress_pipe),
+        DIGESTS_VARIABLE: str(digests.absolute()),
         **({FOLDER_VARIABLE: str(checkpoints)} if checkpoints else {}),
     }
 
@@ -94,7 +97,7 @@ def run_order(task: str, order: Path, log: Path, checkpoints: Path | None = None
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=[writing],
-        env=_environment(writing, checkpoints),
+        env=_environment(writing, order.with_name(DIGESTS), checkpoints),
         text=True,
         errors="replace",
         start_new_session=True,

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from scripts.hashed_file import hashing
 from scripts.lean import start_lean
 from scripts.progress import BYTES, Progress
 
@@ -122,7 +123,8 @@ def main(arguments: list[str]) -> None:
         base.AutoModelForCausalLM = SimpleNamespace(from_pretrained=lazily.load)
         base.Model.make_initializer = partialmethod(_call, lazily.make_initializer)
         sys.argv = [BUILDER, *arguments]
-        runpy.run_module(BUILDER, run_name="__main__")
+        with hashing(importlib.import_module("onnx_ir.external_data")):
+            runpy.run_module(BUILDER, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,24 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir import external_data
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from scripts.errors import QuantmakeError
+from scripts.hashed_file import HashedFile, hashing
 
 MODEL = "model.onnx"
 DATA = "model.onnx.data"
 _ROOM = "room"
 _LARGE = 1 << 20  # bytes
+
+
+class _Streamed(ir.Tensor[NDArray[np.generic]]):
+    """A tensor that is written from where it lies, to any file."""
+
+    def tofile(self, file: HashedFile) -> None:
+        """Without the copy that `tobytes` makes."""
+        file.write(self.raw.data)
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,8 @@ def save_graph(model: ir.Model, source: Path, out: Path) -> None:
 def write_model(model: ir.Model, out: Path) -> None:
     """Write model.onnx and model.onnx.data; nothing that no node reads is written."""
     RemoveUnusedNodesPass()(model)
-    ir.save(model, out / MODEL, external_data=DATA)
+    with hashing(external_data):
+        ir.save(model, out / MODEL, external_data=DATA)
 
 
 def linears(model: ir.Model) -> list[Linear]:
@@ -159,7 +170,7 @@ def constant(model: ir.Model, name: str, value: NDArray[np.generic]) -> ir.Value
     kept = np.ascontiguousarray(value)
     if room is not None and kept.nbytes >= _LARGE:
         kept = _mapped(kept, room)
-    tensor = ir.tensor(kept, name=name)
+    tensor = _Streamed(kept, name=name) if kept.nbytes >= _LARGE else ir.tensor(kept, name=name)
     made = ir.Value(
         name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
     )

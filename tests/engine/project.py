@@ -10,6 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+TOP_MODULES = (
+    *("__init__", "checkpoint", "errors", "exec", "forecast", "hashed_file", "lean", "progress"),
+    "stage",
+)
+
 TOY_STAGES = '''
 """Toy stages."""
 import os, time
@@ -197,9 +202,7 @@ def make_project(folder: Path) -> Project:
     shutil.copytree(
         ROOT / "scripts" / "engine", scripts / "engine", ignore=shutil.ignore_patterns("__pyc*")
     )
-    for name in (
-        *("__init__", "checkpoint", "errors", "exec", "forecast", "lean", "progress", "stage"),
-    ):
+    for name in TOP_MODULES:
         shutil.copy(ROOT / "scripts" / f"{name}.py", scripts)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (scripts / "toy_words.py").write_text('"""Words."""\nJOINER = " "\n')

@@ -70,7 +70,10 @@ def test_stages_report_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     reading, writing = os.pipe()
     monkeypatch.setenv(PIPE_VARIABLE, str(writing))
-    write_fp16(Weights({"a": (3, 4), "b": (5,)}, lambda name: torch.ones(12 if name == "a" else 5)), tmp_path)
+    write_fp16(
+        Weights({"a": (3, 4), "b": (5,)}, lambda name: torch.ones(12 if name == "a" else 5)),
+        tmp_path,
+    )
     os.close(writing)
     with os.fdopen(reading) as lines:
         reports = lines.read().splitlines()
