@@ -45,6 +45,10 @@ class Curvature(Stage):
         """From the sizes of the model."""
         return forecast(inputs, Memory(fixed=1.5e9, value=4, all_hessians=4), of_hessians=4)
 
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """What can be had without it."""
+        return ["GGUF of a plain type, such as q4_0 or q4_k_m, needs no curvature"]
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """One forward and one backward pass over the windows, one window in memory at a time.
         An interrupted run goes on after the last window whose sums were kept.

@@ -38,6 +38,10 @@ class Evaluate(Stage):
         times = 2.0 if self.runtime == "torch" else 1.3
         return Forecast(int(1.2e9 + times * artifact.disk), 0, artifact.about)
 
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """What can be had without it."""
+        return ["`doit artifact` builds the artefacts and measures nothing"]
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The work is done in a process of its own, since a broken artefact may end it."""
         from scripts.evaluation.result import Failed

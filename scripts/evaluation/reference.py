@@ -44,6 +44,10 @@ class Reference(Stage):
         disk = 4 * self.windows * (self.context // 2 - 1) * rows
         return said and replace(said, disk=disk)
 
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """What can be had without it."""
+        return ["`doit artifact` builds the artefacts and measures nothing"]
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the text is too short or the base's logits are broken."""
         import numpy as np

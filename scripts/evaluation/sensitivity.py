@@ -54,6 +54,10 @@ class MeasureSensitivity(Stage):
         """From the sizes of the model."""
         return forecast(inputs, Memory(fixed=1.0e9, value=4, layer=8))
 
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """What can be had without it."""
+        return ["`doit artifact` builds the artefacts and measures nothing"]
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The unrounded model runs once; a rounded layer starts from its stored input."""
         import numpy as np

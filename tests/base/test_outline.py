@@ -98,6 +98,7 @@ def test_stages_that_hold_the_whole_model_say_so() -> None:
         said = stage.forecast(INPUTS, HERE)
         assert said is not None
         assert said.memory > whole
+        assert len(stage.alternatives(INPUTS, HERE, 0)) == 1
     capture = Capture().forecast(INPUTS, HERE)
     assert capture is not None
     assert capture.memory < whole / 2
