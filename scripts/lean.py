@@ -4,6 +4,7 @@ import gc
 import sys
 
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
+_USUAL = gc.get_threshold()
 
 
 def start_lean() -> None:
@@ -14,3 +15,8 @@ def start_lean() -> None:
     """
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
+
+
+def imports_are_done() -> None:
+    """From here on objects may hold much memory: what is garbage is looked for as often as ever."""
+    gc.set_threshold(*_USUAL)

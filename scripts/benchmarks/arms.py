@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Protocol
 
 PRE = "gpt-2"  # llama.cpp's converter does not know the seeded model's tokenizer by itself
-_DRIVER = Path(__file__).parents[1] / "gguf_files" / "driver.py"
+_CONVERT = """
+import importlib, runpy, sys
+from pathlib import Path
+_, converter, pre, *arguments = sys.argv
+sys.path[:0] = [str(Path(converter).parent), str(Path(converter).parent / "gguf-py")]
+base = importlib.import_module("conversion.base")
+base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+sys.argv = [converter, *arguments]
+runpy.run_path(converter, run_name="__main__")
+"""
 _QUANTISE = """
 import sys, llama_cpp
 settings = llama_cpp.llama_model_quantize_default_params()
@@ -81,7 +90,7 @@ def _llama_quantise(kind: str) -> ToolArm:
 
 _CONVERTER = ToolArm(
     (
-        *("-B", "-P", str(_DRIVER), "{folder}/toolchain/convert_hf_to_gguf.py", PRE, ""),
+        *("-B", "-P", "-c", _CONVERT, "{folder}/toolchain/convert_hf_to_gguf.py", PRE),
         *("--outtype", "f16", "--outfile", "{folder}/theirs.gguf", "{folder}/base"),
     ),
     ("base", "toolchain"),

@@ -57,6 +57,7 @@ def run_arm(name: str, folder: Path) -> Result:
     One that takes nearly all memory of the machine is stopped, before the machine is.
     """
     arm, read = ARMS[name], size_of(model_in(folder))
+    remove(folder / arm.out)
     command = arm.command(folder)
     began, peak = time.monotonic(), 0
     with (folder / "log").open("w+") as log:
@@ -168,7 +169,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--size", default="1B", help=f"one or more of {', '.join(SIZES)}")
     parser.add_argument("--folder", type=Path, help="where to work [default: a temporary folder]")
     parser.add_argument(
-        "--only", default=",".join(DEFAULT), help=f"stages and tools, of {', '.join(ALL)}, or all"
+        "--only",
+        default=",".join(DEFAULT),
+        help=f"stages and tools, each as often as it is named, of {', '.join(ALL)}, or all",
     )
     parsed = parser.parse_args(arguments)
     names = list(ALL) if parsed.only == "all" else parsed.only.split(",")

@@ -48,7 +48,12 @@ def _inputs(action: Action) -> dict[str, Forecast | None]:
 
 
 def need_of(action: Action) -> Need:
-    """As it was measured when the same was last built from the same; else as the stage says."""
+    """As it was measured when the same was last built from the same; else as the stage says.
+
+    A stage that is timed leaves out what does not fit, by itself.
+    """
+    if not action.stage.reproducible:
+        return Need(None, None)
     built, manifest = read_record(action.target), read_manifest(action.target)
     said = forecast_of(action.target)
     measured = built.memory if built is not None and built.memory else None

@@ -19,7 +19,7 @@ import numpy as np
 
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Record
-from scripts.lean import start_lean
+from scripts.lean import imports_are_done, start_lean
 from scripts.runtimes.model import LOADERS, Model, available_cores, load_model
 
 PREFILL = 512
@@ -98,6 +98,7 @@ def main(runtime: Any, artifact: Path, reference: Path, answers: TextIO) -> None
     threads = available_cores()
     with contextlib.suppress(ImportError):  # load_model says what is missing
         importlib.import_module(LOADERS[runtime].partition(":")[0])
+    imports_are_done()
     print("{}", file=answers, flush=True)
     sys.stdin.readline()
     started = time.perf_counter()

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from scripts.hashed_file import hashing
-from scripts.lean import start_lean
+from scripts.lean import imports_are_done, start_lean
 from scripts.progress import BYTES, Progress
 
 BUILDER = "onnxruntime_genai.models.builder"
@@ -62,6 +62,7 @@ class Lazily:
     def load(self, folder: str, **_: object) -> Any:
         """As `load_mapped`, whose weights need no other place."""
         model = load_mapped(folder)
+        imports_are_done()
         self._weights = {one.untyped_storage().data_ptr() for one in model.parameters()}
         return model
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.engine.forecasts import gib
+from scripts.engine.action import Action
+from scripts.engine.forecasts import Need, gib, need_of
 from scripts.engine.record import read_record
+from scripts.evaluation.timings import TimeAll
 from tests.engine.project import Project, make_project
 
 
@@ -85,3 +87,7 @@ def test_machine_itself_is_the_limit_where_nothing_else_is(project: Project) -> 
     done = project.doit()
     assert done.returncode == 3
     assert "of memory, and this machine allows" in done.stdout
+
+
+def test_stage_that_leaves_out_what_does_not_fit_is_never_refused(tmp_path: Path) -> None:
+    assert need_of(Action(TimeAll(rows={}), {}, tmp_path / "x")) == Need(None, None)
