@@ -8,22 +8,22 @@ source ──► base ──► reference (log-probabilities of the FP16 model)
                                       evaluate:… (each artefact beside the base) ──► report
 """
 
+from scripts.backends.gguf.f16 import F16Gguf
+from scripts.backends.gguf.toolchain import Toolchain
+from scripts.backends.onnx.export import OnnxGraph
 from scripts.base.make_base import Base
 from scripts.calibration.capture import Capture
-from scripts.calibration.curvature import Curvature
+from scripts.calibration.gradients import Curvature
+from scripts.calibration.tokens import Calibration
 from scripts.cards.write_cards import Cards
-from scripts.engine.commands import settings
-from scripts.engine.lock import LockFile
-from scripts.engine.origin import origin
-from scripts.engine.tasks import build, listing, publish
-from scripts.evaluation.calibration import Calibration
+from scripts.engine.commands.run import settings
+from scripts.engine.graph.origin import origin
+from scripts.engine.graph.tasks import build, listing, publish
+from scripts.engine.store.lock import LockFile
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.sensitivity import MeasureSensitivity
 from scripts.evaluation.timings import TimeAll
-from scripts.gguf_files.f16 import F16Gguf
-from scripts.gguf_files.toolchain import Toolchain
-from scripts.intermediates.onnx_graph import OnnxGraph
 from scripts.recipe.load import load_or_exit
 from scripts.recipe.recipe import TOOLCHAIN, distinct_sources, memory_limits
 from scripts.report.committed import committed_figures
@@ -117,7 +117,7 @@ def task_evaluate():
     """Measure each artefact, and the float model in each runtime, against the FP16 base"""
     for r in RECIPES:
         for row in r.rows():
-            stage = Evaluate(artifact=row.name, label=row.label, runtime=row.runtime)
+            stage = Evaluate(artifact=row.name, label=row.label, backend=row.backend)
             inputs = {"artifact": row.path, "base": r.node("base")}
             inputs["reference"] = r.node("reference")
             yield build(r.task("evaluate", row.name), r.evaluation(row), stage, **inputs)
@@ -126,7 +126,7 @@ def task_evaluate():
 def task_timings():
     """Time all rows in turn, on this machine"""
     for r in RECIPES:
-        stage = TimeAll(rows={row.name: row.runtime for row in r.rows()})
+        stage = TimeAll(rows={row.name: row.backend for row in r.rows()})
         inputs = {f"artifact/{row.name}": row.path for row in r.rows()}
         inputs["reference"] = r.node("reference")
         yield build(r.task("timings"), r.node("timings.json"), stage, **inputs)

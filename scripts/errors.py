@@ -1,5 +1,7 @@
 """The errors that people read: one paragraph each, with the exit code they end in."""
 
+IN_NO_KEY = "errors are for people; a stage that raises one makes nothing"
+
 
 class QuantmakeError(Exception):
     """Something the reader can mend. The text says what was found, where, and what to do."""

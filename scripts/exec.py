@@ -1,6 +1,6 @@
 """Run one stage: `python -m scripts.exec ACTION.json`, or by hand with its options.
 
-By hand:  python -m scripts.exec scripts.formats.nf4:Nf4 --in base=FOLDER --out FOLDER \\
+By hand:  python -m scripts.exec scripts.backends.formats.nf4:Nf4 --in base=FOLDER --out FOLDER \\
               format=bitsandbytes block_size=64
 An action file holds {"stage", "options", "inputs": {name: path}, "out"}.
 Exit codes: 0 done, 1 the stage failed, 2 wrong usage, 3 the machine lacks something.
@@ -27,6 +27,7 @@ from scripts.lean import start_lean
 from scripts.progress import PIPE_VARIABLE
 from scripts.stage import Stage
 
+MODULES_VARIABLE = "QUANTMAKE_MODULES"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -51,6 +52,7 @@ def run_stage(stage: Stage, inputs: dict[str, Path], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     try:
         stage.run(inputs, out)
+        _tell_modules(stage)
         stage.check(inputs, out)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -59,6 +61,16 @@ def run_stage(stage: Stage, inputs: dict[str, Path], out: Path) -> None:
                 "Free some space (`cache/` may be deleted at any time) and run doit again."
             ) from error
         raise
+
+
+def _tell_modules(stage: Stage) -> None:
+    """For the tests: which modules of this project the work has loaded, a file for each process."""
+    folder = os.environ.get(MODULES_VARIABLE)
+    if folder:
+        name = f"{type(stage).__module__}:{type(stage).__name__}"
+        loaded = sorted(one for one in sys.modules if one.partition(".")[0] == "scripts")
+        told = {"stage": name, "options": stage.model_dump(mode="json"), "modules": loaded}
+        (Path(folder) / f"{os.getpid()}.json").write_text(json.dumps(told))
 
 
 def _from_command_line(arguments: list[str]) -> tuple[Stage, dict[str, Path], Path]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+IN_NO_KEY = "it says what a stage will need, and makes no bytes"
+
 
 @dataclass(frozen=True)
 class Forecast:

@@ -3,6 +3,8 @@
 import gc
 import sys
 
+IN_NO_KEY = "it spares imports, and makes no bytes"
+
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 _USUAL = gc.get_threshold()
 

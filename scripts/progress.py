@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+IN_NO_KEY = "it reports how far work is, and makes no bytes"
+
 PIPE_VARIABLE = "QUANTMAKE_PROGRESS_FD"
 BYTES = "B"
 Item = TypeVar("Item")

@@ -4,15 +4,15 @@ A stage knows nothing of the build graph, of doit or of the store. Its module st
 light to import (no torch, no onnxruntime at the top): the graph is drawn without them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from scripts.forecast import Forecast, Inputs
 
-Runtime = Literal["torch", "onnxruntime", "llama.cpp"]
+IN_NO_KEY = "it is the interface of stages; the work is in their own modules"
 
 
 class Stage(BaseModel):
@@ -36,6 +36,11 @@ class Stage(BaseModel):
     def depends_on_cpu(self) -> bool:
         """Whether the output's bytes depend on the processor's instruction set."""
         return self.cpu_features
+
+    def reaches(self) -> tuple[str, ...]:
+        """Modules that `run` loads by their names, or in a process of its own: the scan of its
+        imports does not see these, and they are part of the key."""
+        return ()
 
     def describe(self) -> str:
         """One line for lists of tasks: the first of the class's docstring."""
@@ -66,72 +71,3 @@ class Stage(BaseModel):
     def is_settled(self, target: Path) -> bool:
         """Whether what was made may be kept as the last word; a record of a failure may not."""
         return True
-
-
-class Format(Stage):
-    """A kind of artefact that a recipe may ask for. A subclass registers itself.
-
-    The fields with one literal value and no default (`format`, `bits`, `method`) select the
-    class; the rest are its options, with their defaults. `needs` names the nodes of the graph
-    that it is made from: `base`, `calibration`, `capture`, `curvature`, `graph` or `f16`; where
-    that depends on the options, `needed` is overridden.
-    """
-
-    registry: ClassVar[list[type["Format"]]] = []
-    runtime: ClassVar[Runtime]
-    needs: ClassVar[tuple[str, ...]] = ("base",)
-    suffix: ClassVar[str] = ""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if "runtime" in vars(cls):
-            Format.registry.append(cls)
-
-    @classmethod
-    def selector(cls) -> dict[str, object]:
-        """The keys and values in a recipe that choose this class, in the order of its fields."""
-        return {
-            name: get_args(field.annotation)[0]
-            for name, field in cls.model_fields.items()
-            if field.is_required() and len(get_args(field.annotation)) == 1
-        }
-
-    def needed(self) -> tuple[str, ...]:
-        """The nodes of the graph that this one is made from."""
-        return self.needs
-
-    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
-        """The other methods of the same format and bits, with their defaults, that do fit."""
-        found = []
-        for other in self._others():
-            said = other.forecast(inputs, target)
-            if said is not None and said.memory <= memory:
-                chosen = ", ".join(f"{key}: {value}" for key, value in other.choice().items())
-                found.append(f"{{{chosen}}} needs about {said.memory / 2**30:.1f} GiB")
-        return found
-
-    def _others(self) -> Iterator["Format"]:
-        mine = self.selector()
-        for kind in Format.registry:
-            selector = kind.selector()
-            if kind is type(self) or any(
-                selector.get(k) != mine.get(k) for k in ("format", "bits")
-            ):
-                continue
-            try:
-                yield kind.model_validate(selector)
-            except ValidationError:
-                continue
-
-    def choice(self) -> dict[str, object]:
-        """The keys of a recipe that choose this one among its kind."""
-        return self.selector()
-
-    def describe(self) -> str:
-        """One line for lists of tasks: the label."""
-        return self.label()
-
-    def label(self) -> str:
-        """A name for tables and charts, such as `INT8 static (ONNX)`."""
-        raise NotImplementedError

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.backends.gguf.f16 import F16Gguf
+from scripts.backends.gguf.toolchain import Toolchain
+from scripts.backends.onnx.export import OnnxGraph
 from scripts.calibration.capture import Capture
-from scripts.calibration.curvature import Curvature
+from scripts.calibration.gradients import Curvature
 from scripts.exec import run_stage
-from scripts.gguf_files.f16 import F16Gguf
-from scripts.gguf_files.toolchain import Toolchain
-from scripts.intermediates.onnx_graph import OnnxGraph
 from tests.tiny import make_tiny_base, write_tiny_text
 
 

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from scripts.runtimes.ort_model import OrtModel
+from scripts.backends.onnx.loader import OrtModel
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 

@@ -10,12 +10,18 @@ import pytest
 import torch
 from onnx_ir import external_data
 
-from scripts.base.spill import Spill
+from scripts.backends.onnx.graph import DATA, constant, linears, write_model
+from scripts.backends.onnx.integer import dynamic
 from scripts.base.weights import Weights, write_fp16
-from scripts.engine.manifest import make_manifest, sha256_of
-from scripts.hashed_file import DIGESTS_VARIABLE, HashedFile, hashing, identity, known_digests
-from scripts.onnx_files.graph import DATA, constant, linears, write_model
-from scripts.onnx_files.integer import dynamic
+from scripts.engine.store.manifest import make_manifest, sha256_of
+from scripts.hashed_file import (
+    DIGESTS_VARIABLE,
+    HashedFile,
+    hashing,
+    identity,
+    known_digests,
+)
+from scripts.tensors.spill import Spill
 from tests.onnx_models import one_matmul
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import Checkout, make_checkout, ran
-from tests.engine.test_interruptions import DRIVER, POINTS
+from tests.engine.build.test_interruptions import DRIVER, POINTS
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from scripts.base.finite import is_finite
-from scripts.base.mapped import mapped_tensors
 from scripts.base.skeleton import skeleton
 from scripts.errors import QuantmakeError
+from scripts.tensors.finite import is_finite
+from scripts.tensors.mapped import mapped_tensors
 
 
 def check_base(folder: Path, *, trust: bool) -> None:

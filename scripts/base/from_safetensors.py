@@ -10,11 +10,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from scripts.base.config_json import read_json, refuse_unknown, write_config
-from scripts.base.mapped import mapped_tensors
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
 from scripts.sources.place import place
+from scripts.tensors.mapped import mapped_tensors
 
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = (

@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from scripts.base.outline import Memory, forecast
 from scripts.errors import QuantmakeError
 from scripts.forecast import Forecast, Inputs
 from scripts.sources.model_files import pickles_refused
 from scripts.stage import Stage
+from scripts.tensors.outline import Memory, forecast
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 

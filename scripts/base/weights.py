@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scripts.base.finite import is_finite
 from scripts.errors import QuantmakeError
 from scripts.hashed_file import HashedFile
 from scripts.progress import track
+from scripts.tensors.finite import is_finite
 
 FP16_MAX = 65504.0
 _AT_ONCE = 1 << 20  # values that are converted and written at a time

@@ -72,13 +72,13 @@ class ToolArm:
 
 def _onnx(name: str, bits: int, method: str) -> StageArm:
     options = {"format": "onnx", "bits": bits, "method": method}
-    return StageArm(f"scripts.formats.{name}", {"graph": "graph"}, f"int{bits}", options)
+    return StageArm(f"scripts.backends.formats.{name}", {"graph": "graph"}, f"int{bits}", options)
 
 
 def _gguf(kind: str) -> StageArm:
     options = {"format": "gguf", "type": kind}
     return StageArm(
-        "scripts.formats.gguf_file:GgufFile", {"f16": "f16.gguf"}, f"{kind}.gguf", options
+        "scripts.backends.gguf.format:GgufFile", {"f16": "f16.gguf"}, f"{kind}.gguf", options
     )
 
 
@@ -108,17 +108,17 @@ _BUILDER = ToolArm(
 ARMS: dict[str, Arm] = {
     "import": StageArm("scripts.base.make_base:Base", {"source": "source"}, "base"),
     "nf4": StageArm(
-        "scripts.formats.bitsandbytes_4bit:Bitsandbytes4bit",
+        "scripts.backends.bitsandbytes.format:Bitsandbytes4bit",
         {"base": "base"},
         "nf4",
         {"format": "bitsandbytes"},
     ),
-    "graph": StageArm("scripts.intermediates.onnx_graph:OnnxGraph", {"base": "base"}, "graph"),
+    "graph": StageArm("scripts.backends.onnx.export:OnnxGraph", {"base": "base"}, "graph"),
     "int8": _onnx("onnx_int8_weight_only:OnnxInt8WeightOnly", 8, "weight-only"),
     "int4": _onnx("onnx_int4_rtn:OnnxInt4Rtn", 4, "rtn"),
-    "toolchain": StageArm("scripts.gguf_files.toolchain:Toolchain", {}, "toolchain"),
+    "toolchain": StageArm("scripts.backends.gguf.toolchain:Toolchain", {}, "toolchain"),
     "f16": StageArm(
-        "scripts.gguf_files.f16:F16Gguf",
+        "scripts.backends.gguf.f16:F16Gguf",
         {"base": "base", "toolchain": "toolchain"},
         "f16.gguf",
         {"tokenizer_pre": PRE},

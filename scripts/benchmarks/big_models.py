@@ -22,8 +22,8 @@ from rich.table import Table
 
 from scripts.benchmarks.arms import ARMS
 from scripts.benchmarks.seeded_model import SIZES, write_seeded_model
-from scripts.engine.memory import own_memory
-from scripts.engine.sources import ROOT
+from scripts.engine.build.sources import ROOT
+from scripts.engine.run.memory import own_memory
 
 _BETWEEN_LOOKS_S = 0.02
 _SHARE_OF_MEMORY = 0.85

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from scripts.backends.model import load_model
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Spread
-from scripts.runtimes.model import available_cores, load_model
+from scripts.workers import available_cores
 
 Decoder = Callable[[NDArray[np.int64], Sequence[int]], float]
 _SEED = 0
@@ -93,7 +94,7 @@ def optimum_decoder(folder: Path, threads: int) -> Decoder:
 
 def bare_decoder(folder: Path, threads: int, context: int) -> Decoder:
     """Feed the tokens one by one after a prefill, which is not timed."""
-    model = load_model("onnxruntime", folder, threads=threads, context=context)
+    model = load_model("onnx", folder, threads=threads, context=context)
 
     def decode(prompt: NDArray[np.int64], following: Sequence[int]) -> float:
         model.prefill(prompt)

@@ -21,8 +21,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scripts.engine.record import read_record
-from scripts.engine.sources import ROOT
+from scripts.engine.build.record import read_record
+from scripts.engine.build.sources import ROOT
 
 _REPEATS = 7
 _COPIED = ("__init__.py", "checkpoint.py", "errors.py", "exec.py", "progress.py", "stage.py")
@@ -38,8 +38,8 @@ _DODO = '''
 """A made-up graph: pairs of tasks, the second made from the first."""
 from pathlib import Path
 
-from scripts.engine.commands import settings
-from scripts.engine.tasks import build
+from scripts.engine.commands.run import settings
+from scripts.engine.graph.tasks import build
 from scripts.made_up import Made
 
 DOIT_CONFIG = settings(default_tasks=["second"])
@@ -66,9 +66,9 @@ import sys
 from pathlib import Path
 
 import dodo
-from scripts.engine.commit import write_atomically
-from scripts.engine.manifest import make_manifest, manifest_path
-from scripts.engine.record import Built, write_record
+from scripts.engine.build.commit import write_atomically
+from scripts.engine.store.manifest import make_manifest, manifest_path
+from scripts.engine.build.record import Built, write_record
 
 Path("out").mkdir()
 for task in [*dodo.task_first(), *dodo.task_second()]:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.base.outline import Memory, forecast
 from scripts.forecast import Forecast, Inputs
 from scripts.stage import Stage
+from scripts.tensors.outline import Memory, forecast
 
 
 class Capture(Stage):
@@ -36,7 +36,7 @@ class Capture(Stage):
         or not finite, and a model that is no stack of decoder layers."""
         from scripts.calibration.layers import capture
         from scripts.checkpoint import Checkpoints
-        from scripts.runtimes.model import available_cores
+        from scripts.workers import available_cores
 
         capture(
             *(inputs["base"], inputs["calibration"], out, Checkpoints.of_this_run()),

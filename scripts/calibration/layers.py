@@ -16,13 +16,13 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from scripts.base.finite import is_finite
 from scripts.calibration.part import Part
 from scripts.calibration.stored import HESSIAN, STATISTICS, Writer
 from scripts.calibration.sums import Sums, Watch
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.progress import Progress
+from scripts.tensors.finite import is_finite
 from scripts.workers import single_core_workers
 
 _HEADER_BYTES_PER_LINEAR = 400

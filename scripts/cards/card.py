@@ -11,11 +11,11 @@ from scripts.report.lineup import Lineup, decode, kld, megabytes, prefill
 from scripts.report.numbers import divergence, divergence_with_error, percent, ratio, with_error
 from scripts.report.snippets import LOADING, recipe_line, snippet
 
-_LIBRARIES = {"torch": "transformers", "onnxruntime": "onnx", "llama.cpp": "gguf"}
+_LIBRARIES = {"bitsandbytes": "transformers", "onnx": "onnx", "gguf": "gguf"}
 _TAGS = {
-    "torch": ("bitsandbytes", "4-bit"),
-    "onnxruntime": ("onnx", "onnxruntime-genai"),
-    "llama.cpp": ("gguf", "llama.cpp"),
+    "bitsandbytes": ("bitsandbytes", "4-bit"),
+    "onnx": ("onnx", "onnxruntime-genai"),
+    "gguf": ("gguf", "llama.cpp"),
 }
 
 
@@ -39,12 +39,12 @@ def front_matter(subject: Subject, row: Evaluation) -> str:
     """YAML between the dashes, without them."""
     from huggingface_hub import ModelCardData
 
-    tags = ["quantised", *_TAGS[row.runtime], *subject.card.tags]
+    tags = ["quantised", *_TAGS[row.backend], *subject.card.tags]
     data = ModelCardData(
         base_model=subject.base_model,
         license=subject.card.license,
         language=list(subject.card.language) or None,
-        library_name=_LIBRARIES[row.runtime],
+        library_name=_LIBRARIES[row.backend],
         pipeline_tag="text-generation",
         tags=list(dict.fromkeys(tags)),
         base_model_relation="quantized" if subject.base_model else None,
@@ -99,8 +99,8 @@ def _memory(row: Evaluation) -> str:
 
 
 def _loading(row: Evaluation) -> str:
-    loading = LOADING[row.runtime]
-    code = snippet(row.runtime, ["." if row.runtime != "llama.cpp" else _file_name(row)])
+    loading = LOADING[row.backend]
+    code = snippet(row.backend, ["." if row.backend != "gguf" else _file_name(row)])
     return f"`{loading.install}`\n\n```python\n{code.strip()}\n```\n\n{loading.remark}"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.runtimes.model import Logits, Model
+from scripts.backends.model import Logits, Model
 
 _HALF = "\ufffd"  # what a tokenizer gives for bytes that are no whole character yet
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.backends.model import load_model
 from scripts.chat.answer import Sampling, answer, pieces
 from scripts.errors import QuantmakeError, RecipeError
 from scripts.evaluation.windows import load_tokenizer
 from scripts.recipe.problems import listed, nearest
 from scripts.recipe.recipe import Recipe, Row
-from scripts.runtimes.model import available_cores, load_model
+from scripts.workers import available_cores
 
 Messages = Sequence[dict[str, str]]
 _CONTEXT = 2048
@@ -52,7 +53,7 @@ class Speaker:
         self.context = min(int(config.get("max_position_embeddings", _CONTEXT)), _CONTEXT)
         self.stop = _stop_tokens(base, config)
         self.model = load_model(
-            row.runtime, row.path, threads=available_cores(), context=self.context
+            row.backend, row.path, threads=available_cores(), context=self.context
         )
 
     def ids(self, messages: Messages) -> list[int]:

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.backends.table import modules_of
 from scripts.forecast import Forecast, Inputs
-from scripts.stage import Runtime, Stage
+from scripts.stage import Stage
 
 _LINES_SHOWN = 3
 
@@ -22,7 +23,7 @@ class Evaluate(Stage):
 
     artifact: str
     label: str
-    runtime: Runtime
+    backend: str
     packages = ("bitsandbytes", "llama-cpp-python", "numpy", "onnxruntime", "torch", "transformers")
     cpu_features = True
 
@@ -30,12 +31,16 @@ class Evaluate(Stage):
         """For lists of tasks."""
         return f"Measure {self.label} against the FP16 base"
 
+    def reaches(self) -> tuple[str, ...]:
+        """What scores it, in a process of its own, and what its backend reads it with."""
+        return ("scripts.evaluation.score", *modules_of(self.backend))
+
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
         """Most runtimes bring weights into a layout of their own; torch computes FP16 in FP32."""
         artifact = inputs.get("artifact")
         if artifact is None:
             return None
-        times = 2.0 if self.runtime == "torch" else 1.3
+        times = 2.0 if self.backend == "pytorch" else 1.3
         return Forecast(int(1.2e9 + times * artifact.disk), 0, artifact.about)
 
     def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
@@ -50,7 +55,7 @@ class Evaluate(Stage):
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "scripts.evaluation.score"),
-                *(self.artifact, self.label, self.runtime),
+                *(self.artifact, self.label, self.backend),
                 *(str(inputs[name]) for name in names),
                 str(out),
             ],
@@ -64,7 +69,7 @@ class Evaluate(Stage):
         reason = done.stdout.partition("error: ")[2].strip() or self._last_words(done)
         print(f"{self.artifact} could not be measured: {reason}")
         failed = Failed(
-            artifact=self.artifact, label=self.label, runtime=self.runtime, reason=reason
+            artifact=self.artifact, label=self.label, backend=self.backend, reason=reason
         )
         out.write_text(failed.model_dump_json(indent=1) + "\n")
 
@@ -90,4 +95,4 @@ class Evaluate(Stage):
         )
         lines = [line for line in done.stdout.splitlines() if line.strip()][-_LINES_SHOWN:]
         words = f"; its last words: {' / '.join(lines)}" if lines else ""
-        return f"{self.runtime} {end} while it read or ran the artefact{words}"
+        return f"{self.backend} {end} while it read or ran the artefact{words}"

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scripts.backends.model import Model
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Estimate, Record, TaskScore
 from scripts.evaluation.windows import bos_of, text_file
 from scripts.progress import track
-from scripts.runtimes.model import Model
 
 SCORED = "tasks.json"
 _Text = Annotated[str, Field(min_length=1)]

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scripts.base.outline import Memory, forecast, outline_in
+from scripts.backends.table import modules_of
 from scripts.forecast import Forecast, Inputs
 from scripts.progress import track
 from scripts.stage import Stage
+from scripts.tensors.outline import Memory, forecast, outline_in
 
 PROMPTS = (
     "What is the capital of France, and what is it known for?",
@@ -37,6 +38,10 @@ class Reference(Stage):
     packages = ("numpy", "tokenizers", "torch", "transformers")
     cpu_features = True
 
+    def reaches(self) -> tuple[str, ...]:
+        """What loads the base."""
+        return modules_of("pytorch")
+
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
         """From the sizes of the model."""
         said = forecast(inputs, Memory(fixed=1.0e9, value=4))
@@ -53,10 +58,11 @@ class Reference(Stage):
         import numpy as np
         import torch
 
+        from scripts.backends.model import load_model
         from scripts.evaluation.multiple_choice import read_items, write_scored
         from scripts.evaluation.windowed import append_window
         from scripts.evaluation.windows import cut_windows, load_tokenizer, read_lines
-        from scripts.runtimes.model import available_cores, load_model
+        from scripts.workers import available_cores
 
         tokenizer = load_tokenizer(inputs["base"])
         text = "".join(read_lines(inputs["text"], self.lines))
@@ -70,7 +76,9 @@ class Reference(Stage):
         np.save(out / "tokens.npy", windows)
         self._write_prompts(tokenizer, inputs["base"], out / "prompts.json")
         tasks = {name: read_items(inputs[f"task/{name}"], tokenizer, name) for name in self.tasks}
-        model = load_model("torch", inputs["base"], threads=available_cores(), context=self.context)
+        model = load_model(
+            "pytorch", inputs["base"], threads=available_cores(), context=self.context
+        )
         first = self.context // 2
         for number, tokens in enumerate(track(list(windows), "scoring windows")):
             logits = torch.from_numpy(model.scores(tokens.astype(np.int64), first)[:-1])

@@ -9,8 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from scripts.stage import Runtime
-
 
 class Record(BaseModel):
     """A frozen record that refuses unknown keys."""
@@ -102,7 +100,7 @@ class Measured(Record):
     status: Literal["measured"] = "measured"
     artifact: str
     label: str
-    runtime: Runtime
+    backend: str
     size: Size
     quality: Quality
     samples: list[Sample]
@@ -117,7 +115,7 @@ class Failed(Record):
     status: Literal["failed"] = "failed"
     artifact: str
     label: str
-    runtime: Runtime
+    backend: str
     reason: str
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from scripts.backends.model import Model, load_model
 from scripts.errors import QuantmakeError
 from scripts.evaluation.inventory import measure_size
 from scripts.evaluation.metrics import Comparison
@@ -23,8 +24,7 @@ from scripts.evaluation.windowed import read_window
 from scripts.evaluation.windows import load_decoder
 from scripts.lean import start_lean
 from scripts.progress import track
-from scripts.runtimes.model import Model, available_cores, load_model
-from scripts.stage import Runtime
+from scripts.workers import available_cores
 
 _CONTEXT_SHOWN = 16
 
@@ -35,7 +35,7 @@ class Row:
 
     name: str
     label: str
-    runtime: Runtime
+    backend: str
     artifact: Path
     base: Path
     reference: Path
@@ -54,14 +54,14 @@ def measure(row: Row) -> Measured:
     tasks = read_scored(row.reference)
     longest = max(len(entry["tokens"]) for entry in prompts["prompts"]) + prompts["new_tokens"]
     context = max(windows.shape[1], longest, *(task.longest for task in tasks.values()), 1)
-    model = load_model(row.runtime, row.artifact, threads=available_cores(), context=context)
-    size, notes = measure_size(row.runtime, row.artifact, row.base)
+    model = load_model(row.backend, row.artifact, threads=available_cores(), context=context)
+    size, notes = measure_size(row.backend, row.artifact, row.base)
     comparison = compare(row, model, windows)
     tokenizer = load_decoder(row.base)
     return Measured(
         artifact=row.name,
         label=row.label,
-        runtime=row.runtime,
+        backend=row.backend,
         size=size,
         quality=comparison.quality(),
         samples=[
@@ -133,8 +133,8 @@ def _tasks(tasks: Any, model: Model, *, is_base: bool) -> dict[str, TaskScore]:
 
 def main(given: list[str]) -> int:
     """Measure and write."""
-    name, label, runtime, artifact, base, reference, out = given
-    row = Row(name, label, runtime, Path(artifact), Path(base), Path(reference))  # type: ignore[arg-type]
+    name, label, backend, artifact, base, reference, out = given
+    row = Row(name, label, backend, Path(artifact), Path(base), Path(reference))
     try:
         Path(out).write_text(measure(row).model_dump_json(indent=1) + "\n")
     except QuantmakeError as error:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.base.outline import Memory, forecast
 from scripts.evaluation.result import Estimate, Record
 from scripts.forecast import Forecast, Inputs
 from scripts.progress import track
 from scripts.stage import Stage
+from scripts.tensors.outline import Memory, forecast
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ class MeasureSensitivity(Stage):
         from scripts.calibration.layers import UnknownLayers
         from scripts.evaluation.metrics import mean
         from scripts.evaluation.partial_run import PartialRun
-        from scripts.runtimes.model import available_cores
+        from scripts.workers import available_cores
 
         torch.set_num_threads(available_cores())
         ids = np.load(inputs["calibration"] / "tokens.npy")[: self.windows, : self.tokens]

@@ -17,10 +17,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from scripts.backends.model import Model, load_model
+from scripts.backends.table import BACKENDS
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Record
 from scripts.lean import imports_are_done, start_lean
-from scripts.runtimes.model import LOADERS, Model, available_cores, load_model
+from scripts.workers import available_cores
 
 PREFILL = 512
 PROMPT = 32
@@ -92,17 +94,17 @@ def serve(arm: Arm, loaded: Loaded, answers: TextIO) -> None:
         print(arm.turn().model_dump_json(), file=answers, flush=True)
 
 
-def main(runtime: Any, artifact: Path, reference: Path, answers: TextIO) -> None:
+def main(backend: Any, artifact: Path, reference: Path, answers: TextIO) -> None:
     """Load, warm up, serve."""
     tokens = np.load(reference / "tokens.npy").reshape(-1)[:PREFILL].astype(np.int64)
     threads = available_cores()
     with contextlib.suppress(ImportError):  # load_model says what is missing
-        importlib.import_module(LOADERS[runtime].partition(":")[0])
+        importlib.import_module(BACKENDS[backend].loader.partition(":")[0])
     imports_are_done()
     print("{}", file=answers, flush=True)
     sys.stdin.readline()
     started = time.perf_counter()
-    model = load_model(runtime, artifact, threads=threads, context=max(PREFILL, PROMPT + DECODE))
+    model = load_model(backend, artifact, threads=threads, context=max(PREFILL, PROMPT + DECODE))
     load_s = time.perf_counter() - started
     arm = Arm(model, tokens)
     arm.warm_up()
@@ -117,7 +119,7 @@ def main(runtime: Any, artifact: Path, reference: Path, answers: TextIO) -> None
 
 if __name__ == "__main__":
     start_lean()
-    # Whatever a runtime prints goes to the log; only answers go to the parent.
+    # Whatever a backend prints goes to the log; only answers go to the parent.
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:

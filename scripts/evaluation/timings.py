@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from scripts.backends.table import modules_of
 from scripts.progress import Progress
-from scripts.stage import Runtime, Stage
+from scripts.stage import Stage
 
 ROUNDS = 5
 _PAUSE_S = 0.05
@@ -28,12 +29,12 @@ class NotTimed(Exception):
 class Worker:
     """The process that holds one artefact."""
 
-    def __init__(self, runtime: str, artifact: Path, reference: Path) -> None:
+    def __init__(self, backend: str, artifact: Path, reference: Path) -> None:
         self.rounds: list[dict[str, float]] = []
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "scripts.evaluation.speed"),
-                *(runtime, str(artifact), str(reference)),
+                *(backend, str(artifact), str(reference)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -89,16 +90,21 @@ class TimeAll(Stage):
     each has its turn in every round. `out` is a JSON file, `Timings`.
     """
 
-    rows: dict[str, Runtime]
+    rows: dict[str, str]
     rounds: int = ROUNDS
     reproducible = False
     packages = ("bitsandbytes", "llama-cpp-python", "numpy", "onnxruntime", "torch", "transformers")
+
+    def reaches(self) -> tuple[str, ...]:
+        """What times them, in processes of their own, and what loads them."""
+        backends = {name for one in self.rows.values() for name in modules_of(one)}
+        return ("scripts.evaluation.speed", *sorted(backends))
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """A row that can't be timed is named in the record with its reason."""
         from scripts.evaluation.machine import describe
         from scripts.evaluation.result import Speed, Timings
-        from scripts.runtimes.model import available_cores
+        from scripts.workers import available_cores
 
         speeds: dict[str, Speed] = {}
         failures: dict[str, str] = {}

@@ -5,10 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from scripts.formats import all_formats
+from scripts.backends.format import Format, all_formats
 from scripts.recipe.problems import Problem, listed, unknown
 from scripts.recipe.yaml_lines import Document, KeyPath
-from scripts.stage import Format
 
 _RESERVED = ("SHA256SUMS", "QUANTISATION-REPORT.md", "charts", "report.html")
 _EXAMPLE = "{format: gguf, type: q4_0}"

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.backends.format import Format
+from scripts.backends.table import BACKENDS
 from scripts.engine.session import Limit
 from scripts.recipe.model import Header, ModelSource, Text
 from scripts.sources.fetch import Fetch
-from scripts.stage import Format, Runtime
 
 SOURCES = Path("cache/sources")
 TOOLCHAIN = Path("cache/toolchain/llama.cpp")
@@ -19,7 +20,7 @@ class Row:
 
     name: str
     label: str
-    runtime: Runtime
+    backend: str
     path: Path
 
 
@@ -87,18 +88,15 @@ class Recipe:
 
     def baselines(self) -> list[Row]:
         """The float model in each runtime that an artefact of this recipe uses."""
-        needed = {need for format in self.artifacts.values() for need in format.needed()}
-        rows = [Row("base", "FP16 base (PyTorch)", "torch", self.node("base"))]
-        if "graph" in needed:
-            rows.append(Row("graph", "FP32 graph (ONNX)", "onnxruntime", self.node("graph")))
-        if "f16" in needed:
-            rows.append(Row("f16.gguf", "GGUF F16", "llama.cpp", self.node("f16.gguf")))
-        return rows
+        used = {"pytorch", *(format.backend for format in self.artifacts.values())}
+        models = dict.fromkeys(one.float_model for one in BACKENDS.values() if one.name in used)
+        owner = {one.float_model: one.name for one in reversed(BACKENDS.values())}
+        return [Row(one.node, one.label, owner[one], self.node(one.node)) for one in models]
 
     def rows(self) -> list[Row]:
         """The baselines, then the artefacts in the recipe's order."""
         return self.baselines() + [
-            Row(name, format.label(), format.runtime, self.out / name)
+            Row(name, format.label(), format.backend, self.out / name)
             for name, format in self.artifacts.items()
         ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, create_model
 
-from scripts.formats import all_formats
+from scripts.backends.format import all_formats
 from scripts.recipe.model import Header
 
 PATH = Path("recipes/recipe.schema.json")

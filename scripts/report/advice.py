@@ -7,7 +7,6 @@ from math import hypot, inf
 from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup, code, decode, kld, listed, megabytes, prefill
 from scripts.report.numbers import divergence, percent, ratio
-from scripts.stage import Runtime
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ USABLE = "noticeable"
 # Medians this near to each other change places from run to run.
 SPEED_MARGIN = 0.05
 
-RUNTIME_NAMES: dict[Runtime, str] = {
-    "torch": "transformers and bitsandbytes (GPU or CPU)",
-    "onnxruntime": "ONNX Runtime (CPU)",
-    "llama.cpp": "llama.cpp (CPU, and what is built on it)",
+RUNTIME_NAMES: dict[str, str] = {
+    "bitsandbytes": "transformers and bitsandbytes (GPU or CPU)",
+    "onnx": "ONNX Runtime (CPU)",
+    "gguf": "llama.cpp (CPU, and what is built on it)",
 }
 
 
@@ -170,8 +169,8 @@ def _fastest(purpose: str, speed: Callable[[Evaluation], float], lineup: Lineup)
 def by_runtime(lineup: Lineup) -> list[Pick]:
     """For each runtime that has artefacts: its best verdict, and the smallest of those."""
     found = []
-    for runtime, name in RUNTIME_NAMES.items():
-        own = [row for row in lineup.offered if row.runtime == runtime]
+    for backend, name in RUNTIME_NAMES.items():
+        own = [row for row in lineup.offered if row.backend == backend]
         if own:
             best_rank = min(map(rank, own))
             best = min(
@@ -221,7 +220,7 @@ def _better(row: Evaluation, others: Sequence[Evaluation]) -> Evaluation | None:
     found = [
         one
         for one in others
-        if one.runtime == row.runtime
+        if one.backend == row.backend
         and is_clearly_closer(one, row)
         and one.size.bytes <= row.size.bytes
         and decode(one) > decode(row)

@@ -96,7 +96,7 @@ def _join(outcome: Measured | Failed, timings: Timings) -> Evaluation | Failed:
         return Failed(
             artifact=outcome.artifact,
             label=outcome.label,
-            runtime=outcome.runtime,
+            backend=outcome.backend,
             reason=timings.failures.get(outcome.artifact, "it was not timed; run doit report"),
         )
     fields = {name: getattr(outcome, name) for name in type(outcome).model_fields}

@@ -44,7 +44,7 @@ class Lineup:
 
     def float_model(self, row: Evaluation) -> Evaluation:
         """The float model in the runtime of `row`, so that runtime and quantisation stay apart."""
-        own = (one for one in self.baselines if one.runtime == row.runtime)
+        own = (one for one in self.baselines if one.backend == row.backend)
         return next(own, self.base)
 
     def name(self, row: Evaluation) -> str:

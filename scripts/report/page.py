@@ -205,11 +205,11 @@ def _sensitivity(page: Page, lineup: Lineup) -> None:
 def _loading(page: Page, report: Report, lineup: Lineup) -> None:
     page.header(2, "How to load each one")
     page.paragraph(prose.LOADING)
-    for runtime in RUNTIME_NAMES:
-        own = [row for row in lineup.offered if row.runtime == runtime]
+    for backend in RUNTIME_NAMES:
+        own = [row for row in lineup.offered if row.backend == backend]
         if not own:
             continue
-        loading = LOADING[runtime]
+        loading = LOADING[backend]
         page.header(3, loading.title)
         lines = (
             (
@@ -221,7 +221,7 @@ def _loading(page: Page, report: Report, lineup: Lineup) -> None:
         )
         page.table(Table(("artefact", "is", "in the recipe"), tuple(lines)))
         page.paragraph(code(loading.install))
-        page.python(snippet(runtime, [f"{report.folder}/{row.artifact}" for row in own]))
+        page.python(snippet(backend, [f"{report.folder}/{row.artifact}" for row in own]))
         page.paragraph(loading.remark)
 
 

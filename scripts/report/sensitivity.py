@@ -46,7 +46,7 @@ def sensitivities(lineup: Lineup, look: Look) -> Figure:
     axes: Any = figure.add_subplot()
     values = [one.kld.value for one in layers]
     errors = [one.kld.se for one in layers]
-    colours = [GREY if one.name == EMBEDDING else COLOURS["onnxruntime"] for one in layers]
+    colours = [GREY if one.name == EMBEDDING else COLOURS["onnx"] for one in layers]
     # The embedding stands a little apart from the layers.
     places = [place + (0.6 if one.name == EMBEDDING else 0) for place, one in enumerate(layers)]
     error_style = {"ecolor": INK, "elinewidth": 0.9, "capsize": 1.5}

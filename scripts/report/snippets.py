@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import yaml
 
-from scripts.stage import Runtime
-
 
 @dataclass(frozen=True)
 class Loading:
@@ -20,8 +18,8 @@ class Loading:
     remark: str
 
 
-LOADING: dict[Runtime, Loading] = {
-    "torch": Loading(
+LOADING: dict[str, Loading] = {
+    "bitsandbytes": Loading(
         title="transformers with bitsandbytes",
         install="pip install torch transformers accelerate bitsandbytes",
         code="""\
@@ -38,7 +36,7 @@ print(tokenizer.decode(output[0], skip_special_tokens=True))
         remark="`dtype` is what the rest is computed in; float32 is the fast one on a CPU. "
         'On a GPU, write `dtype=torch.float16, device_map="auto"`.',
     ),
-    "onnxruntime": Loading(
+    "onnx": Loading(
         title="ONNX Runtime",
         install="pip install onnxruntime-genai",
         code="""\
@@ -56,7 +54,7 @@ print(tokenizer.decode(generator.get_sequence(0)))
 """,
         remark="`max_length` counts the prompt too.",
     ),
-    "llama.cpp": Loading(
+    "gguf": Loading(
         title="llama.cpp",
         install="pip install llama-cpp-python",
         code="""\
@@ -72,11 +70,11 @@ print(answer["choices"][0]["text"])
 _PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
-def snippet(runtime: Runtime, paths: Sequence[str]) -> str:
+def snippet(backend: str, paths: Sequence[str]) -> str:
     """Python that loads the first of `paths` and completes a sentence; the others are named."""
     first, *others = (json.dumps(path) for path in paths)
     lines = [f"path = {first}", *(f"# path = {other}" for other in others)]
-    imports, _, rest = LOADING[runtime].code.partition("\n\n")
+    imports, _, rest = LOADING[backend].code.partition("\n\n")
     return "\n".join([imports, "", *lines, "", rest])
 
 

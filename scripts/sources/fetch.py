@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from scripts.base.outline import outline_of
 from scripts.errors import QuantmakeError, RecipeError
 from scripts.forecast import Forecast, Inputs
 from scripts.sources import hub, local, pypi, url
@@ -15,6 +14,7 @@ from scripts.sources.digest import sha256_of_file, sha256_of_folder
 from scripts.sources.redact import redact
 from scripts.sources.schemes import check_source, scheme_of
 from scripts.stage import Stage
+from scripts.tensors.outline import outline_of
 
 # Each writes the source's files into a folder. A scheme that is not named here is a URL.
 FETCHERS: dict[str, Callable[[str, Path, bool], None]] = {

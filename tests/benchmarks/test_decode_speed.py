@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.backends.onnx.formats.int8_weight_only import OnnxInt8WeightOnly
 from scripts.benchmarks import decode_speed
 from scripts.exec import run_stage
-from scripts.formats.onnx_int8_weight_only import OnnxInt8WeightOnly
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,7 @@ def test_same_bytes_with_one_thread(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scripts.runtimes.model.available_cores", lambda: 1)
+    monkeypatch.setattr("scripts.workers.available_cores", lambda: 1)
     run_stage(Capture(), {"base": tiny_base, "calibration": tiny_calibration}, tmp_path / "out")
     assert digests(tmp_path / "out") == digests(tiny_capture)
 

@@ -23,7 +23,7 @@ def origin(path: Path, kind: str, *files: str) -> Path:
     """What the build keeps of an artefact, as JSON."""
     entries = [{"path": name, "size": 7, "sha256": SHA256} for name in files]
     parts = {
-        "stage": "scripts.formats.x:X",
+        "stage": "scripts.backends.formats.x:X",
         "options": {"bits": 8},
         "inputs": {"graph": SHA256},
         "sources": {"scripts.stage": SHA256},

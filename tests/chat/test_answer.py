@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.backends.model import load_model
 from scripts.chat.answer import Sampling, answer, chooser, pieces
 from scripts.evaluation.windows import load_tokenizer
-from scripts.runtimes.model import load_model
 
 TEXT = "at dawn 🦔 naïve 漢字 the end"
 
@@ -30,7 +30,7 @@ def test_what_stays_half_is_shown_at_the_end(tiny_base: Path) -> None:
 
 
 def test_greedy_answer_is_the_models_most_likely_text(tiny_base: Path) -> None:
-    model = load_model("torch", tiny_base, threads=1, context=64)
+    model = load_model("pytorch", tiny_base, threads=1, context=64)
     found = list(answer(model, [10, 11, 12], [], Sampling(most=6)))
     again = list(answer(model, [10, 11, 12], [found[3]], Sampling(most=6)))
     assert len(found) == 6

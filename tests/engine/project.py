@@ -105,10 +105,10 @@ def _leave_trace(name):
 TOY_DODO = '''
 from pathlib import Path
 import json
-from scripts.engine.commands import settings
-from scripts.engine.lock import LockFile
+from scripts.engine.commands.run import settings
+from scripts.engine.store.lock import LockFile
 from scripts.engine.session import Limit
-from scripts.engine.tasks import build, listing, publish
+from scripts.engine.graph.tasks import build, listing, publish
 from scripts.toy_stages import Joined, Verdict, Words
 
 TOY = json.loads(Path("toy.json").read_text())

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from scripts.backends.gguf.format import GgufFile
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.result import Measured
 from scripts.exec import run_stage
-from scripts.formats.gguf_file import GgufFile
 
 CHUNK, CHUNKS = 128, 4
 
@@ -84,7 +84,7 @@ def test_perplexity_and_divergence_agree_within_one_per_cent(
     for path in (tiny_f16, q4_0):
         inputs = {"artifact": path, "base": tiny_base, "reference": tmp_path / "reference"}
         out = tmp_path / f"{path.stem}.json"
-        run_stage(Evaluate(artifact="x", label="X", runtime="llama.cpp"), inputs, out)
+        run_stage(Evaluate(artifact="x", label="X", backend="gguf"), inputs, out)
         quality = Measured.model_validate_json(out.read_bytes()).quality
         logprobs, _ = llama_logprobs(path, text)
         assert quality.perplexity.value == pytest.approx(perplexity(logprobs, tokens), rel=0.01)

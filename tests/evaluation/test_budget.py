@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from scripts.evaluation.budget import Budget, breaks
 from tests.report.factory import evaluation
 
-BASE = evaluation("base", "torch", kld=0, megabytes=200, decode=10, prefill=100)
+BASE = evaluation("base", "pytorch", kld=0, megabytes=200, decode=10, prefill=100)
 OWN = evaluation("graph", kld=0, megabytes=400, decode=20, prefill=200)
 ROW = evaluation("model-int8", kld=0.01, megabytes=100, decode=60, prefill=500)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from scripts.backends.model import load_model
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.inventory import count_parameters, measure_size
 from scripts.evaluation.machine import describe
@@ -18,7 +19,6 @@ from scripts.evaluation.result import OUTCOME, Failed, Measured
 from scripts.evaluation.score import generate
 from scripts.evaluation.windowed import append_window, read_window
 from scripts.exec import run_stage
-from scripts.runtimes.model import Runtime, load_model
 from tests.onnx_models import write_other_base
 
 
@@ -32,23 +32,23 @@ def reference(tiny_base: Path, tiny_text: Path, tmp_path_factory: pytest.TempPat
 
 
 def outcome(
-    runtime: Runtime, artifact: Path, base: Path, reference: Path, out: Path
+    backend: str, artifact: Path, base: Path, reference: Path, out: Path
 ) -> Measured | Failed:
-    stage = Evaluate(artifact="model-x", label="X", runtime=runtime)
+    stage = Evaluate(artifact="model-x", label="X", backend=backend)
     run_stage(stage, {"artifact": artifact, "base": base, "reference": reference}, out)
     found = OUTCOME.validate_json(out.read_bytes())
     assert stage.is_settled(out) == isinstance(found, Measured)
     return found
 
 
-def evaluate(runtime: Runtime, artifact: Path, base: Path, reference: Path, out: Path) -> Measured:
-    found = outcome(runtime, artifact, base, reference, out)
+def evaluate(backend: str, artifact: Path, base: Path, reference: Path, out: Path) -> Measured:
+    found = outcome(backend, artifact, base, reference, out)
     assert isinstance(found, Measured), found
     return found
 
 
-def reason(runtime: Runtime, artifact: Path, base: Path, reference: Path, out: Path) -> str:
-    found = outcome(runtime, artifact, base, reference, out)
+def reason(backend: str, artifact: Path, base: Path, reference: Path, out: Path) -> str:
+    found = outcome(backend, artifact, base, reference, out)
     assert isinstance(found, Failed), found
     return found.reason
 
@@ -62,17 +62,17 @@ def broken_layer(base: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "llama.cpp"])
+@pytest.mark.parametrize("backend", ["pytorch", "onnx", "gguf"])
 def test_float_model_in_every_runtime(
-    runtime: Runtime,
+    backend: str,
     tiny_base: Path,
     tiny_graph: Path,
     tiny_f16: Path,
     reference: Path,
     tmp_path: Path,
 ) -> None:
-    artifact = {"torch": tiny_base, "onnxruntime": tiny_graph, "llama.cpp": tiny_f16}[runtime]
-    found = evaluate(runtime, artifact, tiny_base, reference, tmp_path / "x.json")
+    artifact = {"pytorch": tiny_base, "onnx": tiny_graph, "gguf": tiny_f16}[backend]
+    found = evaluate(backend, artifact, tiny_base, reference, tmp_path / "x.json")
     assert found.quality.tokens_scored == 4 * 63
     assert found.quality.kld_mean.value < 2e-5
     assert found.quality.top1_agreement.value > 0.98
@@ -82,7 +82,7 @@ def test_float_model_in_every_runtime(
 
 def test_layer_set_to_zero_is_caught(tiny_base: Path, reference: Path, tmp_path: Path) -> None:
     broken = broken_layer(tiny_base, tmp_path / "broken")
-    found = evaluate("torch", broken, tiny_base, reference, tmp_path / "x.json")
+    found = evaluate("pytorch", broken, tiny_base, reference, tmp_path / "x.json")
     assert found.quality.kld_mean.value > 0.05
     assert found.quality.perplexity_ratio.value > 1.02
     klds = [flip.kld for flip in found.flips]
@@ -101,13 +101,13 @@ def test_artefact_with_another_vocabulary(tiny_base: Path, reference: Path, tmp_
     config = LlamaConfig.from_pretrained(other)
     config.vocab_size = 600
     LlamaForCausalLM(config).half().save_pretrained(other)
-    said = reason("torch", other, tiny_base, reference, tmp_path / "x.json")
+    said = reason("pytorch", other, tiny_base, reference, tmp_path / "x.json")
     assert "model-x has a vocabulary of 600, the base 512" in said
 
 
 def test_artefact_that_does_not_load(tiny_base: Path, reference: Path, tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    said = reason("llama.cpp", tmp_path / "model.gguf", tiny_base, reference, tmp_path / "x.json")
+    said = reason("gguf", tmp_path / "model.gguf", tiny_base, reference, tmp_path / "x.json")
     assert "model.gguf does not load in llama.cpp" in said
 
 
@@ -116,7 +116,7 @@ def test_logits_that_are_not_finite(tiny_base: Path, reference: Path, tmp_path: 
     weights = load_file(broken / "model.safetensors")
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
-    said = reason("torch", broken, tiny_base, reference, tmp_path / "x.json")
+    said = reason("pytorch", broken, tiny_base, reference, tmp_path / "x.json")
     assert "gives logits that are NaN or infinite" in said
 
 
@@ -126,8 +126,8 @@ def test_missing_runtime_is_named(
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden/onnxruntime.py").write_text("raise ImportError('not installed')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"), prepend=":")
-    said = reason("onnxruntime", tiny_base, tiny_base, reference, tmp_path / "x.json")
-    assert "needs the runtime onnxruntime, which can't be imported (not installed)" in said
+    said = reason("onnx", tiny_base, tiny_base, reference, tmp_path / "x.json")
+    assert "needs the runtime of onnx, which can't be imported (not installed)" in said
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_artefact_that_ends_its_process(
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden/onnxruntime.py").write_text(f"import os\n{crash}")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"), prepend=":")
-    assert said in reason("onnxruntime", tiny_base, tiny_base, reference, tmp_path / "x.json")
+    assert said in reason("onnx", tiny_base, tiny_base, reference, tmp_path / "x.json")
 
 
 def test_scoring_reads_one_window_at_a_time(tmp_path: Path) -> None:
@@ -160,21 +160,21 @@ def test_inventory_of_the_float_models(tiny_base: Path, tiny_graph: Path, tiny_f
     weights = load_file(tiny_base / "model.safetensors")
     parameters = sum(tensor.numel() for tensor in weights.values())
     assert count_parameters(tiny_base) == parameters
-    size, notes = measure_size("torch", tiny_base, tiny_base)
+    size, notes = measure_size("pytorch", tiny_base, tiny_base)
     assert size.tensor_types == {"F16": len(weights)}
     assert size.bits_per_weight == pytest.approx(16, abs=0.2)
     assert size.bytes == sum(path.stat().st_size for path in tiny_base.iterdir())
     assert notes == []
-    size, _ = measure_size("onnxruntime", tiny_graph, tiny_base)
+    size, _ = measure_size("onnx", tiny_graph, tiny_base)
     graph = onnx.load(tiny_graph / "model.onnx", load_external_data=False).graph
     assert size.tensor_types["FP32"] == sum(node.op_type == "MatMul" for node in graph.node)
-    size, _ = measure_size("llama.cpp", tiny_f16, tiny_base)
+    size, _ = measure_size("gguf", tiny_f16, tiny_base)
     assert size.tensor_types == {"F16": 7 * 3 + 1}
     assert size.bytes == tiny_f16.stat().st_size
 
 
 def test_greedy_text_ends_at_a_stop_token(tiny_base: Path) -> None:
-    model = load_model("torch", tiny_base, threads=2, context=64)
+    model = load_model("pytorch", tiny_base, threads=2, context=64)
     ids = generate(model, [10, 11, 12], [], 8)
     assert len(ids) == 8
     assert generate(model, [10, 11, 12], [ids[3]], 8) == ids[: ids.index(ids[3])]

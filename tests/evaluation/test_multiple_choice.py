@@ -1,4 +1,4 @@
-"""Multiple choice: scored by log-likelihood per byte, in every runtime alike."""
+"""Multiple choice: scored by log-likelihood per byte, in every backend alike."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.backends.model import load_model
 from scripts.errors import QuantmakeError
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.multiple_choice import choose, read_items, read_scored, score_task
@@ -13,8 +14,6 @@ from scripts.evaluation.reference import Reference
 from scripts.evaluation.result import Measured
 from scripts.evaluation.windows import load_tokenizer
 from scripts.exec import run_stage
-from scripts.runtimes.model import load_model
-from scripts.stage import Runtime
 
 QUESTIONS = [
     {"question": "The miller carries", "choices": ["nine apples", "xq zzj kkw"], "answer": 0},
@@ -42,18 +41,18 @@ def reference(
     return folder
 
 
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "llama.cpp"])
+@pytest.mark.parametrize("backend", ["pytorch", "onnx", "gguf"])
 def test_every_runtime_answers_as_the_base(
-    runtime: Runtime,
+    backend: str,
     tiny_base: Path,
     tiny_graph: Path,
     tiny_f16: Path,
     reference: Path,
     tmp_path: Path,
 ) -> None:
-    artifact = {"torch": tiny_base, "onnxruntime": tiny_graph, "llama.cpp": tiny_f16}[runtime]
+    artifact = {"pytorch": tiny_base, "onnx": tiny_graph, "gguf": tiny_f16}[backend]
     inputs = {"artifact": artifact, "base": tiny_base, "reference": reference}
-    run_stage(Evaluate(artifact="x", label="X", runtime=runtime), inputs, tmp_path / "x.json")
+    run_stage(Evaluate(artifact="x", label="X", backend=backend), inputs, tmp_path / "x.json")
     score = Measured.model_validate_json((tmp_path / "x.json").read_bytes()).tasks["animals"]
     assert score.items == 3
     assert score.accuracy.value == pytest.approx(2 / 3)
@@ -63,7 +62,7 @@ def test_every_runtime_answers_as_the_base(
 
 def test_likelihood_is_per_byte_by_the_definition(tiny_base: Path, questions: Path) -> None:
     tokenizer = load_tokenizer(tiny_base)
-    model = load_model("torch", tiny_base, threads=1, context=256)
+    model = load_model("pytorch", tiny_base, threads=1, context=256)
     (item, *_) = read_items(questions, tokenizer, "animals")
     found = []
     for choice, text in zip(item.choices, QUESTIONS[0]["choices"], strict=True):  # type: ignore[call-overload]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.calibration.tokens import Calibration
 from scripts.errors import QuantmakeError
-from scripts.evaluation.calibration import Calibration
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.windows import bos_of, cut_windows, load_tokenizer, read_lines
 from scripts.exec import run_stage

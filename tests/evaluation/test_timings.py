@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.model import load_model
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.result import Timings
 from scripts.evaluation.speed import Arm
 from scripts.evaluation.timings import TimeAll, batches, in_turn
 from scripts.exec import run_stage
-from scripts.runtimes.model import load_model
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,10 @@ def test_rows_are_timed_and_the_broken_one_says_why(
     broken.write_bytes(b"GGUF")
     stage = TimeAll(
         rows={
-            "base": "torch",
-            "graph": "onnxruntime",
-            "f16.gguf": "llama.cpp",
-            "broken.gguf": "llama.cpp",
+            "base": "pytorch",
+            "graph": "onnx",
+            "f16.gguf": "gguf",
+            "broken.gguf": "gguf",
         }
     )
     inputs = {
@@ -90,7 +90,7 @@ def test_rows_that_do_not_fit_together_are_timed_in_groups(tmp_path: Path) -> No
 def test_slow_row_decodes_fewer_tokens(
     tiny_f16: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = load_model("llama.cpp", tiny_f16, threads=1, context=512)
+    model = load_model("gguf", tiny_f16, threads=1, context=512)
     arm = Arm(model, __import__("numpy").load(reference / "tokens.npy").reshape(-1))
     monkeypatch.setattr(arm, "_decode", lambda count: (20.0, 1.0))
     arm.warm_up()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.format import all_formats
 from scripts.errors import RecipeError
-from scripts.formats import all_formats
 from scripts.recipe.load import default_name, load_all, load_recipe
 from scripts.recipe.recipe import distinct_sources, memory_limits
 

@@ -20,7 +20,6 @@ from scripts.evaluation.result import (
 from scripts.evaluation.sensitivity import EMBEDDING, LayerError, Sensitivity
 from scripts.report.lineup import Lineup
 from scripts.report.write_report import Report
-from scripts.stage import Runtime
 
 PROMPTS = ("What is the capital of France?", "Why is the sky blue?", "Write a poem.")
 _PARAMETERS = 134_515_008
@@ -33,7 +32,7 @@ def spread(median: float) -> Spread:
 
 def evaluation(
     name: str,
-    runtime: Runtime = "onnxruntime",
+    backend: str = "onnx",
     *,
     kld: float = 0.005,
     megabytes: float = 150,
@@ -46,7 +45,7 @@ def evaluation(
     record = Evaluation(
         artifact=name,
         label=f"Label of {name}",
-        runtime=runtime,
+        backend=backend,
         size=Size(
             bytes=round(megabytes * 1e6),
             parameters=_PARAMETERS,
@@ -94,9 +93,9 @@ def evaluation(
 def baselines() -> tuple[Evaluation, ...]:
     """The float model in each runtime; the base first."""
     return (
-        evaluation("base", "torch", kld=0, megabytes=269, decode=16, prefill=340),
+        evaluation("base", "pytorch", kld=0, megabytes=269, decode=16, prefill=340),
         evaluation("graph", kld=0, megabytes=539, decode=28, prefill=346),
-        evaluation("f16.gguf", "llama.cpp", kld=2e-6, megabytes=271, decode=111, prefill=588),
+        evaluation("f16.gguf", "gguf", kld=2e-6, megabytes=271, decode=111, prefill=588),
     )
 
 
@@ -117,11 +116,11 @@ def lineup(*artifacts: Evaluation) -> Lineup:
 
 def usual() -> Lineup:
     """A recipe's worth of artefacts: from indistinguishable to broken."""
-    gguf: Runtime = "llama.cpp"
+    gguf: str = "gguf"
     return lineup(
         evaluation("model-int8", kld=0.0046, megabytes=155, decode=105, prefill=685),
         evaluation("model-int8-static", kld=1.116, megabytes=149, decode=35, prefill=688),
-        evaluation("model-int4", "torch", kld=0.284, megabytes=115, decode=33, prefill=269),
+        evaluation("model-int4", "bitsandbytes", kld=0.284, megabytes=115, decode=33, prefill=269),
         evaluation("model.gguf", gguf, kld=0.310, megabytes=92, decode=215, prefill=1003),
         evaluation("model-q4_k_m.gguf", gguf, kld=0.057, megabytes=105, decode=150, prefill=730),
         evaluation("model-q8_0.gguf", gguf, kld=0.0042, megabytes=145, decode=146, prefill=779),
@@ -170,4 +169,4 @@ def inputs_of(rows: Lineup, folder: Path) -> dict[str, Path]:
 
 def failed(name: str, reason: str = "it does not load") -> Failed:
     """A row that could not be measured."""
-    return Failed(artifact=name, label=f"Label of {name}", runtime="onnxruntime", reason=reason)
+    return Failed(artifact=name, label=f"Label of {name}", backend="onnx", reason=reason)

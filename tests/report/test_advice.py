@@ -96,12 +96,12 @@ def test_equal_artefacts_go_in_the_order_of_the_recipe() -> None:
 
 
 def test_one_artefact_is_taken_for_everything() -> None:
-    rows = lineup(evaluation("only", "llama.cpp"))
+    rows = lineup(evaluation("only", "gguf"))
     assert {pick.name for pick in [headline(rows), *picks(rows), *by_runtime(rows)]} == {"only"}
 
 
 def test_none_good() -> None:
-    rows = lineup(evaluation("bad", kld=0.7), evaluation("worse", "torch", kld=3))
+    rows = lineup(evaluation("bad", kld=0.7), evaluation("worse", "bitsandbytes", kld=3))
     assert headline(rows).purpose == "None is near FP16; the nearest"
     closest, *rest = picks(rows)
     assert closest.name == "bad"
@@ -157,7 +157,7 @@ def test_one_strength_is_enough_not_to_be_beaten(strength: dict[str, float]) -> 
 
 def test_another_runtime_beats_nobody() -> None:
     rows = lineup(
-        evaluation("good", "llama.cpp", kld=0.01, megabytes=140, decode=120, prefill=900),
+        evaluation("good", "gguf", kld=0.01, megabytes=140, decode=120, prefill=900),
         evaluation("other", kld=0.06, megabytes=150, decode=90, prefill=800),
     )
     assert warnings(rows) == []

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
+from scripts.backends.format import Format
+from scripts.backends.gguf.format import GgufFile
+from scripts.backends.onnx.export import OnnxGraph
+from scripts.backends.onnx.formats.int4_rtn import OnnxInt4Rtn
+from scripts.backends.onnx.formats.int8_weight_only import OnnxInt8WeightOnly
 from scripts.exec import run_stage
-from scripts.formats.bitsandbytes_4bit import Bitsandbytes4bit
-from scripts.formats.gguf_file import GgufFile
-from scripts.formats.onnx_int4_rtn import OnnxInt4Rtn
-from scripts.formats.onnx_int8_weight_only import OnnxInt8WeightOnly
-from scripts.intermediates.onnx_graph import OnnxGraph
 from scripts.report.snippets import LOADING, extract_snippets, snippet
 from scripts.report.write_report import NAME, Report
-from scripts.stage import Format
 from tests.report.factory import evaluation, inputs_of, lineup
 
 ARTIFACTS: dict[str, Format] = {
@@ -36,7 +36,7 @@ def folder(tiny_base: Path, tiny_f16: Path, tmp_path_factory: pytest.TempPathFac
     graph = root / "graph"
     run_stage(OnnxGraph(), {"base": tiny_base}, graph)
     nodes = {"base": tiny_base, "graph": graph, "f16": tiny_f16}
-    rows = lineup(*(evaluation(name, one.runtime) for name, one in ARTIFACTS.items()))
+    rows = lineup(*(evaluation(name, one.backend) for name, one in ARTIFACTS.items()))
     for name, one in ARTIFACTS.items():
         run_stage(one, {need: nodes[need] for need in one.needs}, root / "quantized" / name)
     inputs = inputs_of(rows, root / "evaluation")
@@ -56,7 +56,7 @@ def folder(tiny_base: Path, tiny_f16: Path, tmp_path_factory: pytest.TempPathFac
 def _choices() -> list[tuple[int, str]]:
     """Each artefact, and the number of the snippet that loads it."""
     runtimes = list(LOADING)
-    return [(runtimes.index(one.runtime), name) for name, one in ARTIFACTS.items()]
+    return [(runtimes.index(one.backend), name) for name, one in ARTIFACTS.items()]
 
 
 @pytest.mark.parametrize(("place", "name"), _choices(), ids=list(ARTIFACTS))
@@ -83,7 +83,7 @@ def test_report_has_one_snippet_for_each_runtime(folder: Path) -> None:
 
 
 def test_snippet_names_every_artefact_and_loads_the_first() -> None:
-    code = snippet("llama.cpp", ["out/a.gguf", 'out/b"c.gguf'])
+    code = snippet("gguf", ["out/a.gguf", 'out/b"c.gguf'])
     assert code.splitlines()[:5] == [
         "from llama_cpp import Llama",
         "",

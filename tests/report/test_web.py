@@ -143,7 +143,7 @@ def test_samples_show_where_they_depart_and_who_agrees() -> None:
     base = Sample(prompt="Say!", completion="one two three")
     texts = {"same": "one two three", "other": "one four", "short": "one two", "silent": " "}
     rows = Lineup(
-        (evaluation("base", "torch", samples=[base]),),
+        (evaluation("base", "pytorch", samples=[base]),),
         tuple(
             evaluation(name, samples=[Sample(prompt="Say!", completion=text)])
             for name, text in texts.items()

@@ -106,7 +106,7 @@ def test_off_grid_is_told_where_it_was_done(page: str, tmp_path: Path) -> None:
 
 
 def test_notes_are_printed(tmp_path: Path) -> None:
-    rows = lineup(evaluation("model.gguf", "llama.cpp", notes=["180 of 272 fell back."]))
+    rows = lineup(evaluation("model.gguf", "gguf", notes=["180 of 272 fell back."]))
     assert "- `model.gguf`: 180 of 272 fell back." in _written(rows, tmp_path)
 
 

@@ -33,7 +33,7 @@ _VARIABLES = {
     "#ffffff": "paper",
     # Matplotlib's own first colour, which the whiskers' caps are filled with: lines of no area.
     "#1f77b4": "ink",
-    **{colour: runtime.replace(".", "") for runtime, colour in COLOURS.items()},
+    **{colour: backend.replace(".", "") for backend, colour in COLOURS.items()},
 }
 _COLOUR = re.compile("|".join(_VARIABLES))
 _HEAD = re.compile(r'^.*?<svg [^>]*(viewBox="[^"]*")[^>]*>', re.DOTALL)

@@ -42,7 +42,7 @@ class Facts:
     """The figures that a card shows of its artefact."""
 
     name: str
-    runtime: str
+    backend: str
     word: str
     rank: int
     figures: tuple[tuple[str, str], ...]
@@ -72,7 +72,7 @@ def facts(lineup: Lineup, name: str | None) -> Facts | None:
     share = percent(row.size.bytes / lineup.base.size.bytes, 0)
     return Facts(
         row.artifact,
-        RUNTIME_NAMES[row.runtime],
+        RUNTIME_NAMES[row.backend],
         verdict(row),
         rank(row),
         (

@@ -105,8 +105,8 @@ def _loading(report: Report, lineup: Lineup) -> list[dict[str, object]]:
     Unlike the Markdown report, the page lies beside the artefacts.
     """
     found = []
-    for runtime in RUNTIME_NAMES:
-        own = [row for row in lineup.offered if row.runtime == runtime]
+    for backend in RUNTIME_NAMES:
+        own = [row for row in lineup.offered if row.backend == backend]
         lines = (
             (code(row.artifact), row.label, code(recipe_line(report.artifacts[row.artifact])))
             for row in own
@@ -114,9 +114,9 @@ def _loading(report: Report, lineup: Lineup) -> list[dict[str, object]]:
         if own:
             found.append(
                 {
-                    "how": LOADING[runtime],
+                    "how": LOADING[backend],
                     "table": Table(("artefact", "is", "in the recipe"), tuple(lines)),
-                    "code": snippet(runtime, [row.artifact for row in own]),
+                    "code": snippet(backend, [row.artifact for row in own]),
                 }
             )
     return found

@@ -1,0 +1,187 @@
+"""INT4 in bitsandbytes' own layout: NF4 or FP4, loaded by stock transformers on CPU and GPU.
+
+`rounding: nearest` is what bitsandbytes itself gives, bit for bit; `gptq` chooses other values of
+the same grid, so that errors make up for each other.
+
+NF4, double quantisation: Dettmers et al., QLoRA (2023). The layout of the file is what
+`QuantState.as_dict(packed=True)` of bitsandbytes gives, as transformers saves it.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from scripts.backends.format import Format, register
+from scripts.errors import QuantmakeError
+from scripts.forecast import Forecast, Inputs
+from scripts.progress import BYTES, Progress
+from scripts.tensors.outline import Memory, forecast
+
+if TYPE_CHECKING:
+    from scripts.backends.bitsandbytes.plan import Plan
+    from scripts.backends.bitsandbytes.quantise import Method
+
+_OF_GPTQ = ("rounds", "damping", "on_misfit")
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+
+
+@register
+class Bitsandbytes4bit(Format):
+    """INT4 (NF4 or FP4) for transformers with bitsandbytes, one folder
+
+    Of `rounding: gptq`: `rounds` refinements follow the paper's pass; `damping` is the share of
+    the Hessian's mean diagonal that is added to it; a weight whose inputs the calibration never
+    reached (of an expert, say) is an error or is rounded to nearest, as `on_misfit` says.
+    """
+
+    format: Literal["bitsandbytes"]
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    block_size: Literal[64, 128, 256, 512, 1024, 2048, 4096] = 64
+    double_quant: bool = True
+    rounding: Literal["nearest", "gptq"] = "nearest"
+    rounds: Annotated[int, Field(ge=0)] = 2
+    damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    on_misfit: Literal["error", "rtn"] = "error"
+
+    backend = "bitsandbytes"
+    linkable = True
+    packages = ("bitsandbytes", "numba", "numpy", "safetensors", "torch", "transformers")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Bitsandbytes4bit":
+        if self.rounding == "nearest":
+            for name in _OF_GPTQ:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise PydanticCustomError(
+                        "gptq_only", f"`{name}` says nothing without `rounding: gptq`"
+                    )
+        return self
+
+    def needed(self) -> tuple[str, ...]:
+        """The capture too, where errors are compensated for."""
+        return (*self.needs, *["capture"] * (self.rounding == "gptq"))
+
+    def depends_on_cpu(self) -> bool:
+        """Rounding to nearest does not, unlike sums of products."""
+        return self.rounding == "gptq"
+
+    def label(self) -> str:
+        """Such as `INT4 NF4 (bitsandbytes)`, `INT4 NF4 GPTQ (bitsandbytes)`."""
+        return f"INT4 {self.quant_type.upper()}{' GPTQ' * (self.rounding == 'gptq')} (bitsandbytes)"
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        of_gptq = 40.0 if self.rounding == "gptq" else 0.0
+        return forecast(inputs, Memory(largest=3, hessian=of_gptq), disk=0.57, disk_of_others=2)
+
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """Rounding to nearest needs less."""
+        nearest = type(self)(format="bitsandbytes", quant_type=self.quant_type)
+        said = nearest.forecast(inputs, target) if self.rounding == "gptq" else None
+        if said is None or said.memory > memory:
+            return []
+        return [f"rounding: nearest needs about {said.memory / 2**30:.1f} GiB"]
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Quantise each linear of the decoder, shard by shard.
+
+        Raises QuantmakeError for a block size that does not divide, for weights that are not
+        finite, and for those of which the capture says nothing.
+        """
+        from scripts.backends.bitsandbytes.plan import plan
+        from scripts.backends.bitsandbytes.quantise import (
+            Work,
+            bytes_in,
+            bytes_needed,
+            quantise_shard,
+            refuse_broken,
+            refuse_missing,
+        )
+        from scripts.checkpoint import Checkpoints
+        from scripts.room import require_room
+        from scripts.workers import available_cores, single_core_workers
+
+        base = inputs["base"]
+        shards = sorted(base.glob("*.safetensors"))
+        planned = plan(base, self.block_size)
+        refuse_missing(shards, planned)
+        require_room(out, bytes_needed(shards, planned))
+        # Rounding to nearest is as fast as reading what was kept.
+        gptq = self.rounding == "gptq"
+        checkpoints = Checkpoints.of_this_run() if gptq else Checkpoints(None)
+        work = Work(planned, self._method(inputs, planned), checkpoints)
+        bar = Progress("quantising", sum(sum(bytes_in(one).values()) for one in shards), BYTES)
+        places: dict[str, str] = {}
+        bad: list[str] = []
+        size = 0
+        with single_core_workers(available_cores()) as pool:
+            for shard in shards:
+                sizes, broken = quantise_shard(shard, out / shard.name, work, pool, bar)
+                bad += broken
+                places.update(dict.fromkeys(sizes, shard.name))
+                size += sum(sizes.values())
+        refuse_broken(bad)
+        if len(shards) > 1:
+            index = {"metadata": {"total_size": size}, "weight_map": places}
+            _write_json(out / "model.safetensors.index.json", index)
+        for path in sorted(base.iterdir()):
+            if path.is_file() and not any(path.match(pattern) for pattern in _WEIGHTS):
+                shutil.copyfile(path, out / path.name)
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        settings = self._quantization_config(planned.skipped)
+        misfits = self._misfits(inputs, planned)
+        _write_json(out / "config.json", {**config, "quantization_config": settings, **misfits})
+
+    def _method(self, inputs: Mapping[str, Path], planned: "Plan") -> "Method":
+        from scripts.backends.bitsandbytes.gptq import compensating
+        from scripts.backends.bitsandbytes.quantise import quantise
+        from scripts.calibration.stored import Captured
+
+        if self.rounding == "gptq":
+            return compensating(Captured(inputs["capture"]), planned, self)
+        return lambda _, weight: quantise(weight, self)
+
+    def _misfits(self, inputs: Mapping[str, Path], planned: "Plan") -> dict[str, object]:
+        """What config.json keeps for the report; nothing where everything fits."""
+        from scripts.backends.bitsandbytes.gptq import unseen_of
+        from scripts.backends.misfits import KEY, told
+        from scripts.calibration.stored import Captured
+
+        if self.rounding != "gptq":
+            return {}
+        fate = "is rounded to nearest: the capture has not seen its inputs"
+        unseen = unseen_of(Captured(inputs["capture"]), planned)
+        return {KEY: told(dict.fromkeys(unseen, fate))} if unseen else {}
+
+    def _quantization_config(self, skipped: tuple[str, ...]) -> dict[str, object]:
+        """What transformers' BitsAndBytesConfig reads."""
+        return {
+            "quant_method": "bitsandbytes",
+            "load_in_4bit": True,
+            "load_in_8bit": False,
+            "bnb_4bit_quant_type": self.quant_type,
+            "bnb_4bit_use_double_quant": self.double_quant,
+            "bnb_4bit_quant_storage": "uint8",
+            "bnb_4bit_compute_dtype": "float32",
+            **({"llm_int8_skip_modules": list(skipped)} if skipped else {}),
+        }
+
+    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Every tensor of the base is there, plain or quantised with a state that parses."""
+        from scripts.backends.bitsandbytes.check import faults_in
+        from scripts.backends.bitsandbytes.plan import plan
+
+        base = inputs["base"]
+        faults = faults_in(base, out, plan(base, self.block_size), self)
+        if faults:
+            raise QuantmakeError(f"{out.name} is broken: {'; '.join(faults)}")
+
+
+def _write_json(path: Path, value: dict[str, object]) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,96 @@
+"""What a recipe may ask for: the base class of the formats, and the list of all that there are."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from scripts.backends.table import BACKENDS
+from scripts.forecast import Inputs
+from scripts.stage import Stage
+
+IN_NO_KEY = "it is the interface of formats; the work is in their own modules"
+
+_registered: list[type["Format"]] = []
+Kind = TypeVar("Kind", bound="type[Format]")
+
+
+def register(kind: Kind) -> Kind:
+    """Decorate a class of `Format` that recipes may name."""
+    _registered.append(kind)
+    return kind
+
+
+def all_formats() -> list[type["Format"]]:
+    """Every format of every backend, in the order of the modules' names."""
+    for backend in BACKENDS.values():
+        for name in backend.formats:
+            module = importlib.import_module(name)
+            for inner in pkgutil.iter_modules(getattr(module, "__path__", ())):
+                importlib.import_module(f"{name}.{inner.name}")
+    return sorted(_registered, key=lambda kind: kind.__module__)
+
+
+class Format(Stage):
+    """A kind of artefact that a recipe may ask for; `register` makes it known.
+
+    The fields with one literal value and no default (`format`, `bits`, `method`) select the
+    class; the rest are its options, with their defaults. `needs` names the nodes of the graph
+    that it is made from: `base`, `calibration`, `capture`, `curvature`, `graph` or `f16`; where
+    that depends on the options, `needed` is overridden.
+    """
+
+    backend: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ("base",)
+    suffix: ClassVar[str] = ""
+
+    @classmethod
+    def selector(cls) -> dict[str, object]:
+        """The keys and values in a recipe that choose this class, in the order of its fields."""
+        return {
+            name: get_args(field.annotation)[0]
+            for name, field in cls.model_fields.items()
+            if field.is_required() and len(get_args(field.annotation)) == 1
+        }
+
+    def needed(self) -> tuple[str, ...]:
+        """The nodes of the graph that this one is made from."""
+        return self.needs
+
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """The other methods of the same format and bits, with their defaults, that do fit."""
+        found = []
+        for other in self._others():
+            said = other.forecast(inputs, target)
+            if said is not None and said.memory <= memory:
+                chosen = ", ".join(f"{key}: {value}" for key, value in other.choice().items())
+                found.append(f"{{{chosen}}} needs about {said.memory / 2**30:.1f} GiB")
+        return found
+
+    def _others(self) -> Iterator["Format"]:
+        mine = self.selector()
+        for kind in all_formats():
+            selector = kind.selector()
+            if kind is type(self) or any(
+                selector.get(k) != mine.get(k) for k in ("format", "bits")
+            ):
+                continue
+            try:
+                yield kind.model_validate(selector)
+            except ValidationError:
+                continue
+
+    def choice(self) -> dict[str, object]:
+        """The keys of a recipe that choose this one among its kind."""
+        return self.selector()
+
+    def describe(self) -> str:
+        """One line for lists of tasks: the label."""
+        return self.label()
+
+    def label(self) -> str:
+        """A name for tables and charts, such as `INT8 static (ONNX)`."""
+        raise NotImplementedError

@@ -1,0 +1,108 @@
+"""`type: auto`: the types that cost least within a size, as the calibration predicts it."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from gguf import GGML_QUANT_SIZES, GGUFReader
+
+from scripts.backends.gguf.blocks import BLOCK_TYPES
+from scripts.backends.gguf.gptq import factor, gptq
+from scripts.backends.gguf.importance import Importance, importances
+from scripts.backends.gguf.llama import quantise
+from scripts.backends.gguf.rounding import weights_of
+from scripts.checkpoint import Checkpoints
+from scripts.methods.allocation import Choice, allocate
+from scripts.progress import Progress
+from scripts.workers import one_thread
+
+# Rows that a tensor's loss is estimated from; of an embedding more, since its rows differ more.
+_SAMPLE, _LARGE_SAMPLE, _LARGE = 96, 3072, 32768
+_ALIGNMENT = 32  # of tensors in a GGUF file, in bytes
+_NEW_METADATA = 256  # the quantisation's version, which llama.cpp adds
+_FILE_TYPES = {"q4_k": "q4_k_s", "q5_k": "q5_k_s"}  # others have the name of their tensors
+
+
+def size_of_preset(f16: Path, preset: str, scratch: Path) -> int:
+    """Bytes of the file in a preset's type, without importance matrix; made in `scratch`."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".like-") as folder:
+        file = Path(folder) / "like.gguf"
+        quantise(f16, file, f"MOSTLY_{preset.upper()}")
+        return file.stat().st_size
+
+
+def choose_types(f16: Path, curvature: Path, max_bytes: int) -> dict[str, Choice]:
+    """By tensor its type, so that the file has at most `max_bytes`.
+
+    Tensors without a curvature, such as norms, are counted as they are in the F16 file.
+    Raises RecipeError where the smallest types are too large.
+    """
+    reader = GGUFReader(f16)
+    choices = _offers(reader, f16, curvature)
+    rest = f16.stat().st_size - sum(int(t.n_bytes) for t in reader.tensors if t.name in choices)
+    return allocate(choices, max_bytes - rest - _NEW_METADATA - _ALIGNMENT * len(reader.tensors))
+
+
+def file_type(chosen: Mapping[str, Choice]) -> str:
+    """The file type that has most of the bytes: what the file calls itself."""
+    sizes: Counter[str] = Counter()
+    for choice in chosen.values():
+        sizes[choice.type] += choice.bytes
+    [(largest, _)] = sizes.most_common(1)
+    return _FILE_TYPES.get(largest, largest)
+
+
+def _offers(reader: GGUFReader, f16: Path, curvature: Path) -> dict[str, list[Choice]]:
+    """By tensor each type whose block divides its width, with the loss that GPTQ leaves.
+
+    The loss is estimated from rows drawn in proportion to their weight, at even steps, so it
+    comes out the same each time.
+    """
+    originals = {tensor.name: tensor for tensor in reader.tensors}
+    found: dict[str, list[Choice]] = {}
+    bar = Progress("weighing types", len(originals), "tensors")
+    checkpoints = Checkpoints.of_this_run()
+    with one_thread():
+        for importance in importances(f16, curvature):
+            columns, rows = len(importance.hessian), importance.rows
+            make = partial(_losses, originals, importance)
+            losses = checkpoints.result(f"weigh {next(iter(rows))}", make)
+            for key, kind in BLOCK_TYPES.items():
+                if key not in losses:
+                    continue
+                block, size = GGML_QUANT_SIZES[kind.type]
+                for name, loss in zip(rows, losses[key].tolist(), strict=True):
+                    total = len(rows[name]) * (columns // block * size)
+                    found.setdefault(name, []).append(Choice(key, total, loss))
+            bar.advance(len(rows))
+    return found
+
+
+def _losses(originals: Mapping[str, Any], importance: Importance) -> dict[str, torch.Tensor]:
+    """By type the loss of each tensor [tensors], float64; of types whose block divides."""
+    curved = factor(importance.hessian)
+    samples = [weights_of(originals[name])[_drawn(rows)] for name, rows in importance.rows.items()]
+    found = {}
+    for key, kind in BLOCK_TYPES.items():
+        if len(importance.hessian) % kind.block:
+            continue
+        rounded = gptq(torch.cat(samples), curved, kind)
+        losses = torch.split(rounded.loss, [len(sample) for sample in samples])
+        totals = [
+            float(loss.mean() * rows.sum() / 2)
+            for rows, loss in zip(importance.rows.values(), losses, strict=True)
+        ]
+        found[key] = torch.tensor(totals, dtype=torch.float64)
+    return found
+
+
+def _drawn(rows: torch.Tensor) -> torch.Tensor:
+    """Indices [sample] of rows, each as often as its weight asks for."""
+    count = _LARGE_SAMPLE if len(rows) > _LARGE else _SAMPLE
+    heap = rows.double().cumsum(0)
+    at = (torch.arange(count).double() + 0.5) / count * heap[-1]
+    return torch.searchsorted(heap, at).clamp(max=len(rows) - 1)

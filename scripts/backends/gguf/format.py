@@ -1,0 +1,193 @@
+"""GGUF files for llama.cpp, quantised by llama.cpp itself or rounded better in its blocks."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from scripts.backends.format import Format, register
+from scripts.errors import MachineError, QuantmakeError
+from scripts.forecast import Forecast, Inputs
+from scripts.tensors.outline import Memory, forecast
+
+if TYPE_CHECKING:
+    from scripts.backends.gguf.importance import Means
+    from scripts.backends.gguf.llama import Outcome
+
+# The types of include/llama.h (q4_0 is LLAMA_FTYPE_MOSTLY_Q4_0) that need no importance matrix,
+# but for those of models trained in them (ternary, MXFP4), which make nonsense of any other.
+GgufType = Literal[
+    "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0", "q4_k_m", "q4_k_s", "iq4_nl",
+    "iq4_xs", "q4_1", "q4_0", "iq3_m", "iq3_s", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
+]  # fmt: skip
+FLOAT_TYPES = ("f16", "bf16")
+_BITS = {"iq3": 4.0, "iq4": 5.0, "q2_": 3.5, "q3_": 4.2, "q4_": 5.0, "q5_": 6.0, "q6_": 6.8}
+_FLOATS = {"F32", "F16", "BF16"}
+_CHOSEN_APART = {"token_embd.weight", "output.weight"}  # by every preset: Q6_K or Q8_0
+
+
+@register
+class GgufFile(Format):
+    """GGUF, one file for llama.cpp, of one of its types
+
+    `type: auto` gives each tensor a type of its own, so that the file costs least within the
+    size of the preset `like`, or within `max_bytes`. `imatrix` weighs rounding errors by the
+    calibration's inputs, as llama.cpp does; `rounding: gptq` rounds in the same blocks with
+    error compensation, which makes that needless for the types that it knows.
+    """
+
+    format: Literal["gguf"]
+    type: Literal[GgufType, "auto"]
+    like: GgufType | None = None
+    max_bytes: Annotated[int, Field(gt=0)] | None = None
+    imatrix: bool = False
+    rounding: Literal["llama.cpp", "gptq"] = "llama.cpp"
+
+    backend = "gguf"
+    needs = ("f16",)
+    suffix = ".gguf"
+    linkable = True
+    packages = ("gguf", "llama-cpp-python", "numpy", "safetensors", "torch")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "GgufFile":
+        sizes = (self.like is not None) + (self.max_bytes is not None)
+        if sizes != (self.type == "auto"):
+            raise PydanticCustomError(
+                "size", "`type: auto` and one of `like` and `max_bytes` belong together"
+            )
+        if self.type in FLOAT_TYPES and (self.imatrix or self.rounding == "gptq"):
+            raise PydanticCustomError(
+                "float_type", "a float type is not rounded: leave out `imatrix` and `rounding`"
+            )
+        return self
+
+    def needed(self) -> tuple[str, ...]:
+        """What was measured of the calibration too, where the options ask for it."""
+        curved = self.type == "auto" or self.rounding == "gptq"
+        return (*self.needs, *["capture"] * self.imatrix, *["curvature"] * curved)
+
+    def depends_on_cpu(self) -> bool:
+        """llama.cpp's own rounding gives the same bytes on every processor; ours uses BLAS."""
+        return self.type == "auto" or self.rounding == "gptq"
+
+    def label(self) -> str:
+        """Such as `GGUF Q4_K_M`, `GGUF auto (Q4_0's size), GPTQ`."""
+        size = f"{self.like.upper()}'s size" if self.like else f"{self.max_bytes or 0:,} bytes"
+        name = f"auto ({size})" if self.type == "auto" else self.type.upper()
+        return f"GGUF {name}" + ", imatrix" * self.imatrix + ", GPTQ" * (self.rounding == "gptq")
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        bits = 16 if self.type in FLOAT_TYPES else _BITS.get((self.like or self.type)[:3], 9)
+        measured = self.type == "auto" or self.rounding == "gptq"
+        return forecast(
+            inputs,
+            Memory(0.3e9, largest=20 if measured else 5, hessian=24 if measured else 0),
+            disk=bits / 8,
+        )
+
+    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
+        """llama.cpp's own rounding, of a type for all tensors, needs less."""
+        plain = type(self)(format="gguf", type=self.like or "q4_0")
+        said = plain.forecast(inputs, target) if "curvature" in self.needed() else None
+        if said is None or said.memory > memory:
+            return []
+        return [
+            f"type: {plain.type} without rounding: gptq needs about {said.memory / 2**30:.1f} GiB"
+        ]
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Quantise with llama_model_quantize, whose log goes to stdout, then round again.
+
+        Raises QuantmakeError where no tensor can have a type of this preset, because the
+        model's widths do not divide by its blocks of 256 (most k-quants) or 32, RecipeError
+        where no types are small enough for the size.
+        """
+        try:
+            from scripts.backends.gguf.llama import quantise
+        except ImportError as error:
+            raise MachineError(
+                f"llama-cpp-python can't be imported ({error}); install it with python3.11 -m "
+                "scripts.setup, which needs a C++ compiler"
+            ) from None
+        f16, importance = inputs["f16"], None
+        if self.imatrix:
+            from scripts.backends.gguf.importance import mean_squares
+
+            importance = mean_squares(f16, inputs["capture"])
+        if self.type == "auto":
+            self._auto(inputs, out, importance)
+        else:
+            outcome = quantise(f16, out, f"MOSTLY_{self.type.upper()}", importance=importance)
+            self._tell(outcome, out)
+        if self.rounding == "gptq":
+            from scripts.backends.gguf.rounding import round_again
+
+            count, predicted = round_again(f16, inputs["curvature"], out)
+            print(f"{self.label()}: {count} tensors, predicted KLD {predicted:.4f} nats per token")
+
+    def _auto(self, inputs: Mapping[str, Path], out: Path, importance: "Means | None") -> None:
+        from scripts.backends.gguf.auto import choose_types, file_type, size_of_preset
+        from scripts.backends.gguf.llama import quantise
+
+        f16 = inputs["f16"]
+        budget = self.max_bytes or size_of_preset(f16, str(self.like), out.parent)
+        chosen = choose_types(f16, inputs["curvature"], budget)
+        types = {name: choice.type for name, choice in chosen.items()}
+        quantise(
+            f16, out, f"MOSTLY_{file_type(chosen).upper()}", importance=importance, types=types
+        )
+        size = out.stat().st_size
+        print(f"{self.label()}: {size:,} bytes of {budget:,}")
+        if size > budget:
+            out.unlink()
+            raise QuantmakeError(
+                f"type auto: llama.cpp made {size:,} bytes of the {budget:,} that were planned: it "
+                "did not keep to the types that were chosen. Its log is above; allow more bytes."
+            )
+
+    def _tell(self, outcome: "Outcome", out: Path) -> None:
+        """Print the fallbacks; raise where nothing else is left."""
+        fallbacks = outcome.fallbacks
+        if fallbacks:
+            types = Counter(fallbacks.values())
+            print(
+                f"{self.label()}: {len(fallbacks)} of {len(outcome.converted)} matrices fell back "
+                "to another type, since their width does not divide by the block: "
+                + ", ".join(f"{count} to {name}" for name, count in sorted(types.items())),
+                flush=True,
+            )
+        layers = outcome.converted - _CHOSEN_APART
+        if self.type not in FLOAT_TYPES and not layers - fallbacks.keys():
+            got = ", ".join(sorted(set(fallbacks.values())))
+            out.unlink(missing_ok=True)
+            raise QuantmakeError(
+                f"type {self.type}: all {len(layers)} matrices of the layers would fall back to "
+                f"another type ({got}), since no width of this model divides by its block. "
+                "Choose a type with blocks of 32, such as q8_0, q5_0, q4_0 or iq4_nl, or f16."
+            )
+
+    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """The same tensors as the F16 file, some quantised; llama.cpp loads it, all finite."""
+        from scripts.backends.gguf.llama import loading_error
+        from scripts.tensors.gguf_header import tensors_of
+
+        tensors = tensors_of(out)
+        original = {name: one.shape for name, one in tensors_of(inputs["f16"]).items()}
+        found = {name: one.shape for name, one in tensors.items()}
+        differ = sorted(dict.fromkeys(name for name, _ in {*original.items()} ^ {*found.items()}))
+        if differ:
+            raise QuantmakeError(
+                f"{out.name} and the F16 file differ in the tensors {', '.join(differ)}"
+            )
+        types = Counter(tensor.type for tensor in tensors.values())
+        print(f"{out.name}: " + ", ".join(f"{n} × {name}" for name, n in types.most_common()))
+        if self.type not in FLOAT_TYPES and not {*types} - _FLOATS:
+            raise QuantmakeError(f"{out.name}: no tensor is quantised, all are {', '.join(types)}")
+        reason = loading_error(out)
+        if reason:
+            raise QuantmakeError(f"llama.cpp can't load {out.name}: {reason}")

@@ -1,0 +1,58 @@
+"""The interface of a loaded model: token ids in, logits out."""
+
+import importlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.backends.table import BACKENDS
+from scripts.errors import MachineError, QuantmakeError
+
+Tokens = NDArray[np.int64]
+Logits = NDArray[np.float32]
+
+
+class Model(Protocol):
+    """A causal language model with a KV cache of its own."""
+
+    def scores(self, tokens: Tokens, first: int) -> Logits:
+        """Logits [n - first, vocabulary] of the positions from `first` on, for tokens [n]."""
+
+    def prefill(self, tokens: Tokens) -> Logits:
+        """Start anew with tokens [n]; the logits [vocabulary] of what comes next."""
+
+    def decode(self, token: int) -> Logits:
+        """Append one token; the logits [vocabulary] of what comes next."""
+
+
+def load_model(backend: str, path: Path, *, threads: int, context: int) -> Model:
+    """Load the artefact at `path` for at most `context` tokens.
+
+    Raises MachineError where the runtime is not installed, QuantmakeError where the artefact
+    does not load; both name it.
+    """
+    module, _, name = BACKENDS[backend].loader.partition(":")
+    try:
+        loader = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise MachineError(
+            f"{path} needs the runtime of {backend}, which can't be imported ({error}); "
+            "install the project's packages with python3.11 -m scripts.setup"
+        ) from None
+    try:
+        model: Model = loader(path, threads, context)
+    except Exception as error:  # each runtime raises its own kinds
+        raise QuantmakeError(f"{path} does not load ({backend}): {error}") from error
+    return model
+
+
+def check_finite(logits: Logits, path: Path) -> Logits:
+    """The logits as they are; raises QuantmakeError where one is NaN or infinite."""
+    if not np.isfinite(logits).all():
+        raise QuantmakeError(
+            f"{path} gives logits that are NaN or infinite, so it is broken; build it again, and "
+            "if it stays so, look at the tensors of its layers"
+        )
+    return logits

@@ -1,0 +1,61 @@
+"""Structure of a written ONNX artefact, before it is committed."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from scripts.backends.model import load_model
+from scripts.backends.onnx.graph import MODEL, linears, open_graph
+from scripts.errors import QuantmakeError
+
+_TOKENS = 4
+
+
+def kinds_of_matmul(folder: Path) -> Counter[str]:
+    """Counts of MatMuls with constant weights by kind: 4, 8, dynamic, static and float."""
+    graph = onnx.load(folder / MODEL, load_external_data=False).graph
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    constants = {tensor.name for tensor in graph.initializer}
+    kinds: Counter[str] = Counter()
+    for node in graph.node:
+        if node.op_type == "MatMulNBits":
+            kinds[next(str(entry.i) for entry in node.attribute if entry.name == "bits")] += 1
+        elif node.op_type == "DynamicQuantizeMatMul":
+            kinds["dynamic"] += 1
+        elif node.op_type == "MatMul" and makers.get(node.input[1]) == "DequantizeLinear":
+            kinds["static"] += 1
+        elif node.op_type == "MatMul" and node.input[1] in constants:
+            kinds["float"] += 1
+    return kinds
+
+
+def check_artifact(source: Path, out: Path, *, float_allowed: bool = False) -> None:
+    """Compare the artefact `out` with the fp32 graph `source` that it was made from.
+
+    Raises QuantmakeError where a MatMul was left in float that should not be, a scale is broken,
+    onnxruntime can't load it, or its logits for a few tokens are not finite.
+    """
+    wanted, kinds = len(linears(open_graph(source))), kinds_of_matmul(out)
+    if (kinds["float"] and not float_allowed) or kinds.total() != wanted:
+        found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
+        raise QuantmakeError(
+            f"{out.name}: {wanted} MatMuls should have been quantised, but it holds {found}"
+        )
+    bad = [
+        name
+        for name, value in open_graph(out).graph.initializers.items()
+        if name.endswith(("_scale", "_scales"))
+        and value.const_value is not None
+        and not np.isfinite(value.const_value.numpy()).all()
+    ]
+    if bad:
+        raise QuantmakeError(f"{out.name}: scales that are not finite: {', '.join(bad)}")
+    refuse_broken(out)
+
+
+def refuse_broken(folder: Path) -> None:
+    """Raise QuantmakeError where onnxruntime can't load it or its logits are not finite."""
+    model = load_model("onnx", folder, threads=1, context=_TOKENS)
+    model.prefill(np.arange(_TOKENS, dtype=np.int64))

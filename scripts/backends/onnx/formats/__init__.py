@@ -1,0 +1,1 @@
+"""The ONNX formats: one module each, which registers itself."""

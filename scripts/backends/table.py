@@ -1,0 +1,65 @@
+"""The table of backends: one row for each folder beside this file, which nothing else names.
+
+The modules are named, not imported: a graph is drawn without torch, onnxruntime and llama.cpp.
+"""
+
+from dataclasses import dataclass
+
+IN_NO_KEY = "it names modules; a stage that loads one of them names it in `reaches`"
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """The unquantised model as a backend's runtime runs it: the node of the graph that holds it,
+    and its label. Every artefact of the backend is compared with it."""
+
+    node: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A kind of files with what quantises into it and what runs it.
+
+    `formats` are modules that register formats, or packages of such modules; `loader` is the
+    class, as module:Class, that loads an artefact as a `scripts.backends.model.Model`; `inventory`
+    the function, as module:function, that gives its `scripts.backends.inventory.Inventory`.
+    """
+
+    name: str
+    loader: str
+    inventory: str
+    float_model: FloatModel
+    formats: tuple[str, ...] = ()
+
+
+def modules_of(backend: str) -> tuple[str, ...]:
+    """The modules that load an artefact and look into it, for `Stage.reaches`."""
+    row = BACKENDS[backend]
+    return tuple(name.partition(":")[0] for name in (row.loader, row.inventory))
+
+
+_BASE = FloatModel("base", "FP16 base (PyTorch)")
+_TORCH = ("scripts.backends.torch_model:TorchModel", "scripts.backends.torch_inventory:inventory")
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("pytorch", *_TORCH, _BASE),
+        Backend("bitsandbytes", *_TORCH, _BASE, ("scripts.backends.bitsandbytes.format",)),
+        Backend(
+            "onnx",
+            "scripts.backends.onnx.loader:OrtModel",
+            "scripts.backends.onnx.inventory:inventory",
+            FloatModel("graph", "FP32 graph (ONNX)"),
+            ("scripts.backends.onnx.formats",),
+        ),
+        Backend(
+            "gguf",
+            "scripts.backends.gguf.loader:LlamaModel",
+            "scripts.backends.gguf.inventory:inventory",
+            FloatModel("f16.gguf", "GGUF F16"),
+            ("scripts.backends.gguf.format",),
+        ),
+    )
+}

@@ -1,0 +1,48 @@
+"""PyTorch with transformers: the FP16 base computed in FP32, and bitsandbytes folders."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.cache_utils import DynamicCache
+
+from scripts.backends.model import Logits, Tokens, check_finite
+
+
+class TorchModel:
+    """A Hugging Face folder, computed in FP32 on the CPU."""
+
+    def __init__(self, path: Path, threads: int, context: int) -> None:
+        torch.set_num_threads(threads)
+        self._path = path
+        self._model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.float32, local_files_only=True
+        ).eval()
+        self._cache = DynamicCache()
+
+    @torch.inference_mode()
+    def scores(self, tokens: Tokens, first: int) -> Logits:
+        """As `Model.scores`."""
+        ids = torch.from_numpy(tokens.astype("int64"))[None]
+        keep = len(tokens) - first
+        return self._logits(self._model(ids, use_cache=False, logits_to_keep=keep))
+
+    @torch.inference_mode()
+    def prefill(self, tokens: Tokens) -> Logits:
+        """As `Model.prefill`."""
+        self._cache = DynamicCache()
+        return self._step(torch.from_numpy(tokens.astype("int64"))[None])
+
+    @torch.inference_mode()
+    def decode(self, token: int) -> Logits:
+        """As `Model.decode`."""
+        return self._step(torch.tensor([[token]]))
+
+    def _step(self, ids: torch.Tensor) -> Logits:
+        output = self._model(ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        last: Logits = self._logits(output)[-1]
+        return last
+
+    def _logits(self, output: object) -> Logits:
+        logits: torch.Tensor = output.logits[0]  # type: ignore[attr-defined]
+        return check_finite(logits.float().numpy(), self._path)

@@ -1,0 +1,59 @@
+"""The calibration's tokens: what activation ranges are taken from, apart from the evaluation."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from scripts.errors import QuantmakeError
+from scripts.forecast import Forecast, Inputs
+from scripts.stage import Stage
+from scripts.tensors.outline import Memory, forecast
+
+_SHORTEST = 20
+_SHOWN = 5
+
+
+class Calibration(Stage):
+    """Choose the calibration's tokens, which share no line with the evaluation's
+
+    `out` receives tokens.npy, int32 [tokens // context, context]. Inputs: the base, the text,
+    and the evaluation's text, which is only compared.
+    """
+
+    lines: tuple[int, int]
+    tokens: int
+    context: int = 512
+    evaluation_lines: tuple[int, int]
+    packages = ("tokenizers", "transformers")
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model."""
+        return forecast(inputs, Memory(fixed=0.4e9))
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Raises QuantmakeError where the texts share a line or this one is too short."""
+        import numpy as np
+
+        from scripts.evaluation.windows import cut_windows, load_tokenizer, read_lines, text_file
+
+        own = read_lines(inputs["text"], self.lines)
+        other = read_lines(inputs["evaluation_text"], self.evaluation_lines)
+        self._refuse_shared(own, other, text_file(inputs["text"]).name)
+        windows = cut_windows(
+            "".join(own),
+            load_tokenizer(inputs["base"]),
+            windows=self.tokens // self.context,
+            context=self.context,
+            where="the calibration's text",
+        )
+        np.save(out / "tokens.npy", windows)
+
+    def _refuse_shared(self, own: list[str], other: list[str], name: str) -> None:
+        known = {line.strip() for line in other if len(line.strip()) >= _SHORTEST}
+        shared = [self.lines[0] + place for place, line in enumerate(own) if line.strip() in known]
+        if shared:
+            shown = ", ".join(map(str, shared[:_SHOWN])) + (" …" if len(shared) > _SHOWN else "")
+            raise QuantmakeError(
+                f"{len(shared)} lines of {name} are in the calibration and in the evaluation "
+                f"(lines {shown}, counted from 0); an artefact must not be measured on what it was "
+                "calibrated with. Choose other `lines`."
+            )

@@ -1,0 +1,1 @@
+"""Making one target: its action key, scratch, commit by rename, what is known of it afterwards."""

@@ -1,0 +1,104 @@
+"""Commit by rename: a target is the old one or the new one at any instant, never a mixture."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from scripts.engine.store.manifest import Manifest, files_of, make_manifest, manifest_path
+
+DIGESTS = "digests"
+"""In a scratch folder: what the stage says of the files that it hashed as it wrote them."""
+
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_AT_FDCWD = -100  # fcntl.h
+
+
+def scratch_of(target: Path) -> Path:
+    """The folder beside `target` in which this process builds it; on the same file system.
+
+    Another process never gets the same one: a stage that a killed doit left behind may write on.
+    """
+    return target.parent / ".scratch" / target.name / str(os.getpid())
+
+
+def fresh_scratch(target: Path) -> Path:
+    """An empty scratch folder; whatever a killed build left in it is swept."""
+    scratch = scratch_of(target)
+    shutil.rmtree(scratch.parent, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    return scratch
+
+
+def drop_scratch(target: Path) -> None:
+    """Remove the scratch folder of `target`, and the room of all scratch once it is empty."""
+    room = scratch_of(target).parent
+    shutil.rmtree(room, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        room.parent.rmdir()
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader or a crash sees the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    _sync(fresh)
+    fresh.rename(path)
+    _sync(path.parent)
+
+
+def _exchange(new: Path, target: Path) -> None:
+    """Swap two paths in one step, renameat2(2); on old kernels, two renames."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.renameat2(
+        _AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE
+    )
+    if done == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.ENOSYS, errno.EINVAL):
+        raise OSError(code, os.strerror(code), str(target))
+    aside = new.with_name(f"{new.name}.old")
+    target.rename(aside)
+    new.rename(target)
+
+
+def commit(new: Path, target: Path, known: Mapping[str, str] | None = None) -> Manifest:
+    """Hash `new`, make it durable, put it in the place of `target`, then write the manifest.
+    Digests that are `known`, by the files' `identity`, are taken from there.
+
+    A crash between the last two leaves a target that differs from its manifest: it counts as
+    stale and is built again.
+    """
+    for path in files_of(new):
+        path.chmod(0o644)
+        _sync(path)
+    manifest = make_manifest(new, known)
+    _sync(new)
+    if not target.exists() or (target.is_file() and new.is_file()):
+        new.rename(target)
+    else:
+        _exchange(new, target)
+    _sync(target.parent)
+    write_atomically(manifest_path(target), manifest.to_json())
+    return manifest

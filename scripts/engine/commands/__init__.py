@@ -1,0 +1,1 @@
+"""The commands of `doit` that this engine adds or replaces."""

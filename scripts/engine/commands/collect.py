@@ -1,0 +1,141 @@
+"""`doit gc`: take what is old out of the local store, and sweep what killed builds left behind."""
+
+import contextlib
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from doit.cmdparse import CmdParseError
+
+from scripts.engine.commands.graph_command import GraphCommand, checker_of
+from scripts.engine.run.unfinished import sweep_unfinished
+from scripts.engine.session import STORE
+from scripts.engine.sizes import parse_size
+from scripts.engine.store.local import LocalStore, Record, StoreError
+from scripts.engine.store.manifest import Manifest
+
+_DAY_S = 86400.0
+OPTIONS = (
+    {
+        "name": "max_age",
+        "long": "max-age",
+        "type": str,
+        "default": "30",
+        "help": "drop results that were not used for this many days [default: 30]",
+    },
+    {
+        "name": "max_size",
+        "long": "max-size",
+        "type": str,
+        "default": "",
+        "help": "then drop the least recently used ones until the store is this small, as 20GiB",
+    },
+    {
+        "name": "dry_run",
+        "long": "dry-run",
+        "short": "n",
+        "type": bool,
+        "default": False,
+        "help": "say what would go; remove nothing",
+    },
+)
+
+
+def choose(
+    records: dict[str, tuple[Record, Manifest | None]],
+    kept: set[str],
+    oldest: float,
+    max_size: int | None,
+) -> set[str]:
+    """The keys to drop: unused since `oldest`, then the least recently used beyond `max_size`.
+
+    `records` are in order of use; those in `kept` stay. Blobs that two results share count once.
+    """
+    free = [key for key in records if key not in kept]
+    drop = {key for key in free if records[key][0].used < oldest or records[key][1] is None}
+    if max_size is not None:
+        for key in free:
+            if _size(records, drop) <= max_size:
+                break
+            drop.add(key)
+    return drop
+
+
+def _size(records: dict[str, tuple[Record, Manifest | None]], drop: set[str]) -> int:
+    blobs = {
+        file.sha256: file.size
+        for key, (_, manifest) in records.items()
+        if key not in drop and manifest
+        for file in manifest.files
+    }
+    return sum(blobs.values())
+
+
+class CollectCommand(GraphCommand):
+    """Drop what no lock names and nobody used for long."""
+
+    name = "gc"
+    doc_purpose = "take old results out of the local store; what a lock names stays"
+    doc_usage = ""
+    cmd_options = OPTIONS
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Read the options that doit does not know the types of."""
+        try:
+            self._oldest = time.time() - float(params["max_age"]) * _DAY_S
+            self._limit = parse_size(params["max_size"]) if params["max_size"] else None
+        except ValueError as error:
+            raise CmdParseError(f"gc: {error}") from None
+        self._dry_run = params["dry_run"]
+        result: int = super().execute(params, args)
+        return result
+
+    def _execute(self) -> int:
+        self.dep_manager.close()
+        store = LocalStore(STORE)
+        records = {record.name: (record, _manifest(store, record)) for record in store.records()}
+        drop = choose(records, self._locked_keys(), self._oldest, self._limit)
+        named = {
+            file.sha256
+            for key, (_, manifest) in records.items()
+            if key not in drop and manifest
+            for file in manifest.files
+        }
+        blobs = [blob for blob in store.blobs() if blob.name not in named]
+        if not self._dry_run:
+            for key in drop:
+                store.record(key).unlink(missing_ok=True)
+            for blob in blobs:
+                store.drop(blob.name)
+            sweep()
+            sweep_unfinished(self._oldest)
+        freed = sum(blob.size for blob in blobs)
+        verb = "would go" if self._dry_run else "went"
+        self.outstream.write(
+            f"{len(drop)} results and {len(blobs)} files ({freed / 1e6:,.1f} MB) {verb}, "
+            f"{len(records) - len(drop)} results stay.\n"
+        )
+        return 0
+
+    def _locked_keys(self) -> set[str]:
+        checkers = [checker_of(task) for task in self.task_list]
+        locks = {one.lock.path: one.lock for one in checkers if one and one.lock}
+        return {entry["key"] for lock in locks.values() for entry in lock.entries().values()}
+
+
+def sweep() -> None:
+    """Remove the scratch of processes that are gone."""
+    for scratch in Path().glob("*/**/.scratch/*/*"):
+        if not Path("/proc", scratch.name).exists():
+            shutil.rmtree(scratch, ignore_errors=True)
+            for room in (scratch.parent, scratch.parent.parent):
+                with contextlib.suppress(OSError):
+                    room.rmdir()
+
+
+def _manifest(store: LocalStore, record: Record) -> Manifest | None:
+    try:
+        return Manifest.from_json(store.record(record.name).read_text())
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
+        return None

@@ -1,0 +1,57 @@
+"""What the commands that look at the graph share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from doit.cmd_base import DoitCmdBase
+from doit.control import TaskControl
+
+from scripts.engine.graph.tasks import UpToDate
+
+
+def checker_of(task: Any) -> UpToDate | None:
+    """What knows the action of a task; None for a task that makes no target."""
+    found = (one for one, *_ in task.uptodate if isinstance(one, UpToDate))
+    return next(found, None)
+
+
+class GraphCommand(DoitCmdBase):
+    """A command that reads the graph."""
+
+    cmd_options: Any = ()
+    doc_description: Any = None
+
+    def in_order(self, selected: list[str] | None) -> list[Any]:
+        """The selected tasks and all that they need, what is needed first."""
+        control = TaskControl(self.task_list)
+        control.process(selected)
+        self.tasks = control.tasks
+        position = {name: index for index, name in enumerate(control.tasks)}
+        ordered: dict[str, Any] = {}
+
+        def visit(name: str) -> None:
+            if name not in ordered:
+                for dependency in sorted(control.tasks[name].task_dep, key=position.__getitem__):
+                    visit(dependency)
+                ordered[name] = control.tasks[name]
+
+        for name in control.selected_tasks:
+            visit(name)
+        return list(ordered.values())
+
+    def checkers(self, selected: list[str]) -> Iterator[tuple[str, UpToDate]]:
+        """The name and the checker of the selected tasks; of all with a lock where none is."""
+        names = [name.rstrip("/") for name in selected]
+        wanted: set[str] | None = None
+        if names:
+            control = TaskControl(self.task_list)
+            control.process(names)
+            wanted = set(control.selected_tasks)
+            for name in list(wanted):
+                wanted.update(
+                    control.tasks[name].task_dep if not control.tasks[name].actions else []
+                )
+        for task in self.task_list:
+            checker = checker_of(task)
+            if checker and (task.name in wanted if wanted is not None else checker.lock):
+                yield task.name, checker

@@ -1,0 +1,77 @@
+"""`doit reproduce [TARGET …]`: build again from the same inputs, elsewhere; compare every byte."""
+
+import shutil
+from typing import Any
+
+from scripts.engine.build.action import key_of
+from scripts.engine.build.commit import drop_scratch, fresh_scratch
+from scripts.engine.build.guard import only_one
+from scripts.engine.build.perform import Failure
+from scripts.engine.commands.graph_command import GraphCommand
+from scripts.engine.graph.tasks import UpToDate
+from scripts.engine.run.local import LocalExecutor
+from scripts.engine.run.unfinished import drop
+from scripts.engine.store.manifest import Manifest, make_manifest, read_manifest
+from scripts.errors import QuantmakeError
+
+
+def differences(old: Manifest, new: Manifest) -> list[str]:
+    """The files that differ, each with both digests."""
+    before = {file.path: file.sha256 for file in old.files}
+    after = {file.path: file.sha256 for file in new.files}
+    return [
+        f"{name}: {before.get(name, '(none)')} → {after.get(name, '(none)')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+
+
+class ReproduceCommand(GraphCommand):
+    """Rebuild in a scratch folder and compare; what is built stays as it is."""
+
+    name = "reproduce"
+    doc_purpose = "build again in a scratch folder and compare byte for byte"
+    doc_usage = "[TARGET ...] (all that are built and have a lock, if none is named)"
+
+    def _execute(self, pos_args: list[str]) -> int:
+        self.dep_manager.close()
+        failed = 0
+        for name, checker in self.checkers(pos_args):
+            if not pos_args and read_manifest(checker.action.target) is None:
+                continue
+            said = self._compare(name, checker)
+            failed += not said.startswith("✓")
+            self.outstream.write(f"  {said}\n")
+            self.outstream.flush()
+        return 1 if failed else 0
+
+    def _compare(self, name: str, checker: UpToDate) -> str:
+        """One line, or more where files differ, that starts with ✓ or ✗."""
+        action = checker.action
+        manifest = read_manifest(action.target)
+        if manifest is None:
+            return f"✗ {name}: it is not built; run doit first"
+        if not action.stage.reproducible:
+            return f"✓ {name}: it is measured, not made, so it differs from run to run"
+        try:
+            found = self._again(name, checker)
+        except (Failure, QuantmakeError, OSError) as error:
+            return f"✗ {name}: {error}"
+        other = differences(manifest, found)
+        if other:
+            return "\n      ".join([f"✗ {name}: {len(other)} files differ", *other])
+        size = sum(file.size for file in found.files)
+        return f"✓ {name}: {len(found.files)} files, {size:,} bytes, the same byte for byte"
+
+    def _again(self, name: str, checker: UpToDate) -> Manifest:
+        action: Any = checker.action
+        with only_one(action.target):
+            out = fresh_scratch(action.target) / action.target.name
+            key = key_of(action.parts())
+            drop(key)
+            try:
+                LocalExecutor(None).build(name, action, key, out)
+                return make_manifest(out)
+            finally:
+                shutil.rmtree(out, ignore_errors=True)
+                drop_scratch(action.target)

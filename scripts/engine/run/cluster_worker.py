@@ -1,0 +1,71 @@
+"""What a worker of a cluster does with an action: fetch, build in scratch, upload, record."""
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from scripts.engine.build.action import Action
+from scripts.engine.build.perform import Failure
+from scripts.engine.build.record import Cost
+from scripts.engine.commands.explain import changes
+from scripts.engine.run.local import run_order
+from scripts.engine.store.local import StoreError, checkout_manifest
+from scripts.engine.store.manifest import Manifest, make_manifest
+from scripts.engine.store.remote import RemoteStore
+from scripts.errors import QuantmakeError
+from scripts.exec import load_stage
+
+
+def build_action(order: str) -> dict[str, Any]:
+    """Do what `order`, JSON, says; answer {"seconds", "memory"} or {"error", "exit_code"}.
+
+    The blobs of the result are in the store before its record is.
+    """
+    data = json.loads(order)
+    try:
+        with tempfile.TemporaryDirectory(prefix="quantmake-") as scratch:
+            return asdict(_build(data, Path(scratch)))
+    except Failure as failure:
+        return {"error": failure.text, "exit_code": failure.exit_code}
+    except QuantmakeError as error:
+        return {"error": str(error), "exit_code": error.exit_code}
+    except (OSError, StoreError) as error:
+        return {"error": f"{data['task']}, on a worker: {error}", "exit_code": 3}
+
+
+def _build(data: dict[str, Any], scratch: Path) -> Cost:
+    store = RemoteStore(data["store"])
+    if store.manifest(data["key"]) is not None:
+        return Cost()
+    stage = load_stage(data["stage"], data["options"])
+    inputs = {}
+    for name, given in data["inputs"].items():
+        inputs[name] = scratch / "inputs" / name / given["name"]
+        inputs[name].parent.mkdir(parents=True)
+        manifest = Manifest.from_json(json.dumps(given["manifest"]))
+        checkout_manifest(store, manifest, inputs[name])
+    out = scratch / "out" / data["target"]
+    out.parent.mkdir()
+    action = Action(stage, inputs, out)
+    _refuse_other_tools(data, action)
+    written = scratch / "action.json"
+    written.write_text(action.to_json(out))
+    cost = run_order(data["task"], written, scratch / "log")
+    manifest = make_manifest(out)
+    store.put_blobs(manifest, out)
+    store.put_record(data["key"], manifest)
+    return cost
+
+
+def _refuse_other_tools(data: dict[str, Any], action: Action) -> None:
+    """Raise QuantmakeError where the key would mean other sources, packages or CPU features."""
+    here = action.tools()
+    there = {kind: data["parts"][kind] for kind in here}
+    other = [str(change) for change in changes(there, here)]
+    if other:
+        raise QuantmakeError(
+            f"{data['task']}: the worker is not like the controller: {'; '.join(other)}. Bring "
+            "its checkout and its packages to the same state."
+        )

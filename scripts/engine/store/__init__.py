@@ -1,0 +1,1 @@
+"""What is kept of results: manifests, the local and the shared store, the lock files."""

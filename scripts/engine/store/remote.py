@@ -1,0 +1,116 @@
+"""The same store on S3, GCS, Azure, WebDAV or in a shared folder, through obstore.
+
+Credentials come from the environment that each service's own tools read (AWS_ACCESS_KEY_ID, …).
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scripts.engine.secrets import mask
+from scripts.engine.store.local import StoreError
+from scripts.engine.store.manifest import Manifest, paths_in
+
+Result = TypeVar("Result")
+_TIMEOUT = {"timeout": "30s", "connect_timeout": "5s"}
+_RETRIES = {"max_retries": 2}
+
+
+def _put(name: str, what: Path | bytes, store: Any) -> None:
+    import obstore
+
+    obstore.put(store, name, what)
+
+
+class RemoteStore:
+    """An object store at a URL such as s3://bucket/prefix, or a folder that machines share."""
+
+    def __init__(self, place: str) -> None:
+        self.name = f"the store {mask(place)}"
+        self._place = place
+        self._opened: Any = None
+
+    def _open(self) -> Any:
+        from obstore.store import LocalStore, from_url
+
+        if "://" not in self._place:
+            return LocalStore(Path(self._place).expanduser().resolve(), mkdir=True)
+        if self._place.startswith("file://"):
+            return LocalStore(Path(self._place.removeprefix("file://")), mkdir=True)
+        options: Any = {**_TIMEOUT, "allow_http": self._place.startswith("http://")}
+        retries: Any = _RETRIES
+        return from_url(self._place, client_options=options, retry_config=retries)
+
+    def _ask(self, work: Callable[[Any], Result]) -> Result:
+        """Do `work` with the opened store; whatever goes wrong there is a StoreError."""
+        try:
+            if self._opened is None:
+                self._opened = self._open()
+            return work(self._opened)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # each service raises its own kinds
+            first = str(error).strip().partition("\n")[0]
+            raise StoreError(f"{type(error).__name__}: {mask(first)}") from None
+
+    def manifest(self, key: str) -> Manifest | None:
+        """As `Store.manifest`."""
+        import obstore
+
+        try:
+            data = self._ask(lambda store: bytes(obstore.get(store, f"ac/{key}").bytes()))
+        except FileNotFoundError:
+            return None
+        try:
+            return Manifest.from_json(data.decode())
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"its record of {key[:12]}… can't be read") from None
+
+    def fetch(self, sha256: str, place: Path) -> None:
+        """As `Store.fetch`; the blob is streamed."""
+        import obstore
+
+        def work(store: Any) -> None:
+            with place.open("xb") as file:
+                for chunk in obstore.get(store, f"cas/{sha256}").stream():
+                    file.write(chunk)
+
+        try:
+            self._ask(work)
+        except FileNotFoundError:
+            place.unlink(missing_ok=True)
+            raise StoreError(f"its blob {sha256[:12]}… is missing") from None
+        except StoreError:
+            place.unlink(missing_ok=True)
+            raise
+
+    def has(self, sha256: str, size: int) -> bool:
+        """Whether a blob of that size is there."""
+        import obstore
+
+        try:
+            found = self._ask(lambda store: obstore.head(store, f"cas/{sha256}"))
+        except FileNotFoundError:
+            return False
+        return int(found["size"]) == size
+
+    def put_blobs(self, manifest: Manifest, target: Path) -> int:
+        """As `Store.put_blobs`."""
+        sent = 0
+        for entry in manifest.files:
+            if not self.has(entry.sha256, entry.size):
+                blob = f"cas/{entry.sha256}", paths_in(target, manifest)[entry.path]
+                self._ask(functools.partial(_put, *blob))
+                sent += entry.size
+        return sent
+
+    def put_record(self, key: str, manifest: Manifest) -> None:
+        """As `Store.put_record`."""
+        self._ask(functools.partial(_put, f"ac/{key}", manifest.to_json().encode()))
+
+    def drop(self, sha256: str) -> None:
+        """As `Store.drop`: under its own digest, other bytes serve nobody."""
+        import obstore
+
+        self._ask(lambda store: obstore.delete(store, f"cas/{sha256}"))

@@ -1,1 +1,0 @@
-"""GGUF files, made with llama.cpp's own converter and quantiser."""

@@ -1,0 +1,1 @@
+"""Quantisation methods as pure kernels: tensors in, integer codes and scales out."""

@@ -1,1 +1,0 @@
-"""Writing 4-bit weights in bitsandbytes' layout, tensor by tensor."""

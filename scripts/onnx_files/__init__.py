@@ -1,1 +1,0 @@
-"""Editing ONNX graphs: weights become blocks or integers, activations get their ranges."""

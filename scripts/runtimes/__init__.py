@@ -1,1 +1,0 @@
-"""One small interface over PyTorch, onnxruntime and llama.cpp: token ids in, logits out."""

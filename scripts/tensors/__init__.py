@@ -1,0 +1,1 @@
+"""Files of tensors: headers, memory maps, streamed writing. Knows no method and no backend."""

@@ -1,1 +1,0 @@
-"""Distillation against the FP16 base on the grid that is deployed."""

@@ -1,0 +1,103 @@
+"""The fp32 graph: the base's own logits, a KV cache, the same bytes everywhere, clear errors."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime_genai
+import pytest
+from onnx import TensorProto, helper
+
+from scripts.backends.onnx.export import OnnxGraph
+from scripts.backends.onnx.graph import embedding, head, linears, open_graph
+from scripts.errors import QuantmakeError
+from scripts.exec import run_stage
+from tests.onnx_models import cached_logits, digests, operators, torch_logits, write_other_base
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_calibration: Path) -> np.ndarray:
+    return np.load(tiny_calibration / "tokens.npy")[0, :40].astype(np.int64)
+
+
+@pytest.fixture(scope="module")
+def gpt2(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_other_base("gpt2", tmp_path_factory.mktemp("gpt2") / "base", tiny_base)
+
+
+def test_prefill_and_decode_steps_give_the_logits_of_torch(
+    tiny_base: Path, tiny_graph: Path, tokens: np.ndarray
+) -> None:
+    wanted = torch_logits(tiny_base, tokens)[23:]
+    np.testing.assert_allclose(cached_logits(tiny_graph, tokens, 24), wanted, atol=1e-3)
+
+
+def test_attention_is_fused_and_the_tied_weight_is_stored_once(tiny_graph: Path) -> None:
+    assert operators(tiny_graph).count("GroupQueryAttention") == 3
+    model = open_graph(tiny_graph)
+    found, last = embedding(model), head(model)
+    assert found is not None
+    assert last is not None
+    assert found[1] is last.node.inputs[1]
+
+
+def test_onnxruntime_genai_loads_it(tiny_graph: Path) -> None:
+    onnxruntime_genai.Model(str(tiny_graph))
+
+
+def test_another_folder_gives_the_same_bytes_and_no_path(
+    tiny_base: Path, tiny_graph: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "elsewhere")
+    run_stage(OnnxGraph(), {"base": base}, tmp_path / "deep/er/graph")
+    assert digests(tmp_path / "deep/er/graph") == digests(tiny_graph)
+    assert [path.name for path in (tmp_path / "deep/er").iterdir()] == ["graph"]
+    for path in (tmp_path / "deep/er/graph").iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_optimum_exports_what_the_builder_does_not_know(
+    gpt2: Path, tokens: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_stage(OnnxGraph(), {"base": gpt2}, tmp_path / "graph")
+    line = "the builder does not know this architecture; optimum exports it"
+    assert line in capfd.readouterr().out.splitlines()
+    wanted = torch_logits(gpt2, tokens)[23:]
+    np.testing.assert_allclose(cached_logits(tmp_path / "graph", tokens, 24), wanted, atol=1e-3)
+    model = open_graph(tmp_path / "graph")
+    assert len(linears(model)) == 2 * 4 + 1
+    assert "Gemm" not in operators(tmp_path / "graph")
+    found, last = embedding(model), head(model)
+    assert found is not None
+    assert last is not None
+    assert found[1] is last.node.inputs[1]
+    run_stage(OnnxGraph(), {"base": gpt2}, tmp_path / "other/graph")
+    assert digests(tmp_path / "other/graph") == digests(tmp_path / "graph")
+
+
+def test_unknown_architecture_is_named(tiny_base: Path, tmp_path: Path) -> None:
+    base = write_other_base("mamba", tmp_path / "base", tiny_base)
+    with pytest.raises(QuantmakeError) as caught:
+        run_stage(OnnxGraph(), {"base": base}, tmp_path / "graph")
+    text = str(caught.value)
+    assert text.startswith(
+        "neither onnxruntime-genai's builder nor optimum could export the architecture "
+        "MambaForCausalLM (base/config.json, model_type 'mamba'). The last tool said: ValueError: "
+    )
+    assert text.endswith(". Take the artefacts with format onnx out of the recipe.")
+    assert list((tmp_path / "graph").iterdir()) == []
+
+
+def test_graph_without_a_cache_is_refused(tmp_path: Path) -> None:
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n"])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n"])
+    cast = helper.make_node("Cast", ["input_ids"], ["logits"], to=TensorProto.FLOAT)
+    graph = helper.make_graph([cast], "plain", [ids], [logits])
+    onnx.save(helper.make_model(graph, ir_version=10), tmp_path / "model.onnx")
+    with pytest.raises(QuantmakeError) as caught:
+        OnnxGraph().check({}, tmp_path)
+    assert str(caught.value) == (
+        "the exported graph lacks attention_mask, past_key_values.0.key; it has no KV cache that "
+        "the formats understand"
+    )

@@ -1,0 +1,61 @@
+"""Commit by rename, for files and folders, with and without an old target."""
+
+import ctypes
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from scripts.engine import commit as module
+from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch, write_atomically
+
+
+@pytest.mark.parametrize("old", [None, "file", "folder"])
+@pytest.mark.parametrize("new", ["file", "folder"])
+def test_new_target_replaces_whatever_was_there(tmp_path: Path, old: str | None, new: str) -> None:
+    target = tmp_path / "target"
+    if old == "file":
+        target.write_text("old")
+    elif old == "folder":
+        target.mkdir()
+        (target / "old").write_text("old")
+    scratch = fresh_scratch(target)
+    fresh = scratch / "target"
+    if new == "file":
+        fresh.write_text("new")
+    else:
+        fresh.mkdir()
+        (fresh / "new").write_text("new")
+    commit(fresh, target)
+    drop_scratch(target)
+    assert (target if new == "file" else target / "new").read_text() == "new"
+    assert not (tmp_path / ".scratch").exists()
+    assert target.is_file() == (new == "file")
+    if new == "folder":
+        assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_old_kernels_get_two_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        module.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(renameat2=lambda *_: -1)
+    )
+    monkeypatch.setattr(ctypes, "get_errno", lambda: errno.ENOSYS)
+    target = tmp_path / "target"
+    target.mkdir()
+    fresh = fresh_scratch(target) / "target"
+    fresh.mkdir()
+    (fresh / "new").write_text("new")
+    commit(fresh, target)
+    assert (target / "new").read_text() == "new"
+
+
+def test_scratch_of_a_killed_build_is_swept(tmp_path: Path) -> None:
+    (fresh_scratch(tmp_path / "target") / "half").write_text("half")
+    assert not list(fresh_scratch(tmp_path / "target").iterdir())
+
+
+def test_write_atomically_leaves_no_other_file(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a/b.txt", "one")
+    write_atomically(tmp_path / "a/b.txt", "two")
+    assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["two"]
