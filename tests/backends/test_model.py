@@ -63,7 +63,7 @@ def test_what_does_not_load_is_named(backend: str, tmp_path: Path) -> None:
     path = tmp_path / "broken"
     path.mkdir()
     (path / "config.json").write_text("{}")
-    with pytest.raises(QuantmakeError, match=rf"{path} does not load \\({backend}\\): "):
+    with pytest.raises(QuantmakeError, match=rf"{path} does not load \({backend}\): "):
         load_model(backend, path, threads=1, context=64)
 
 

@@ -108,7 +108,7 @@ def test_artefact_with_another_vocabulary(tiny_base: Path, reference: Path, tmp_
 def test_artefact_that_does_not_load(tiny_base: Path, reference: Path, tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     said = reason("gguf", tmp_path / "model.gguf", tiny_base, reference, tmp_path / "x.json")
-    assert "model.gguf does not load in llama.cpp" in said
+    assert "model.gguf does not load (gguf)" in said
 
 
 def test_logits_that_are_not_finite(tiny_base: Path, reference: Path, tmp_path: Path) -> None:

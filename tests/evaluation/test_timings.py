@@ -46,7 +46,7 @@ def test_rows_are_timed_and_the_broken_one_says_why(
     run_stage(stage, inputs, out)
     found = Timings.model_validate_json(out.read_bytes())
     assert set(found.speeds) == {"base", "graph", "f16.gguf"}
-    assert "broken.gguf does not load in llama.cpp" in found.failures["broken.gguf"]
+    assert "broken.gguf does not load (gguf)" in found.failures["broken.gguf"]
     for speed in found.speeds.values():
         assert speed.prefill_tokens == 256
         assert 8 <= speed.decode_tokens <= 128
