@@ -1,16 +1,54 @@
 """The JSON schema of recipes, for editors: `python -m scripts.recipe.schema` writes it."""
 
+import ast
+import inspect
 import json
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
-from pydantic import Field, create_model
+from pydantic import BaseModel, Field, create_model
+from pydantic.json_schema import GenerateJsonSchema
 
 from scripts.backends.format import all_formats
 from scripts.recipe.model import Header
 
 PATH = Path("recipes/recipe.schema.json")
+
+
+def _texts_of(record: type[BaseModel]) -> dict[str, str]:
+    """The text below each field of `record` in its source, on one line."""
+    texts: dict[str, str] = {}
+    for base in reversed(record.__mro__):
+        if not issubclass(base, BaseModel) or base.__module__.startswith("pydantic"):
+            continue
+        try:
+            body = ast.parse(dedent(inspect.getsource(base))).body[0]
+        except OSError:  # made by create_model
+            continue
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+                and isinstance(text.value.value, str)
+            ):
+                texts[ast.unparse(field.target)] = " ".join(text.value.value.split())
+    return texts
+
+
+class Described(GenerateJsonSchema):
+    """With the text below a field as its description: it is in no action key."""
+
+    def model_schema(self, schema: Any) -> dict[str, Any]:
+        """As pydantic makes it, with the descriptions that it lacks."""
+        made = super().model_schema(schema)
+        for name, text in _texts_of(schema["cls"]).items():
+            made["properties"][name].setdefault("description", text)
+        return made
 
 
 def schema_text() -> str:
@@ -24,7 +62,7 @@ def schema_text() -> str:
             Field(description="what to build, by path below quantized/", min_length=1),
         ),
     )
-    schema = recipe.model_json_schema()
+    schema = recipe.model_json_schema(schema_generator=Described)
     schema["title"] = "quantmake recipe"
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 

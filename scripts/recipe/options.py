@@ -1,0 +1,148 @@
+"""The tables of docs/recipe.md, from the records: `python -m scripts.recipe.options` writes them.
+
+An option is explained where it is declared: by `Field(description=…)`, or by a text below it, which
+is in no action key.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from scripts.backends.format import Format, all_formats
+from scripts.cards.subject import CardFacts
+from scripts.evaluation.budget import Budget
+from scripts.recipe.model import CalibrationText, ChoiceTask, EvaluationText, ModelSource
+from scripts.recipe.schema import Described
+
+PATH = Path("docs/recipe.md")
+SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSource,
+    "calibration": CalibrationText,
+    "evaluation": EvaluationText,
+    "tasks": ChoiceTask,
+    "budgets": Budget,
+    "card": CardFacts,
+}
+_BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BOUNDS = {
+    "minimum": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "maximum": "≤ {}",
+    "exclusiveMaximum": "< {}",
+    "multipleOf": "a multiple of {}",
+}
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What people may write for one key: its name, default, allowed values and meaning."""
+
+    name: str
+    default: str
+    allowed: str
+    meaning: str
+
+    def cells(self) -> tuple[str, ...]:
+        """For a row of a table."""
+        return f"`{self.name}`", self.default, self.allowed, self.meaning
+
+
+def _value(value: object) -> str:
+    if value is None or isinstance(value, dict):
+        return "none"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def _allowed(schema: Json) -> str:
+    """The values that a JSON schema allows, in words."""
+    if "anyOf" in schema:
+        kinds = [one for one in schema["anyOf"] if one.get("type") != "null"]
+        if any("(\\w+)?" in str(one.get("pattern")) for one in kinds):
+            return "a size, as 98MB"  # pydantic's ByteSize: an integer, or a text with a unit
+        return " or ".join(map(_allowed, kinds))
+    if "const" in schema or "enum" in schema:
+        return ", ".join(map(_value, schema.get("enum") or [schema["const"]]))
+    if "$ref" in schema or schema["type"] == "object":
+        return "keys, below"
+    if schema["type"] == "boolean":
+        return "`true`, `false`"
+    if schema["type"] == "array":
+        return "two integers" if "prefixItems" in schema else "a list of texts"
+    bounds = [text.format(schema[key]) for key, text in _BOUNDS.items() if key in schema]
+    word = {"integer": "integer", "number": "number", "string": "text"}[schema["type"]]
+    return " ".join([word, ", ".join(bounds)]).strip()
+
+
+def options_of(record: type[BaseModel]) -> list[Option]:
+    """The options of a record in the order of its fields, those of an optional record after it."""
+    schema = record.model_json_schema(schema_generator=Described)
+    return list(_options(schema, schema.get("$defs", {})))
+
+
+def _options(schema: Json, inner: Json, prefix: str = "") -> Iterator[Option]:
+    for name, field in schema["properties"].items():
+        required = name in schema.get("required", ())
+        default = "required" if required else _value(field["default"])
+        yield Option(prefix + name, default, _allowed(field), field.get("description", ""))
+        for one in field.get("anyOf", ()):
+            if "$ref" in one:
+                nested = inner[one["$ref"].rpartition("/")[2]]
+                yield from _options(nested, inner, f"{prefix}{name}.")
+
+
+def _table(*lines: tuple[str, ...]) -> str:
+    head, *rows = lines
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ("---",) * len(head), *rows))
+
+
+def _section(record: type[BaseModel], but: Collection[str] = ()) -> str:
+    head = ("key", "default", "allowed", "meaning")
+    return _table(head, *(one.cells() for one in options_of(record) if one.name not in but))
+
+
+def _formats() -> str:
+    """For each value of `format`, what there is of it and its options."""
+    families: dict[object, list[type[Format]]] = {}
+    for kind in all_formats():
+        families.setdefault(kind.selector()["format"], []).append(kind)
+    return "\n".join(f"### `format: {name}`\n\n{_family(one)}" for name, one in families.items())
+
+
+def _family(kinds: list[type[Format]]) -> str:
+    choices, users = list[tuple[str, ...]](), dict[Option, list[str]]()
+    for kind in kinds:
+        selector = {key: value for key, value in kind.selector().items() if key != "format"}
+        chosen = ", ".join(f"{key}: {value}" for key, value in selector.items())
+        choices.append((f"`{chosen}`", (kind.__doc__ or "").strip().partition("\n")[0]))
+        for option in options_of(kind):
+            if option.name not in kind.selector():
+                users.setdefault(option, []).append(" ".join(map(str, selector.values())))
+    if len(kinds) == 1:
+        return f"{choices[0][1]}.\n\n{_section(kinds[0], kinds[0].selector())}"
+    rows = (
+        (*one.cells(), "all" if len(names) == len(kinds) else ", ".join(names))
+        for one, names in users.items()
+    )
+    head = ("option", "default", "allowed", "meaning", "of")
+    return _table(("choice", "makes"), *choices) + "\n" + _table(head, *rows)
+
+
+def page_text() -> str:
+    """docs/recipe.md with its tables as the records are now."""
+
+    def renewed(block: re.Match[str]) -> str:
+        name = block[2]
+        table = _formats() if name == "formats" else _section(SECTIONS[name])
+        return f"{block[1]}\n{table}\n{block[3]}"
+
+    return _BLOCK.sub(renewed, PATH.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    PATH.write_text(page_text(), encoding="utf-8")
