@@ -1,5 +1,6 @@
 """Fixtures that many tests share: the tiny base and the tiny text, made once per run."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ from scripts.calibration.capture import Capture
 from scripts.calibration.gradients import Curvature
 from scripts.exec import run_stage
 from tests.tiny import make_tiny_base, write_tiny_text
+
+# Before torch is loaded, here and in the processes of stages: threads that wait for work sleep.
+# Spinning gains nothing on models this small, and took 50 times as long on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session")
