@@ -2,35 +2,27 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from scripts.base.skeleton import skeleton
 from scripts.errors import QuantmakeError
 from scripts.tensors.finite import is_finite
-from scripts.tensors.mapped import mapped_tensors
+from scripts.tensors.header import tensors_in
+from scripts.tensors.mapped import mapped
 
 
 def check_base(folder: Path, *, trust: bool) -> None:
     """Raise QuantmakeError where the folder is not the FP16 model that its config describes."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    wrong: list[str] = []
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:  # looks at the header as a whole
-                names: list[str] = file.keys()
-                types = {name: file.get_slice(name).get_dtype() for name in names}
-            wrong += [f"{name} is {kind}, not F16" for name, kind in types.items() if kind != "F16"]
-            halves = [name for name, kind in types.items() if kind == "F16"]
-            for name, tensor in mapped_tensors(path, halves).items():
-                shapes[name] = tuple(tensor.shape)
-                if not is_finite(tensor):
-                    wrong.append(f"{name} has values that are not finite")
-        except SafetensorError as error:
-            raise QuantmakeError(f"{path.name} of the base is damaged: {error}") from error
+    tensors = tensors_in(folder)
+    wrong = [f"{name} is {t.dtype}, not F16" for name, t in tensors.items() if t.dtype != "F16"]
+    halves = {name: tensor for name, tensor in tensors.items() if tensor.dtype == "F16"}
+    wrong += [
+        f"{name} has values that are not finite"
+        for name, values in mapped(halves).items()
+        if not is_finite(values)
+    ]
     if wrong:
         raise QuantmakeError(f"the base is broken: {'; '.join(wrong)}")
     model = skeleton(folder, trust=trust)
-    model.compare(shapes, "the base")
+    model.compare({name: one.shape for name, one in tensors.items()}, "the base")
     _check_tokenizer(folder, model.model.get_input_embeddings().weight.shape[0], trust=trust)
 
 
@@ -42,9 +34,9 @@ def _check_tokenizer(folder: Path, rows: int, *, trust: bool) -> None:
     except Exception as error:  # a tokenizer can be wrong in every way
         reason = str(error).strip().partition("\n")[0]
         raise QuantmakeError(f"transformers can't read the model's tokenizer: {reason}") from error
-    greatest = max(tokenizer.get_vocab().values(), default=-1)
-    if greatest >= rows:
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= rows:
         raise QuantmakeError(
-            f"the tokenizer has the id {greatest}, but the model's embedding has {rows} rows; "
+            f"the tokenizer has the id {highest}, but the model's embedding has {rows} rows; "
             "the tokenizer belongs to another model"
         )

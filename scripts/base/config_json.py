@@ -16,14 +16,14 @@ _EXAMPLES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "phi3", "smollm3", 
 def read_json(path: Path) -> Config:
     """Read a JSON object; raises QuantmakeError where the file is missing or broken."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise QuantmakeError(f"the source has no {path.name}") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise QuantmakeError(f"{path.name} of the source is no JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise QuantmakeError(f"{path.name} of the source is no JSON object")
-    return found
+    return value
 
 
 def write_json(path: Path, value: Config) -> None:

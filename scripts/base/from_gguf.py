@@ -17,11 +17,11 @@ from transformers.modeling_gguf_pytorch_utils import (
 )
 
 from scripts.base.config_json import Config, write_config
-from scripts.base.gguf_fields import Fields
 from scripts.base.gguf_tokenizer import SPECIAL_IDS, write_tokenizer
 from scripts.base.skeleton import skeleton
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
+from scripts.tensors.gguf_fields import Fields
 
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
@@ -32,10 +32,9 @@ ARCHITECTURES = {
 
 def import_gguf(path: Path, out: Path) -> Weights:
     """Write configuration and tokenizer into `out`; return the weights, not read yet."""
-    reader = _open(path)
-    fields = Fields(path.name, reader)
+    fields = Fields.of(path)
     architecture = _architecture(fields)
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    tensors = {tensor.name: tensor for tensor in fields.reader.tensors}
     _refuse_rope_scaling(fields, architecture, tensors)
     config = _config(fields, architecture, tensors)
     write_config(config, _generation(fields), out, trust=False)
@@ -43,23 +42,15 @@ def import_gguf(path: Path, out: Path) -> Weights:
     return _weights(path, tensors, config, architecture, out)
 
 
-def _open(path: Path) -> Any:
-    try:
-        return gguf.GGUFReader(path)
-    except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise QuantmakeError(
-            f"{path.name} is no GGUF file, or is cut short ({path.stat().st_size:,} bytes: {error})"
-        ) from error
-
-
 def _architecture(fields: Fields) -> str:
-    found = fields.text("general.architecture")
-    if found not in ARCHITECTURES:
+    architecture = fields.text("general.architecture")
+    if architecture not in ARCHITECTURES:
         raise QuantmakeError(
-            f"{fields.file}: GGUF files of the architecture {found!r} can't be imported; known: "
-            f"{', '.join(ARCHITECTURES)}. Name the model's Hugging Face folder or repository."
+            f"{fields.file}: GGUF files of the architecture {architecture!r} can't be imported; "
+            f"known: {', '.join(ARCHITECTURES)}. Name the model's Hugging Face folder or "
+            "repository."
         )
-    return found
+    return architecture
 
 
 def _refuse_rope_scaling(fields: Fields, architecture: str, tensors: dict[str, Any]) -> None:
@@ -99,15 +90,15 @@ def _config(fields: Fields, architecture: str, tensors: dict[str, Any]) -> Confi
 
 def _generation(fields: Fields) -> Config:
     """generation_config.json; a turn may end with a token other than the text's end."""
-    found: Config = {
+    ids: Config = {
         f"{name}_token_id": fields.get(SPECIAL_IDS[name])
         for name in ("bos", "eos", "pad")
         if fields.get(SPECIAL_IDS[name]) is not None
     }
     turn = fields.get("tokenizer.ggml.eot_token_id")
-    if turn is not None and "eos_token_id" in found and turn != found["eos_token_id"]:
-        found["eos_token_id"] = [found["eos_token_id"], turn]
-    return found
+    if turn is not None and "eos_token_id" in ids and turn != ids["eos_token_id"]:
+        ids["eos_token_id"] = [ids["eos_token_id"], turn]
+    return ids
 
 
 def _shortest(value: Any) -> Any:

@@ -2,21 +2,18 @@
 
 import json
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
 
 from scripts.base.config_json import read_json, refuse_unknown, write_config
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
 from scripts.sources.place import place
-from scripts.tensors.mapped import mapped_tensors
+from scripts.tensors.header import Stored, read_header
+from scripts.tensors.mapped import mapped
+from scripts.tensors.shards import INDEX
 
-INDEX = "model.safetensors.index.json"
 TOKENIZERS = (
     ("tokenizer.json",),
     ("tokenizer.model",),
@@ -52,44 +49,25 @@ def import_safetensors(source: Path, out: Path, *, trust: bool) -> Weights:
 
 def open_weights(source: Path, model: Skeleton) -> Weights:
     """The tensors of all safetensors of the folder, under the architecture's names."""
-    files = _inventory(source)
-    stored = {model.name_of(name): (name, file) for name, file in files.items()}
-    handles = {
-        file: safe_open(source / file, framework="pt") for file in sorted(set(files.values()))
-    }
-    slices = {name: handles[file].get_slice(key) for name, (key, file) in stored.items()}
+    stored = {model.name_of(name): tensor for name, tensor in _inventory(source).items()}
     kept = {
-        name: part
-        for name, part in slices.items()
+        name: tensor
+        for name, tensor in stored.items()
         if name in model.shapes or not model.leaves_out(name)
     }
-    shapes = {name: tuple(part.get_shape()) for name, part in kept.items()}
+    shapes = {name: tensor.shape for name, tensor in kept.items()}
     model.compare(shapes, "the source")
-    wrong = [f"{n} ({p.get_dtype()})" for n, p in kept.items() if p.get_dtype() not in _FLOATS]
+    wrong = [f"{name} ({t.dtype})" for name, t in kept.items() if t.dtype not in _FLOATS]
     if wrong:
         raise QuantmakeError(
             f"these tensors are stored in a type that is no plain float: {', '.join(wrong)}; "
             f"name a source in {', '.join(_FLOATS)}"
         )
-
-    wanted: dict[str, list[str]] = {}
-    for name in kept:
-        key, file = stored[name]
-        wanted.setdefault(file, []).append(key)
-
-    @cache
-    def mapped(file: str) -> dict[str, torch.Tensor]:
-        return mapped_tensors(source / file, wanted[file])
-
-    def load(name: str) -> torch.Tensor:
-        key, file = stored[name]
-        return mapped(file)[key]
-
-    return Weights(shapes, load)
+    return Weights(shapes, mapped(kept).__getitem__)
 
 
-def _inventory(source: Path) -> dict[str, str]:
-    """Which file holds each tensor; raises QuantmakeError where index and files disagree."""
+def _inventory(source: Path) -> dict[str, Stored]:
+    """The stored tensors by name; raises QuantmakeError where index and files disagree."""
     index = source / INDEX
     listed = _read_index(index) if index.is_file() else None
     present = sorted(path.name for path in source.glob("*.safetensors"))
@@ -99,24 +77,27 @@ def _inventory(source: Path) -> dict[str, str]:
         raise QuantmakeError(
             f"{INDEX} names shards that are missing: {', '.join(missing)}; fetch the source again"
         )
-    places: list[tuple[str, str]] = []
-    for file in files:
-        places += [(name, file) for name in _names_in(source / file)]
-    twice = sorted(name for name, count in Counter(name for name, _ in places).items() if count > 1)
+    try:
+        headers = [read_header(source / file) for file in files]
+    except QuantmakeError as error:
+        raise QuantmakeError(f"{error}; fetch the source again") from error
+    counts = Counter(name for header in headers for name in header)
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise QuantmakeError(f"these tensors are in two files of the source: {', '.join(twice)}")
-    found = dict(places)
-    if listed is not None and listed != found:
-        names = sorted(n for n in listed.keys() | found.keys() if listed.get(n) != found.get(n))
+    stored = {name: tensor for header in headers for name, tensor in header.items()}
+    places = {name: tensor.file.name for name, tensor in stored.items()}
+    if listed is not None and listed != places:
+        names = sorted(n for n in listed.keys() | places.keys() if listed.get(n) != places.get(n))
         raise QuantmakeError(
             f"{INDEX} and the shards disagree about {len(names)} tensors: "
             + "; ".join(
                 f"{name} (index: {listed.get(name, 'not named')}, found in: "
-                f"{found.get(name, 'no shard')})"
+                f"{places.get(name, 'no shard')})"
                 for name in names
             )
         )
-    return found
+    return stored
 
 
 def _read_index(index: Path) -> dict[str, str]:
@@ -128,8 +109,8 @@ def _read_index(index: Path) -> dict[str, str]:
         return dict(items)
 
     try:
-        found = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=pairs)
-        places = {str(name): str(file) for name, file in found["weight_map"].items()}
+        read = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=pairs)
+        places = {str(name): str(file) for name, file in read["weight_map"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise QuantmakeError(f"{INDEX} has no readable weight_map: {error!r}") from error
     if doubled:
@@ -138,17 +119,6 @@ def _read_index(index: Path) -> dict[str, str]:
     if outside:
         raise QuantmakeError(f"{INDEX} names files outside the folder: {', '.join(outside)}")
     return places
-
-
-def _names_in(path: Path) -> list[str]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise QuantmakeError(
-            f"{path.name} is damaged or cut short ({path.stat().st_size:,} bytes: {error}); "
-            "fetch the source again"
-        ) from error
 
 
 def _require_tokenizer(source: Path) -> None:

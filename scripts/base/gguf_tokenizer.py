@@ -21,8 +21,8 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from scripts.base.gguf_fields import Fields
 from scripts.errors import QuantmakeError
+from scripts.tensors.gguf_fields import Fields
 
 SPECIAL_IDS = {
     "bos": "tokenizer.ggml.bos_token_id",

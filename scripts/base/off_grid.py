@@ -20,7 +20,7 @@ from scripts.errors import QuantmakeError
 # RMSNorm multiplies by its weight itself (Gemma's by 1 + weight), the MLP is gated, and rotary
 # positions act between Q and K only.
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-LEAST, GREATEST = 0.8, 1.25
+MIN_SCALE, MAX_SCALE = 0.8, 1.25
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
 _READS_INPUT_NORM = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
@@ -37,14 +37,14 @@ class Factors:
 
 def move_off_grid(weights: Weights, config: Path, seed: int) -> Weights:
     """The same function with other weights, in float64; raises QuantmakeError where it can't be."""
-    found = read_json(config)
-    kind = found.get("model_type")
+    settings = read_json(config)
+    kind = settings.get("model_type")
     if kind not in ARCHITECTURES:
         raise QuantmakeError(
             f"off_grid: not for architecture {kind!r} (known: {', '.join(ARCHITECTURES)}); leave "
             "the key out"
         )
-    scales = Scales(found, weights, seed)
+    scales = Scales(settings, weights, seed)
 
     def load(name: str) -> torch.Tensor:
         return scaled(weights.load(name), scales.factors(name))
@@ -117,7 +117,7 @@ class Scales:
         return per_head.repeat_interleave(self._queries_per_head, dim=0).reshape(-1)
 
     def _draw(self, layer: int, place: int, like: str) -> torch.Tensor:
-        """Uniform in [LEAST, GREATEST), one for each row of the tensor `like`."""
+        """Uniform in [MIN_SCALE, MAX_SCALE), one for each row of the tensor `like`."""
         count = self._shapes[like][0]
         random = np.random.Generator(np.random.PCG64([self._seed, layer + 1, place]))
-        return torch.from_numpy(LEAST + (GREATEST - LEAST) * random.random(count))
+        return torch.from_numpy(MIN_SCALE + (MAX_SCALE - MIN_SCALE) * random.random(count))

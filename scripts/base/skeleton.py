@@ -32,15 +32,15 @@ class Skeleton:
         """True for a tensor that the architecture does not read: a tied head, a buffer."""
         return name in self.tied or any(re.search(pattern, name) for pattern in self.ignored)
 
-    def compare(self, found: Mapping[str, tuple[int, ...]], what: str) -> None:
+    def compare(self, shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
         """Raise QuantmakeError that names every missing, unknown and mis-shaped tensor."""
-        both = sorted(self.shapes.keys() & found.keys())
-        problems = [f"missing: {name}" for name in sorted(self.shapes.keys() - found.keys())]
-        problems += [f"unknown: {name}" for name in sorted(found.keys() - self.shapes.keys())]
+        both = sorted(self.shapes.keys() & shapes.keys())
+        problems = [f"missing: {name}" for name in sorted(self.shapes.keys() - shapes.keys())]
+        problems += [f"unknown: {name}" for name in sorted(shapes.keys() - self.shapes.keys())]
         problems += [
-            f"{name} is {list(found[name])} and should be {list(self.shapes[name])}"
+            f"{name} is {list(shapes[name])} and should be {list(self.shapes[name])}"
             for name in both
-            if tuple(found[name]) != self.shapes[name]
+            if tuple(shapes[name]) != self.shapes[name]
         ]
         if problems:
             raise QuantmakeError(

@@ -1,6 +1,5 @@
 """Named tensors that are read one at a time, and safetensors in FP16 written from them."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -13,6 +12,8 @@ from scripts.errors import QuantmakeError
 from scripts.hashed_file import HashedFile
 from scripts.progress import track
 from scripts.tensors.finite import is_finite
+from scripts.tensors.header import Layout, header_bytes
+from scripts.tensors.shards import cut, write_index
 
 FP16_MAX = 65504.0
 _AT_ONCE = 1 << 20  # values that are converted and written at a time
@@ -31,30 +32,28 @@ def write_fp16(weights: Weights, out: Path, shard_bytes: int = 5_000_000_000) ->
 
     One tensor is in memory at a time, or a part of one that is mapped. Raises QuantmakeError that
     names every tensor with a value that is not finite in FP16.
-    Format: huggingface.co/docs/safetensors.
     """
-    shards = _plan(weights.shapes, shard_bytes)
-    files = [
-        "model.safetensors"
-        if len(shards) == 1
-        else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        for number in range(1, len(shards) + 1)
-    ]
+    tensors = {
+        name: Layout("F16", shape, 2 * prod(shape)) for name, shape in weights.shapes.items()
+    }
+    sizes = {name: one.size for name, one in tensors.items()}
+    shards = cut(sizes, shard_bytes)
     problems: list[str] = []
-    for file, names in zip(files, shards, strict=True):
+    for file, names in shards.items():
         with HashedFile(out / file) as stream:
-            stream.write(_header({name: weights.shapes[name] for name in names}))
-            for name in track(names, "writing FP16", lambda name: 2 * prod(weights.shapes[name])):
+            stream.write(header_bytes({name: tensors[name] for name in names}, {"format": "pt"}))
+            for name in track(names, "writing FP16", sizes.__getitem__):
                 problem = _write_fp16(name, weights.load(name), stream)
                 problems += [problem] if problem else []
     if problems:
         raise QuantmakeError(
-            f"{len(problems)} tensors can't be stored in FP16 (greatest value {FP16_MAX:,.0f}): "
+            f"{len(problems)} tensors can't be stored in FP16 (its maximum is {FP16_MAX:,.0f}): "
             + "; ".join(problems)
             + ". A model like this needs another base type than FP16, or the source is damaged."
         )
     if len(shards) > 1:
-        _write_index(out, files, shards, weights.shapes)
+        files = {name: file for file, names in shards.items() for name in names}
+        write_index(out, files, sum(sizes.values()))
 
 
 def _write_fp16(name: str, tensor: torch.Tensor, stream: HashedFile) -> str | None:
@@ -70,7 +69,7 @@ def _write_fp16(name: str, tensor: torch.Tensor, stream: HashedFile) -> str | No
     broken = tensor.numel() - finite.numel()
     if broken:
         return f"{name} ({broken} values are NaN or infinite in the source)"
-    return f"{name} (greatest magnitude {float(finite.abs().max()):,.0f})"
+    return f"{name} (maximum magnitude {float(finite.abs().max()):,.0f})"
 
 
 def _half(values: torch.Tensor) -> torch.Tensor:
@@ -79,39 +78,3 @@ def _half(values: torch.Tensor) -> torch.Tensor:
     # torch would round to float32 on the way; numpy rounds once.
     with np.errstate(over="ignore"):
         return torch.from_numpy(values.numpy().astype(np.float16))
-
-
-def _plan(shapes: Mapping[str, tuple[int, ...]], shard_bytes: int) -> list[list[str]]:
-    """Names in order, cut into runs of at most `shard_bytes` (or one tensor)."""
-    shards: list[list[str]] = [[]]
-    room = shard_bytes
-    for name in sorted(shapes):
-        size = 2 * prod(shapes[name])
-        if shards[-1] and size > room:
-            shards.append([])
-            room = shard_bytes
-        shards[-1].append(name)
-        room -= size
-    return shards
-
-
-def _header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for name, shape in shapes.items():
-        end = offset + 2 * prod(shape)
-        entries[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
-
-
-def _write_index(
-    out: Path, files: list[str], shards: list[list[str]], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
-    total = sum(2 * prod(shape) for shape in shapes.values())
-    places = {name: file for file, names in zip(files, shards, strict=True) for name in names}
-    index = {"metadata": {"total_size": total}, "weight_map": places}
-    text = json.dumps(index, indent=2, sort_keys=True) + "\n"
-    (out / "model.safetensors.index.json").write_text(text)

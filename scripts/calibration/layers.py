@@ -17,12 +17,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from scripts.calibration.part import Part
-from scripts.calibration.stored import HESSIAN, STATISTICS, Writer
+from scripts.calibration.stored import HESSIAN, STATISTICS
 from scripts.calibration.sums import Sums, Watch
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.progress import Progress
+from scripts.tensors.appended import Appended
 from scripts.tensors.finite import is_finite
+from scripts.tensors.header import tensors_in
 from scripts.workers import single_core_workers
 
 _HEADER_BYTES_PER_LINEAR = 400
@@ -86,7 +88,7 @@ class Decoder:
     """A causal language model of a folder in float32, whose weights are loaded by part."""
 
     def __init__(self, base: Path) -> None:
-        self._weights = _index(base)
+        self._weights = tensors_in(base)
         trust = any(base.glob("*.py"))  # the base holds code only where the recipe trusts it
         config = AutoConfig.from_pretrained(base, trust_remote_code=trust, local_files_only=True)
         config.use_cache = False
@@ -162,7 +164,7 @@ class Decoder:
         return name.startswith(f"{self._stack}.")
 
     def _stored(self, name: str) -> torch.Tensor:
-        with safe_open(self._weights[name], "pt") as shard:
+        with safe_open(self._weights[name].file, "pt") as shard:
             tensor: torch.Tensor = shard.get_tensor(name)
         return tensor
 
@@ -185,14 +187,6 @@ class Decoder:
         left = [prefix + n for n, p in module.named_parameters() if p.is_meta]
         if left:
             raise QuantmakeError(f"the base has no tensors {', '.join(left)}; build it again")
-
-
-def _index(base: Path) -> dict[str, Path]:
-    found = {}
-    for shard in sorted(base.glob("*.safetensors")):
-        with safe_open(shard, "pt") as tensors:
-            found.update(dict.fromkeys(tensors.keys(), shard))
-    return found
 
 
 def _advance(
@@ -222,7 +216,7 @@ def capture(
     with (
         torch.inference_mode(),
         single_core_workers(threads) as pool,
-        Writer(out / HESSIAN, header_bytes) as writer,
+        Appended(out / HESSIAN, header_bytes) as writer,
         watch.on(linears),
     ):
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scripts.calibration.stored import Writer
+from scripts.tensors.appended import Appended
 
 _SHARED = "shared"
 
@@ -47,7 +47,7 @@ class Part:
         )
 
     def add_to(
-        self, writer: Writer, statistics: dict[str, NDArray[np.float32]], shared: dict[str, str]
+        self, writer: Appended, statistics: dict[str, NDArray[np.float32]], shared: dict[str, str]
     ) -> None:
         """Write the Hessians; put the rest in its place."""
         for name, hessian in self.hessians.items():

@@ -1,8 +1,7 @@
-"""Reading and writing what the capture stores."""
+"""Reading what the capture stores."""
 
 import json
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,53 +11,6 @@ from scripts.errors import QuantmakeError
 
 STATISTICS = "statistics.safetensors"
 HESSIAN = "hessian.safetensors"
-_LENGTH_BYTES = 8
-
-
-class Writer:
-    """A safetensors file of float32 tensors, written one after the other.
-
-    safetensors' own writer wants all tensors at once. The header is written last, into the room
-    left for it, since safetensors allows spaces after it. On an error the file is removed.
-    """
-
-    def __init__(self, path: Path, header_bytes: int) -> None:
-        self._path = path
-        self._room = -(-header_bytes // 8) * 8
-        self._entries: dict[str, object] = {}
-        self._end = 0
-
-    def __enter__(self) -> "Writer":
-        self._file = self._path.open("wb")
-        self._file.seek(_LENGTH_BYTES + self._room)
-        return self
-
-    def add(self, name: str, value: NDArray[np.float32]) -> None:
-        """Append one tensor."""
-        data = np.ascontiguousarray(value, "<f4")
-        span = [self._end, self._end + data.nbytes]
-        self._entries[name] = {"dtype": "F32", "shape": list(data.shape), "data_offsets": span}
-        self._file.write(data.data)
-        self._end = span[1]
-
-    def finish(self, metadata: dict[str, str]) -> None:
-        """Write the header; `metadata` is for readers."""
-        header = json.dumps({"__metadata__": metadata, **self._entries}).encode()
-        if len(header) > self._room:
-            raise ValueError(f"the header takes {len(header)} bytes, but {self._room} were left")
-        self._file.seek(0)
-        self._file.write(self._room.to_bytes(_LENGTH_BYTES, "little"))
-        self._file.write(header.ljust(self._room))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-        if kind is not None:
-            self._path.unlink()
 
 
 class Captured:

@@ -1,13 +1,12 @@
 """What an artefact consists of: bytes, parameters, bits per weight, types of its tensors."""
 
 import importlib
-from math import prod
 from pathlib import Path
 
 from scripts.backends.inventory import Inventory
 from scripts.backends.table import BACKENDS
-from scripts.backends.torch_inventory import safetensors_header
 from scripts.evaluation.result import Size
+from scripts.tensors.header import tensors_in
 
 # They are written from these figures, so they can't be among them.
 _PAGES = ("README.md", "bom.cdx.json", "provenance.intoto.json")
@@ -15,11 +14,7 @@ _PAGES = ("README.md", "bom.cdx.json", "provenance.intoto.json")
 
 def count_parameters(base: Path) -> int:
     """Parameters of the base, a tied head counted once."""
-    return sum(
-        prod(tensor["shape"])
-        for shard in sorted(base.glob("*.safetensors"))
-        for tensor in safetensors_header(shard).values()
-    )
+    return sum(tensor.values for tensor in tensors_in(base).values())
 
 
 def measure_size(backend: str, artifact: Path, base: Path) -> tuple[Size, list[str]]:

@@ -34,15 +34,26 @@ class Listed:
     shape: tuple[int, ...]
     type: str
 
+    @property
+    def values(self) -> int:
+        """How many it has."""
+        return prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType[self.type]]
+        return self.values // block * size
+
 
 class _Header:
     def __init__(self, data: mmap.mmap) -> None:
         self._data, self._at = data, len(_MAGIC)
 
     def number(self, kind: Struct) -> int:
-        (found,) = kind.unpack_from(self._data, self._at)
+        (value,) = kind.unpack_from(self._data, self._at)
         self._at += kind.size
-        return int(found)
+        return int(value)
 
     def text(self) -> str:
         length = self.number(_U64)
@@ -96,18 +107,13 @@ def tensors_of(path: Path) -> dict[str, Listed]:
         ):
             if data[: len(_MAGIC)] != _MAGIC:
                 raise ValueError("it does not begin with GGUF")
-            found = _Header(data).tensors()
+            tensors = _Header(data).tensors()
             size = len(data)
     except (ValueError, KeyError, error) as reason:
         raise QuantmakeError(f"{path.name} is no GGUF file: {reason}") from None
-    needed = sum(map(_bytes, found.values()))
+    needed = sum(tensor.size for tensor in tensors.values())
     if size < needed:
         raise QuantmakeError(
             f"{path.name} is cut short: it has {size:,} bytes, and its tensors take {needed:,}"
         )
-    return found
-
-
-def _bytes(tensor: Listed) -> int:
-    block, size = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.type]]
-    return prod(tensor.shape) // block * size
+    return tensors

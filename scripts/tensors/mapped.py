@@ -1,42 +1,38 @@
-"""Tensors of a safetensors file as views of the file, mapped into memory.
+"""Tensors as views of their safetensors files, mapped into memory.
 
-safetensors' own reader copies each tensor into memory of the process. Format:
-huggingface.co/docs/safetensors: eight bytes with the header's length, the header, the data.
+safetensors' own reader copies each tensor into memory of the process.
 """
 
-import json
 import mmap
-from collections.abc import Collection
-from math import prod
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-_TYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}
+from scripts.tensors.dtypes import TORCH_TYPES
+from scripts.tensors.header import Stored
 
 
-def mapped_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, torch.Tensor]:
-    """Every tensor, or those of `names`, by its name; pages come from the disk when they are read,
-    and may go again.
+def mapped(tensors: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
+    """Each tensor by its name: the system reads it from the disk when it is used, and may drop it
+    from memory afterwards. Writing to it changes no file.
 
-    Raises ValueError for a type that is no float.
+    Raises ValueError for a type that torch does not have.
     """
+    strange = [name for name, one in tensors.items() if one.dtype not in TORCH_TYPES]
+    if strange:
+        kinds = ", ".join(f"{name} is {tensors[name].dtype}" for name in strange)
+        raise ValueError(f"these tensors have types that can't be mapped: {kinds}")
+    # One mapping for a file: each holds a file descriptor.
+    files = {file: _map(file) for file in {one.file for one in tensors.values()}}
+    return {
+        name: torch.frombuffer(
+            files[one.file], dtype=TORCH_TYPES[one.dtype], count=one.values, offset=one.start
+        ).view(one.shape)
+        for name, one in tensors.items()
+    }
+
+
+def _map(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    found = {}
-    for name, entry in header.items():
-        if name == "__metadata__" or (names is not None and name not in names):
-            continue
-        if entry["dtype"] not in _TYPES:
-            raise ValueError(f"{path.name}: {name} is {entry['dtype']}, which is no float")
-        shape, start = entry["shape"], 8 + length + entry["data_offsets"][0]
-        flat = torch.frombuffer(data, dtype=_TYPES[entry["dtype"]], count=prod(shape), offset=start)
-        found[name] = flat.view(shape)
-    return found
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

@@ -1,6 +1,5 @@
 """The sizes of a model, from the headers of its files alone: what forecasts are made of."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -10,7 +9,8 @@ from re import compile as pattern
 from scripts.errors import QuantmakeError
 from scripts.forecast import Forecast, Inputs
 
-Shapes = dict[str, tuple[int, ...]]
+IN_NO_KEY = "it says what a stage will need, and makes no bytes"
+
 _LAYER = pattern(r"(?:^|\.)(?:layers|h|blocks|blk)\.(\d+)\.")
 
 
@@ -60,29 +60,18 @@ class Outline:
 
 def outline_of(folder: Path) -> Outline | None:
     """Of a folder with safetensors or one GGUF file; None where there is none that can be read."""
+    # Here: a graph is drawn without them.
+    from scripts.tensors.gguf_header import tensors_of
+    from scripts.tensors.header import tensors_in
+
     try:
-        shapes: Shapes = {}
-        for shard in sorted(folder.glob("*.safetensors")):
-            shapes.update(_header(shard))
+        shapes = {name: tensor.shape for name, tensor in tensors_in(folder).items()}
         ggufs = list(folder.glob("*.gguf"))
         if not shapes and len(ggufs) == 1:
-            shapes = _gguf(ggufs[0])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, QuantmakeError):
+            shapes = {name: tensor.shape for name, tensor in tensors_of(ggufs[0]).items()}
+    except (OSError, QuantmakeError):
         return None  # whoever reads it in earnest says what is wrong
     return Outline.of(shapes) if shapes else None
-
-
-def _header(shard: Path) -> Shapes:
-    with shard.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(min(length, shard.stat().st_size)))
-    return {n: tuple(entry["shape"]) for n, entry in header.items() if n != "__metadata__"}
-
-
-def _gguf(path: Path) -> Shapes:
-    from scripts.tensors.gguf_header import tensors_of
-
-    return {name: tensor.shape for name, tensor in tensors_of(path).items()}
 
 
 def outline_in(inputs: Inputs) -> Outline | None:

@@ -3,47 +3,22 @@
 A header holds the size of every tensor, and that of a quantisation state depends on its values. So
 tensors go into a file without a name as they are made, and from there, mapped, into place: the
 process itself never holds more than those at work. The bytes are those of safetensors'
-`save_file`: header, then data, ordered by type and name. Format: huggingface.co/docs/safetensors.
+`save_file`: header, then data, ordered by type and name.
 """
 
-import json
 import mmap
 import os
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import torch
 
 from scripts.hashed_file import HashedFile
-
-# From the widest to the narrowest, as safetensors orders its types (Dtype in tensor.rs).
-_TYPES: dict[torch.dtype, str] = {
-    torch.int64: "I64",
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.int32: "I32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-_RANK = {kind: rank for rank, kind in enumerate(_TYPES.values())}
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Where one tensor lies in the file."""
-
-    kind: str
-    shape: tuple[int, ...]
-    start: int
-    size: int  # bytes
+from scripts.tensors.dtypes import NAMES, RANKS
+from scripts.tensors.header import Layout, header_bytes
 
 
 class Spill:
@@ -51,7 +26,8 @@ class Spill:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._tensors: dict[str, Waiting] = {}
+        self._tensors: dict[str, Layout] = {}
+        self._starts: dict[str, int] = {}
         self._end = 0
         self._adding = threading.Lock()
 
@@ -74,9 +50,8 @@ class Spill:
             data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
             with self._adding:
                 start, self._end = self._end, self._end + size
-                self._tensors[name] = Waiting(
-                    _TYPES[tensor.dtype], tuple(tensor.shape), start, size
-                )
+                self._starts[name] = start
+                self._tensors[name] = Layout(NAMES[tensor.dtype], tuple(tensor.shape), size)
             while data:
                 written = os.pwrite(self._file.fileno(), data, start)
                 data, start = data[written:], start + written
@@ -87,23 +62,18 @@ class Spill:
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write all tensors into a safetensors file."""
-        ordered = sorted(self._tensors.items(), key=lambda item: (_RANK[item[1].kind], item[0]))
-        entries: dict[str, object] = {"__metadata__": dict(metadata)}
-        end = 0
-        for name, one in ordered:
-            span = [end, end + one.size]
-            entries[name] = {"dtype": one.kind, "shape": list(one.shape), "data_offsets": span}
-            end += one.size
-        header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-        header += b" " * (-len(header) % 8)
+        ordered = dict(
+            sorted(self._tensors.items(), key=lambda item: (RANKS[item[1].dtype], item[0]))
+        )
         with HashedFile(path) as out:
-            out.write(len(header).to_bytes(8, "little") + header)
+            out.write(header_bytes(ordered, metadata))
             if not self._end:
                 return
             with (
                 mmap.mmap(self._file.fileno(), self._end, access=mmap.ACCESS_READ) as mapped,
                 memoryview(mapped) as data,
             ):
-                for _, one in ordered:
-                    with data[one.start : one.start + one.size] as part:
+                for name, one in ordered.items():
+                    start = self._starts[name]
+                    with data[start : start + one.size] as part:
                         out.write(part)

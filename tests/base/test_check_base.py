@@ -51,4 +51,4 @@ def test_a_missing_tensor_is_named(base: Path) -> None:
 def test_a_damaged_file_is_named(base: Path) -> None:
     path = base / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    assert refused(base).startswith("model.safetensors of the base is damaged: ")
+    assert refused(base).startswith("model.safetensors is damaged or cut short (1,000 bytes: ")

@@ -7,12 +7,11 @@ from typing import Any
 
 import llama_cpp
 import pytest
-from gguf import GGUFReader
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from scripts.base.gguf_fields import Fields
 from scripts.base.gguf_tokenizer import PRES, write_tokenizer
+from scripts.tensors.gguf_fields import Fields
 from tests.base.gguf_file import write_gguf
 from tests.tiny import SPECIAL, tiny_lines
 
@@ -71,7 +70,7 @@ def both(base: Path, folder: Path, pre: str, vocabulary: Path, **fields: Any) ->
     """llama.cpp's tokenizer of a GGUF file, and the one rebuilt from the file's fields."""
     named = {f"tokenizer.ggml.{key}": value for key, value in fields.items()}
     gguf = write_gguf(base, folder / "t.gguf", pre=pre, fields=named, tokenizer=vocabulary)
-    write_tokenizer(Fields(gguf.name, GGUFReader(gguf)), 1024, folder / "out")
+    write_tokenizer(Fields.of(gguf), 1024, folder / "out")
     reference = llama_cpp.Llama(str(gguf), vocab_only=True, verbose=False)
     return reference, AutoTokenizer.from_pretrained(folder / "out")
 
@@ -117,7 +116,7 @@ def test_control_tokens_are_special_and_user_defined_ones_are_text(
     described["added_tokens"][0]["special"] = False
     (tmp_path / "tokenizer.json").write_text(json.dumps(described))
     gguf = write_gguf(tiny_base, tmp_path / "t.gguf", tokenizer=tmp_path / "tokenizer.json")
-    write_tokenizer(Fields(gguf.name, GGUFReader(gguf)), 1024, tmp_path / "out")
+    write_tokenizer(Fields.of(gguf), 1024, tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     reference = llama_cpp.Llama(str(gguf), vocab_only=True, verbose=False)
     text = "<|im_start|>old<|endoftext|>Agnes<|im_end|>"

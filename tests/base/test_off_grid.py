@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from scripts.base.make_base import Base
-from scripts.base.off_grid import ARCHITECTURES, GREATEST, LEAST, move_off_grid
+from scripts.base.off_grid import ARCHITECTURES, MAX_SCALE, MIN_SCALE, move_off_grid
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
 from tests.base.models import write_model
@@ -87,9 +87,9 @@ def test_the_scales_are_these_on_every_machine(tiny_base: Path) -> None:
     norm = "model.layers.0.input_layernorm.weight"
     scales = moved(tiny_base, 0)[norm] / weights_of(tiny_base).load(norm).double()
     assert scales[:3].tolist() == pytest.approx(first, abs=1e-12)
-    span = GREATEST - LEAST
-    assert LEAST <= scales.min() < LEAST + 0.05 * span
-    assert GREATEST - 0.05 * span < scales.max() < GREATEST
+    span = MAX_SCALE - MIN_SCALE
+    assert MIN_SCALE <= scales.min() < MIN_SCALE + 0.05 * span
+    assert MAX_SCALE - 0.05 * span < scales.max() < MAX_SCALE
 
 
 def test_another_architecture_is_refused(tiny_base: Path, tmp_path: Path) -> None:

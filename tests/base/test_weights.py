@@ -58,7 +58,7 @@ def test_every_tensor_that_fp16_can_not_hold_is_named(tmp_path: Path) -> None:
     with pytest.raises(QuantmakeError) as error:
         write_fp16(weights_of(tensors), tmp_path)
     assert str(error.value) == (
-        "2 tensors can't be stored in FP16 (greatest value 65,504): great (greatest magnitude "
+        "2 tensors can't be stored in FP16 (its maximum is 65,504): great (maximum magnitude "
         "70,000); nan (2 values are NaN or infinite in the source). A model like this needs "
         "another base type than FP16, or the source is damaged."
     )

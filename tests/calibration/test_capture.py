@@ -1,6 +1,5 @@
 """The capture against plain forward hooks on the whole model."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from scripts.calibration.capture import Capture
 from scripts.calibration.layers import capture
-from scripts.calibration.stored import HESSIAN, STATISTICS, Captured, Writer
+from scripts.calibration.stored import HESSIAN, STATISTICS, Captured
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
@@ -147,15 +146,3 @@ def test_broken_base_is_named_and_writes_nothing(
 def test_unknown_linear(tiny_capture: Path) -> None:
     with pytest.raises(QuantmakeError, match=r"the capture has seen no linear nowhere; "):
         Captured(tiny_capture).hessian("nowhere")
-
-
-def test_writer_is_read_by_safetensors(tmp_path: Path) -> None:
-    values = {"b": np.ones((2, 3), np.float32), "a": np.arange(4, dtype=np.float32)}
-    with Writer(tmp_path / "x.safetensors", 400) as writer:
-        for name, value in values.items():
-            writer.add(name, value)
-        writer.finish({"shared": json.dumps({})})
-    found = load_file(tmp_path / "x.safetensors")
-    assert {name: tensor.numpy().tolist() for name, tensor in found.items()} == {
-        name: value.tolist() for name, value in values.items()
-    }

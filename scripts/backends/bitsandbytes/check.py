@@ -9,11 +9,12 @@ from safetensors import SafetensorError, safe_open
 
 from scripts.backends.bitsandbytes.plan import Plan
 from scripts.backends.bitsandbytes.quantise import Settings
+from scripts.tensors.header import tensors_in
 
 
 def faults_in(base: Path, out: Path, plan: Plan, settings: Settings) -> list[str]:
     """Compare `out` with the base, tensor by tensor; returns the faults in words."""
-    shapes = _shapes(base)
+    shapes = {name: tensor.shape for name, tensor in tensors_in(base).items()}
     faults: list[str] = []
     seen: set[str] = set()
     for shard in sorted(out.glob("*.safetensors")):
@@ -32,15 +33,6 @@ def faults_in(base: Path, out: Path, plan: Plan, settings: Settings) -> list[str
     if not seen & plan.weights:
         faults.append("nothing is quantised")
     return faults
-
-
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    found = {}
-    for shard in sorted(folder.glob("*.safetensors")):
-        with safe_open(shard, "pt") as weights:
-            names: list[str] = weights.keys()
-            found.update({name: tuple(weights.get_slice(name).get_shape()) for name in names})
-    return found
 
 
 def _faults_of(

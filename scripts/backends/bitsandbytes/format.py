@@ -104,6 +104,7 @@ class Bitsandbytes4bit(Format):
         )
         from scripts.checkpoint import Checkpoints
         from scripts.room import require_room
+        from scripts.tensors.shards import write_index
         from scripts.workers import available_cores, single_core_workers
 
         base = inputs["base"]
@@ -127,8 +128,7 @@ class Bitsandbytes4bit(Format):
                 size += sum(sizes.values())
         refuse_broken(bad)
         if len(shards) > 1:
-            index = {"metadata": {"total_size": size}, "weight_map": places}
-            _write_json(out / "model.safetensors.index.json", index)
+            write_index(out, places, size)
         for path in sorted(base.iterdir()):
             if path.is_file() and not any(path.match(pattern) for pattern in _WEIGHTS):
                 shutil.copyfile(path, out / path.name)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.progress import Progress
 from scripts.tensors.finite import is_finite
+from scripts.tensors.header import read_header
 from scripts.tensors.spill import Spill
 
 Quantised = tuple[torch.Tensor, QuantState]
@@ -42,10 +42,8 @@ class Settings(Protocol):
 
 
 def bytes_in(shard: Path) -> dict[str, int]:
-    """The tensors of one safetensors file in FP16, sorted, with their sizes."""
-    with safe_open(shard, "pt") as weights:
-        names: list[str] = sorted(weights.keys())
-        return {name: 2 * prod(weights.get_slice(name).get_shape()) for name in names}
+    """The tensors of one safetensors file, sorted, with their sizes."""
+    return {name: tensor.size for name, tensor in sorted(read_header(shard).items())}
 
 
 def refuse_missing(shards: list[Path], plan: Plan) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 
 from scripts.backends.gguf import driver  # its source is a part of the key
@@ -111,20 +110,15 @@ class F16Gguf(Stage):
 
         A tied head and buffers, which the base does not hold, may come on top.
         """
-        from safetensors import safe_open
-
         from scripts.tensors.gguf_header import tensors_of
+        from scripts.tensors.header import tensors_in
 
-        expected = 0
-        for shard in sorted(base.glob("*.safetensors")):
-            with safe_open(shard, "np") as weights:
-                names: list[str] = weights.keys()
-                expected += sum(prod(weights.get_slice(name).get_shape()) for name in names)
-        found = sum(prod(tensor.shape) for tensor in tensors_of(out).values())
-        if found < expected:
+        expected = sum(tensor.values for tensor in tensors_in(base).values())
+        written = sum(tensor.values for tensor in tensors_of(out).values())
+        if written < expected:
             raise QuantmakeError(
                 f"llama.cpp's converter left weights out: the base has {expected:,} values, "
-                f"{out.name} has {found:,}"
+                f"{out.name} has {written:,}"
             )
 
 

@@ -30,7 +30,8 @@ def load_mapped(folder: str) -> Any:
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from scripts.tensors.mapped import mapped_tensors
+    from scripts.tensors.header import tensors_in
+    from scripts.tensors.mapped import mapped
 
     trust = any(Path(folder).glob("*.py"))  # the base holds code only where the recipe trusts it
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
@@ -38,10 +39,10 @@ def load_mapped(folder: str) -> Any:
         model = AutoModelForCausalLM.from_config(
             config, trust_remote_code=trust, dtype=torch.float32
         )
-    state = {}
-    for shard in sorted(Path(folder).glob("*.safetensors")):
-        for name, tensor in mapped_tensors(shard).items():
-            state[name] = tensor if tensor.dim() == 2 else tensor.float()
+    state = {
+        name: tensor if tensor.dim() == 2 else tensor.float()
+        for name, tensor in mapped(tensors_in(Path(folder))).items()
+    }
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
     empty = [name for name, parameter in model.named_parameters() if parameter.is_meta]

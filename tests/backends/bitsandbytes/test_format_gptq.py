@@ -138,7 +138,7 @@ def test_weight_that_the_capture_has_not_seen(
     ours, plain = load_file(tmp_path / "out" / WEIGHTS), load_file(tiny_nearest / WEIGHTS)
     assert torch.equal(ours[f"{name}.weight"], plain[f"{name}.weight"])
     assert not torch.equal(ours[Q], plain[Q])
-    _, notes = measure_size("torch", tmp_path / "out", tiny_base)
+    _, notes = measure_size("bitsandbytes", tmp_path / "out", tiny_base)
     assert notes == [
         "the method does not fit 1 tensor; each is rounded to nearest: the capture has not seen "
         f"its inputs. They are: {name}.weight."

@@ -1,17 +1,31 @@
 """The key-value fields of a GGUF file, with errors that name file and key."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from gguf import GGUFReader
 
 from scripts.errors import QuantmakeError
 
 
 @dataclass(frozen=True)
 class Fields:
-    """The fields of one file; `reader` is a gguf.GGUFReader."""
+    """The fields of the file named `file`."""
 
     file: str
-    reader: Any
+    reader: GGUFReader
+
+    @classmethod
+    def of(cls, path: Path) -> "Fields":
+        """Raises QuantmakeError where it is no whole GGUF file."""
+        try:
+            return cls(path.name, GGUFReader(path))
+        except (ValueError, IndexError, KeyError, OverflowError) as error:
+            raise QuantmakeError(
+                f"{path.name} is no GGUF file, or is cut short ({path.stat().st_size:,} bytes: "
+                f"{error})"
+            ) from error
 
     def get(self, key: str) -> Any:
         """The field's value, or None where the file has no such field."""
