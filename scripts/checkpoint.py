@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
 
 FOLDER_VARIABLE = "QUANTMAKE_CHECKPOINTS"
-
-
 _TIMES_AS_LONG = 20  # between two as writing one took, so that big ones come less often
 
 
@@ -47,16 +45,16 @@ class Checkpoints:
     def result(
         self, name: str, make: Callable[[], Mapping[str, "torch.Tensor"]]
     ) -> Mapping[str, "torch.Tensor"]:
-        """What `make` gives, which the next run takes from here. Threads may call it.
+        """What `make` gives; after a kill the next run takes it from here. Threads may call it.
 
         Of a stage that is done within seconds nothing is written.
         """
-        found: Mapping[str, torch.Tensor] | None = self.load(name)
-        if found is None:
-            found = make()
+        tensors: Mapping[str, torch.Tensor] | None = self.load(name)
+        if tensors is None:
+            tensors = make()
             if time.monotonic() - self._began >= self._between:
-                self.save(name, found)
-        return found
+                self.save(name, tensors)
+        return tensors
 
     def load(self, name: str) -> dict[str, "torch.Tensor"] | None:
         """What was saved last under `name`; None where nothing was, or it can't be read."""

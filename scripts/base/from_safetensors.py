@@ -9,27 +9,12 @@ from scripts.base.config_json import read_json, refuse_unknown, write_config
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
+from scripts.sources.model_files import TOKENIZERS, is_kept
 from scripts.sources.place import place
 from scripts.tensors.header import Stored, read_header
 from scripts.tensors.mapped import mapped
 from scripts.tensors.shards import INDEX
 
-TOKENIZERS = (
-    ("tokenizer.json",),
-    ("tokenizer.model",),
-    ("spiece.model",),
-    ("sentencepiece.bpe.model",),
-    ("vocab.json", "merges.txt"),
-    ("vocab.txt",),
-)
-_COPIED = (
-    *sorted({name for names in TOKENIZERS for name in names}),
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-)
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -41,8 +26,7 @@ def import_safetensors(source: Path, out: Path, *, trust: bool) -> Weights:
     generation = source / "generation_config.json"
     write_config(config, read_json(generation) if generation.is_file() else {}, out, trust=trust)
     for path in sorted(source.iterdir()):
-        is_licence = path.name.upper().startswith(("LICENSE", "LICENCE", "NOTICE"))
-        if path.name in _COPIED or is_licence or (trust and path.suffix == ".py"):
+        if is_kept(path.name, code=trust):
             place(path, out / path.name)
     return open_weights(source, skeleton(out, trust=trust))
 

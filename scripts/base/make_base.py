@@ -8,11 +8,9 @@ from pydantic import Field
 
 from scripts.errors import QuantmakeError
 from scripts.forecast import Forecast, Inputs
-from scripts.sources.model_files import pickles_refused
+from scripts.sources.model_files import refuse_pickles
 from scripts.stage import Stage
 from scripts.tensors.outline import Memory, forecast
-
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class Base(Stage):
@@ -78,9 +76,7 @@ def _gguf_file(source: Path) -> Path | None:
             f"the source holds {len(ggufs)} GGUF files ({', '.join(ggufs)}), but a base is made "
             "of one; join the parts with `llama-gguf-split --merge` and name the result"
         )
-    pickled = [name for name in names if name.endswith(_PICKLED)]
-    if pickled:
-        raise QuantmakeError(pickles_refused("the source", pickled))
+    refuse_pickles("the source", names)
     raise QuantmakeError(
         f"the source holds no model: neither a .gguf file nor .safetensors "
         f"(found {', '.join(names) or 'nothing'})"

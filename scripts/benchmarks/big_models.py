@@ -3,7 +3,7 @@
     python -m scripts.benchmarks.big_models [--size 1B,3B] [--folder FOLDER] [--only import,nf4]
 
 A seeded model is written first. Each stage, and each tool of others, then runs in a process of
-its own. Its memory is the greatest that it had for itself (RssAnon of /proc/PID/status): files
+its own. Its memory is the most that it had for itself (RssAnon of /proc/PID/status): files
 that it maps do not count.
 """
 

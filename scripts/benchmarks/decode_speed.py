@@ -111,10 +111,10 @@ def interleave(
 ) -> dict[str, Spread]:
     """Tokens per second of each, in turn, `repeats` times after a warm-up."""
     ids = np.random.default_rng(_SEED).integers(3, _SMALLEST_VOCABULARY, prompt + tokens)
-    found: dict[str, list[float]] = {name: [] for name in decoders}
+    speeds: dict[str, list[float]] = {name: [] for name in decoders}
     for _ in range(repeats + 1):
         for name, decode in decoders.items():
-            found[name].append(decode(ids[:prompt], ids[prompt:].tolist()))
+            speeds[name].append(decode(ids[:prompt], ids[prompt:].tolist()))
     return {
         name: Spread(
             median=statistics.median(values[1:]),
@@ -122,14 +122,14 @@ def interleave(
             greatest=max(values[1:]),
             repeats=repeats,
         )
-        for name, values in found.items()
+        for name, values in speeds.items()
     }
 
 
 def table(speeds: Mapping[str, Spread], sizes: Mapping[str, int], caption: str) -> Table:
     """A row for each model; ratios are to the first one's median."""
     made = Table(title="Decoding, tokens per second", caption=caption)
-    for column in ("model", "MB", "median", "least", "greatest", "ratio"):
+    for column in ("model", "MB", "median", "min", "max", "ratio"):
         made.add_column(column, justify="left" if column == "model" else "right")
     first = next(iter(speeds.values())).median
     for name, speed in speeds.items():
@@ -197,11 +197,11 @@ def main(given: Sequence[str]) -> int:
             optimum = arguments.optimum or export_with_optimum(
                 arguments.base or default_base(), Path(scratch) / "optimum"
             )
-            found = run(arguments, optimum)
+            measured = run(arguments, optimum)
     except QuantmakeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    Console().print(found)
+    Console().print(measured)
     return 0
 
 

@@ -25,7 +25,10 @@ from scripts.engine.build.record import read_record
 from scripts.engine.build.sources import ROOT
 
 _REPEATS = 7
-_COPIED = ("__init__.py", "checkpoint.py", "errors.py", "exec.py", "progress.py", "stage.py")
+_COPIED = (
+    *("__init__", "checkpoint", "errors", "exec", "forecast", "hashed_file", "lean", "progress"),
+    "stage",
+)
 _STAGE = '''
 from scripts.stage import Stage
 
@@ -85,7 +88,7 @@ def make_project(folder: Path, tasks: int, size: int) -> Path:
     """A project of `tasks` tasks, each target `size` bytes (sparse), all built."""
     shutil.copytree(ROOT / "scripts/engine", folder / "scripts/engine")
     for name in _COPIED:
-        shutil.copy(ROOT / "scripts" / name, folder / "scripts" / name)
+        shutil.copy(ROOT / "scripts" / f"{name}.py", folder / "scripts")
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "scripts/made_up.py").write_text(_STAGE)
     (folder / "dodo.py").write_text(_DODO.format(pairs=tasks // 2))
@@ -111,7 +114,7 @@ def run(folder: Path, *arguments: str) -> float:
 def no_op(tasks: int, gigabytes: float, repeats: int) -> Table:
     """Time a `doit` with nothing to do, on small and on large targets, in turn."""
     made = Table(title=f"`doit` with nothing to do, {tasks:,} tasks, seconds")
-    for column in ("targets", "median", "least", "greatest"):
+    for column in ("targets", "median", "min", "max"):
         made.add_column(column, justify="left" if column == "targets" else "right")
     with tempfile.TemporaryDirectory(prefix="engine-speed-") as scratch:
         arms = {

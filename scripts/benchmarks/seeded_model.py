@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from scripts.base.weights import Weights, write_fp16
-from scripts.room import require_room
+from scripts.disk_space import require_space
 
 _SPREAD = 0.02  # standard deviation, as Llama is initialised
 
@@ -37,7 +37,7 @@ class Shape:
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor, by its Hugging Face name."""
         shared = self.hidden // self.heads * self.kv_heads
-        found: dict[str, tuple[int, ...]] = {
+        shapes: dict[str, tuple[int, ...]] = {
             "model.embed_tokens.weight": (self.vocabulary, self.hidden),
             "model.norm.weight": (self.hidden,),
             "lm_head.weight": (self.vocabulary, self.hidden),
@@ -54,8 +54,8 @@ class Shape:
                 "mlp.up_proj": (self.mlp, self.hidden),
                 "mlp.down_proj": (self.hidden, self.mlp),
             }.items():
-                found[f"model.layers.{layer}.{part}.weight"] = shape
-        return found
+                shapes[f"model.layers.{layer}.{part}.weight"] = shape
+        return shapes
 
     def config(self) -> dict[str, object]:
         """What config.json says."""
@@ -93,7 +93,7 @@ def write_seeded_model(out: Path, shape: Shape, shard_bytes: int) -> int:
     """
     shapes = shape.tensors()
     size = 2 * sum(map(prod, shapes.values()))
-    require_room(out, size)
+    require_space(out, size)
     (out / "config.json").write_text(json.dumps(shape.config(), indent=2) + "\n")
     _write_tokenizer(out)
 

@@ -77,17 +77,17 @@ class Fetch(Stage):
         if self.sha256 is None and scheme_of(self.source) == "hf":
             return
         is_one = len(files) == 1 and files[0].parent == out
-        found = sha256_of_file(files[0]) if is_one else sha256_of_folder(out)
+        digest = sha256_of_file(files[0]) if is_one else sha256_of_folder(out)
         if self.sha256 is None:
             raise RecipeError(
                 f"{name} is not pinned. What was found has this digest; if you trust it, add the "
-                f"line below to the recipe, under the source:\n  sha256: {found}"
+                f"line below to the recipe, under the source:\n  sha256: {digest}"
             )
-        if found != self.sha256:
+        if digest != self.sha256:
             size = sum(path.stat().st_size for path in files)
             raise QuantmakeError(
                 f"{name}: the digest differs. The recipe pins sha256 {self.sha256}, but what was "
-                f"found ({size:,} bytes) has {found}. Either the source was changed or cut short, "
+                f"found ({size:,} bytes) has {digest}. Either the source was changed or cut short, "
                 "or the recipe's digest is wrong: look at the source first, and write the new "
                 "digest only if the change is meant."
             )

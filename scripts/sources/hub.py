@@ -54,11 +54,11 @@ def _listing(wanted: HubSource) -> dict[str, HubFile]:
         )
     except Exception as error:  # the client's own, requests' and urllib3's
         raise _explained(wanted, error) from None
-    found = {}
+    files = {}
     for entry in info.siblings or []:
         digest = entry.lfs.sha256 if entry.lfs else entry.blob_id
-        found[entry.rfilename] = HubFile(entry.rfilename, entry.size, digest or "")
-    return found
+        files[entry.rfilename] = HubFile(entry.rfilename, entry.size, digest or "")
+    return files
 
 
 def _chosen(wanted: HubSource, files: dict[str, HubFile], code: bool) -> list[HubFile]:
@@ -83,12 +83,13 @@ def _download(wanted: HubSource, name: str) -> Path:
 
 
 def _verify(wanted: HubSource, file: HubFile, path: Path) -> None:
-    found = sha256_of_file(path) if len(file.digest) == 64 else git_blob_sha1(path)
-    if found != file.digest:
+    digest = sha256_of_file(path) if len(file.digest) == 64 else git_blob_sha1(path)
+    if digest != file.digest:
         raise QuantmakeError(
             f"hf:{wanted.repository}: {file.name} is not what the hub lists: it lists the digest "
-            f"{file.digest or '(none)'}, but the file ({path.stat().st_size:,} bytes) has {found}. "
-            "Delete it from the hub's cache (`huggingface-cli delete-cache`) and run doit again."
+            f"{file.digest or '(none)'}, but the file ({path.stat().st_size:,} bytes) has "
+            f"{digest}. Delete it from the hub's cache (`huggingface-cli delete-cache`) and run "
+            "doit again."
         )
 
 
@@ -119,17 +120,17 @@ def _not_a_commit(wanted: HubSource) -> RecipeError:
     from huggingface_hub import HfApi
 
     file = f"/{wanted.file}" if wanted.file else ""
-    found = f"hf:{wanted.repository} is at {wanted.revision!r}, which may move"
+    problem = f"hf:{wanted.repository} is at {wanted.revision!r}, which may move"
     try:
         now = HfApi().model_info(wanted.repository, revision=wanted.revision, timeout=10).sha
     except Exception:  # whatever the reason, the commit is unknown
         now = None
     if now is None:
         return RecipeError(
-            f"{found}; write the full commit, 40 hexadecimal digits, as the page of the "
+            f"{problem}; write the full commit, 40 hexadecimal digits, as the page of the "
             f"repository shows it: hf:{wanted.repository}@COMMIT{file}"
         )
-    return RecipeError(f"{found}; it is now at this commit: hf:{wanted.repository}@{now}{file}")
+    return RecipeError(f"{problem}; it is now at this commit: hf:{wanted.repository}@{now}{file}")
 
 
 def _explained(wanted: HubSource, error: Exception) -> QuantmakeError:

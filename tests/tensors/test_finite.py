@@ -19,7 +19,7 @@ def test_one_value_that_is_not_finite_is_found(dtype: torch.dtype, bad: float, p
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_greatest_and_least_values_are_finite(dtype: torch.dtype) -> None:
+def test_maximum_and_minimum_are_finite(dtype: torch.dtype) -> None:
     limits = torch.finfo(dtype)
     extremes = [limits.max, limits.min, limits.smallest_normal, -0.0]
     assert is_finite(torch.tensor(extremes, dtype=dtype))

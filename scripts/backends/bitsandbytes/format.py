@@ -103,7 +103,7 @@ class Bitsandbytes4bit(Format):
             refuse_missing,
         )
         from scripts.checkpoint import Checkpoints
-        from scripts.room import require_room
+        from scripts.disk_space import require_space
         from scripts.tensors.shards import write_index
         from scripts.workers import available_cores, single_core_workers
 
@@ -111,7 +111,7 @@ class Bitsandbytes4bit(Format):
         shards = sorted(base.glob("*.safetensors"))
         planned = plan(base, self.block_size)
         refuse_missing(shards, planned)
-        require_room(out, bytes_needed(shards, planned))
+        require_space(out, bytes_needed(shards, planned))
         # Rounding to nearest is as fast as reading what was kept.
         gptq = self.rounding == "gptq"
         checkpoints = Checkpoints.of_this_run() if gptq else Checkpoints(None)

@@ -1,4 +1,4 @@
-"""Room on the disk, looked at before long work starts."""
+"""Free space on the disk, looked at before long work starts."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from scripts.errors import MachineError
 
 
-def require_room(folder: Path, needed: int) -> None:
+def require_space(folder: Path, needed: int) -> None:
     """Raise MachineError where the disk of `folder` has fewer than `needed` bytes left."""
     free = shutil.disk_usage(folder).free
     if free < needed:
