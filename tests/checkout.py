@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_ARTIFACTS = {
-    "model-int8": "{format: onnx, bits: 8, method: weight-only}",
+    "model-int8": "{format: onnx, bits: 8, method: rtn}",
     "model-int8-dynamic": "{format: onnx, bits: 8, method: dynamic}",
     "model-int8-static": "{format: onnx, bits: 8, method: static}",
     "model-int4": "{format: bitsandbytes}",

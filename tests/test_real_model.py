@@ -47,7 +47,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     calibrated = ("method: dynamic", "method: static", "method: awq")
     kept = "".join(line for line in lines if not any(c in line for c in calibrated))
     kept = kept.partition("budgets:")[0]  # digests would wait for the report, it for the timings
-    recipe.write_text(kept.replace(", rounding: gptq", ""))
+    recipe.write_text(kept.replace(", method: gptq", ""))
     done = doit(folder, *TASKS)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

@@ -1,6 +1,7 @@
 """What a recipe may ask for: the base class of the formats, and the list of all that there are."""
 
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from scripts.stage import Stage
 
 IN_NO_KEY = "it is the interface of formats; the work is in their own modules"
 
+_SELECTING = ("format", "bits", "method")
 _registered: list[type["Format"]] = []
 Kind = TypeVar("Kind", bound="type[Format]")
 
@@ -37,8 +39,8 @@ def all_formats() -> list[type["Format"]]:
 class Format(Stage):
     """A kind of artefact that a recipe may ask for; `register` makes it known.
 
-    The fields with one literal value and no default (`format`, `bits`, `method`) select the
-    class; the rest are its options, with their defaults. `needs` names the nodes of the graph
+    Those of the fields `format`, `bits` and `method` that have no default select the class; the
+    rest are its options, with their defaults. `needs` names the nodes of the graph
     that it is made from: `base`, `calibration`, `capture`, `curvature`, `graph` or `f16`; where
     that depends on the options, `needed` is overridden.
     """
@@ -48,13 +50,23 @@ class Format(Stage):
     suffix: ClassVar[str] = ""
 
     @classmethod
-    def selector(cls) -> dict[str, object]:
-        """The keys and values in a recipe that choose this class, in the order of its fields."""
+    def selector(cls) -> dict[str, tuple[object, ...]]:
+        """The keys in a recipe that choose this class, with the values that do so."""
+        fields = cls.model_fields
         return {
-            name: get_args(field.annotation)[0]
-            for name, field in cls.model_fields.items()
-            if field.is_required() and len(get_args(field.annotation)) == 1
+            name: get_args(fields[name].annotation)
+            for name in _SELECTING
+            if name in fields and fields[name].is_required()
         }
+
+    @classmethod
+    def selections(cls) -> list[dict[str, object]]:
+        """Each way to choose this class, as key and value: one for each number of bits."""
+        selector = cls.selector()
+        return [
+            dict(zip(selector, values, strict=True))
+            for values in itertools.product(*selector.values())
+        ]
 
     def needed(self) -> tuple[str, ...]:
         """The nodes of the graph that this one is made from."""
@@ -71,21 +83,19 @@ class Format(Stage):
         return found
 
     def _others(self) -> Iterator["Format"]:
-        mine = self.selector()
+        mine = {name: getattr(self, name) for name in self.selector()}
         for kind in all_formats():
-            selector = kind.selector()
-            if kind is type(self) or any(
-                selector.get(k) != mine.get(k) for k in ("format", "bits")
-            ):
-                continue
-            try:
-                yield kind.model_validate(selector)
-            except ValidationError:
-                continue
+            for other in kind.selections():
+                if other == mine or any(other.get(k) != mine.get(k) for k in ("format", "bits")):
+                    continue
+                try:
+                    yield kind.model_validate(other)
+                except ValidationError:
+                    continue
 
     def choice(self) -> dict[str, object]:
         """The keys of a recipe that choose this one among its kind."""
-        return self.selector()
+        return {name: getattr(self, name) for name in self.selector()}
 
     def describe(self) -> str:
         """One line for lists of tasks: the label."""

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from scripts.backends.inventory import Inventory
-from scripts.backends.misfits import KEY, sentences
+from scripts.backends.unsupported import KEY, sentences
 from scripts.tensors.header import tensors_in
 
 

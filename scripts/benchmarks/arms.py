@@ -70,9 +70,11 @@ class ToolArm:
         return [sys.executable, *(part.replace("{folder}", str(folder)) for part in self.arguments)]
 
 
-def _onnx(name: str, bits: int, method: str) -> StageArm:
-    options = {"format": "onnx", "bits": bits, "method": method}
-    return StageArm(f"scripts.backends.formats.{name}", {"graph": "graph"}, f"int{bits}", options)
+def _onnx(bits: int) -> StageArm:
+    options = {"format": "onnx", "bits": bits, "method": "rtn"}
+    return StageArm(
+        "scripts.backends.onnx.formats.rtn:OnnxRtn", {"graph": "graph"}, f"int{bits}", options
+    )
 
 
 def _gguf(kind: str) -> StageArm:
@@ -114,8 +116,8 @@ ARMS: dict[str, Arm] = {
         {"format": "bitsandbytes"},
     ),
     "graph": StageArm("scripts.backends.onnx.export:OnnxGraph", {"base": "base"}, "graph"),
-    "int8": _onnx("onnx_int8_weight_only:OnnxInt8WeightOnly", 8, "weight-only"),
-    "int4": _onnx("onnx_int4_rtn:OnnxInt4Rtn", 4, "rtn"),
+    "int8": _onnx(8),
+    "int4": _onnx(4),
     "toolchain": StageArm("scripts.backends.gguf.toolchain:Toolchain", {}, "toolchain"),
     "f16": StageArm(
         "scripts.backends.gguf.f16:F16Gguf",

@@ -1,4 +1,4 @@
-"""GPTQ: rounding a weight so that its outputs, not its entries, stay close; for any fixed grid.
+"""GPTQ: rounding a weight so that its outputs, not its entries, stay close; for any grid.
 
 Frantar, Ashkboos, Hoefler, Alistarh: GPTQ, ICLR 2023 (arXiv:2210.17323). Of each column's rounding
 error, what the columns not yet rounded can make up for is spread over them by the inverse of the
@@ -11,10 +11,12 @@ columns with the scales fixed. No library does this on block grids with zero poi
 it is written here.
 
 Weights are [N, K], one row per output. Each entry of Q is a level times the scale of its block,
-which is a run of columns of one row.
+which is a run of columns of one row. A grid whose blocks have offsets that stay as they are can
+be given the weight less these offsets.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, Self, TypeVar
 
 import torch
 
@@ -34,6 +36,78 @@ class Columns(Protocol):
         """The levels [N] with which column `at` comes nearest to `wanted` [N]."""
 
 
+class Grid(Protocol):
+    """What a weight [N, K] can become, block by block, as it will be stored.
+
+    `scales` [N, K / block_size] are those that the runtime will compute with.
+    """
+
+    @property
+    def scales(self) -> torch.Tensor: ...
+    @property
+    def block_size(self) -> int: ...
+
+    def columns(self, index: torch.Tensor | slice) -> Columns:
+        """The columns `index` of the weight, in that order."""
+
+    def refitted(self, scales: torch.Tensor) -> Self:
+        """The same grid with the nearest scales that can be stored to `scales`
+        [N, K / block_size]; where one is not usable (not finite, not above zero), the old stays.
+        """
+
+    def in_rows(self, rows: torch.Tensor, other: Self) -> Self:
+        """The scales of `other`, which is this grid refitted, where `rows` [N, 1] is true."""
+
+
+G = TypeVar("G", bound=Grid)
+
+
+def gptq(
+    weight: torch.Tensor,
+    hessian: torch.Tensor,
+    search: Callable[[torch.Tensor], G],
+    *,
+    damping: float,
+    rounds: int,
+) -> tuple[torch.Tensor, G]:
+    """Levels [N, K] and their grid for a weight [N, K] and H [K, K], all float32.
+
+    `search` gives the grid for the importance [K] of the columns, `damping` is the share of H's
+    mean diagonal that is added to it, `rounds` counts the refinements after the paper's pass. A
+    column that is never fed anything (H's diagonal is 0) is rounded to nearest. Raises
+    torch.linalg.LinAlgError where the damped H is not positive definite.
+    """
+    damped = damp(hessian, damping)
+    order, factor = inverse_factor_order(damped)
+    grid = search(damped.diagonal())
+    levels = compensate(weight, order, factor, grid.columns(order))
+    return refine(weight, levels, grid, damped, rounds)
+
+
+def refine(
+    weight: torch.Tensor, levels: torch.Tensor, grid: G, hessian: torch.Tensor, rounds: int
+) -> tuple[torch.Tensor, G]:
+    """Levels [N, K] and a grid with no more loss in any row: the scales by least squares, then one
+    sweep over the columns, `rounds` times."""
+    best = loss(weight, values(levels, grid), hessian)
+    for _ in range(rounds):
+        wanted = least_squares_scales(weight, levels, grid.block_size, hessian)
+        refit = grid.refitted(wanted)
+        moved = descend(weight, levels, refit.columns(slice(None)), hessian)
+        now = loss(weight, values(moved, refit), hessian)
+        # Row by row: scales that had to be rounded to be stored may make one row worse.
+        better = (now < best)[:, None]
+        levels = torch.where(better, moved, levels)
+        grid = grid.in_rows(better, refit)
+        best = torch.minimum(best, now)
+    return levels, grid
+
+
+def values(levels: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The weight [N, K] that levels [N, K] stand for."""
+    return levels * grid.scales[:, torch.arange(levels.shape[1]) // grid.block_size]
+
+
 def damp(hessian: torch.Tensor, share: float) -> torch.Tensor:
     """H with `share` of its mean diagonal added to the diagonal, so that it can be inverted."""
     damped = hessian.clone()
@@ -42,7 +116,7 @@ def damp(hessian: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def inverse_factor_order(hessian: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The columns in the order of H's diagonal, greatest first, and the upper Cholesky factor
+    """The columns in the order of H's diagonal, the largest first, and the upper Cholesky factor
     of H's inverse in that order. Raises torch.linalg.LinAlgError where H is not positive definite.
     """
     order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
@@ -75,9 +149,9 @@ def compensate(
     return restored.T.contiguous()
 
 
-def loss(weight: torch.Tensor, values: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
+def loss(weight: torch.Tensor, quantised: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     """(W - Q) H (W - Q)ᵀ of each row of Q [N, K], [N]: the mean squared error of its output."""
-    error = weight - values
+    error = weight - quantised
     return (error @ hessian * error).sum(1)
 
 
@@ -95,8 +169,8 @@ def least_squares_scales(
     # A block of zeros has no scale to find: 1 in its place keeps the others solvable.
     diagonal = normal.diagonal(dim1=1, dim2=2)
     diagonal += 1e-6 * diagonal.mean(1, keepdim=True) + (diagonal == 0)
-    found: torch.Tensor = torch.linalg.solve(normal.double(), wanted.double())
-    return found.float()
+    scales: torch.Tensor = torch.linalg.solve(normal.double(), wanted.double())
+    return scales.float()
 
 
 def descend(
@@ -113,9 +187,9 @@ def descend(
         for at in range(start, end):
             inner = at - start
             target = weight[at] - error[at] + slope[inner] / part[inner, inner]
-            found = columns.nearest(at, target)
-            change = (levels[at] - found) * columns.scales[at]
-            levels[at] = found
+            moved = columns.nearest(at, target)
+            change = (levels[at] - moved) * columns.scales[at]
+            levels[at] = moved
             error[at] += change
             slope.addr_(part[inner], change)
     return levels.T.contiguous()

@@ -2,16 +2,22 @@
 
 Badri, Shaji: Half-Quadratic Quantization of Large Machine Learning Models, 2023
 (https://mobiusml.github.io/hqq_blog/). Minimises Σ |W - value|^p with p < 1 by half-quadratic
-splitting: E ← shrink(W - value), then the zero point in closed form for W - E. MatMulNBits' fast
-kernels hold whole zero points, so the best zero point is rounded, and the scale, which the paper
+splitting: E ← shrink(W - value), then the zero point in closed form for W - E. The fast kernels of
+MatMulNBits hold integer zero points, so the best one is rounded, and the scale, which the paper
 keeps fixed, takes its closed form in the same way. The reference code keeps zero points in
 float16 and can't be used for these operators.
 """
 
 import torch
 
-from scripts.backends.onnx.blockwise import Rounded
-from scripts.methods.integer_grid import Grid, nearest, search, storable
+from scripts.methods.integer_grid import (
+    GridOptions,
+    IntegerGrid,
+    Rounded,
+    nearest,
+    search,
+    storable,
+)
 
 _NORM = 0.7  # p, β and its growth, as in the paper's code
 _BETA = 10.0
@@ -19,11 +25,10 @@ _GROWTH = 1.01
 _STEPS = 20
 
 
-def hqq(weight: torch.Tensor, *, bits: int, block_size: int, symmetric: bool) -> Rounded:
-    """Whole numbers [N, K] and their grid for a weight [N, K]."""
-    start = search(
-        weight, torch.ones(weight.shape[1]), bits=bits, block_size=block_size, symmetric=symmetric
-    )
+def hqq(weight: torch.Tensor, options: GridOptions) -> Rounded:
+    """Integer codes [N, K] and their grid for a weight [N, K]."""
+    bits, block_size = options.bits, options.block_size
+    start = search(weight, torch.ones(weight.shape[1]), options)
     rows = weight.shape[0]
     blocks = weight.reshape(rows, -1, block_size)
     scales, zeros = start.scales[..., None], start.zeros[..., None]
@@ -31,21 +36,21 @@ def hqq(weight: torch.Tensor, *, bits: int, block_size: int, symmetric: bool) ->
     best = torch.full_like(scales, torch.inf)
     beta = _BETA
     for _ in range(_STEPS):
-        numbers = nearest(blocks, scales, zeros, bits)
-        value = (numbers - zeros) * scales
+        codes = nearest(blocks, scales, zeros, bits)
+        value = (codes - zeros) * scales
         distance = (blocks - value).abs().pow(_NORM).sum(-1, keepdim=True)
         better = distance < best
         best = torch.where(better, distance, best)
         best_scales = torch.where(better, scales, best_scales)
         best_zeros = torch.where(better, zeros, best_zeros)
         cleaned = blocks - shrink(blocks - value, beta)
-        if not symmetric:
-            zeros = (numbers - cleaned / scales).mean(-1, keepdim=True)
+        if not options.symmetric:
+            zeros = (codes - cleaned / scales).mean(-1, keepdim=True)
             zeros = zeros.round().clamp(0, 2**bits - 1)
-        steps = numbers - zeros
-        scales = storable((steps * cleaned).sum(-1, keepdim=True) / _above_zero(steps))
+        levels = codes - zeros
+        scales = storable((levels * cleaned).sum(-1, keepdim=True) / _above_zero(levels))
         beta *= _GROWTH
-    grid = Grid(best_scales[..., 0], best_zeros[..., 0], bits, block_size)
+    grid = IntegerGrid(best_scales[..., 0], best_zeros[..., 0], bits, block_size)
     return grid.quantise(weight), grid
 
 
@@ -56,5 +61,5 @@ def shrink(error: torch.Tensor, beta: float) -> torch.Tensor:
     return error.sign() * kept.clamp(min=0)
 
 
-def _above_zero(steps: torch.Tensor) -> torch.Tensor:
-    return steps.square().sum(-1, keepdim=True).clamp(min=1e-30)
+def _above_zero(levels: torch.Tensor) -> torch.Tensor:
+    return levels.square().sum(-1, keepdim=True).clamp(min=1e-30)

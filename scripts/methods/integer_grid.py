@@ -1,8 +1,8 @@
 """The grid of block-wise integers: scales and zero points, and which of them suit a weight.
 
 Weights are [N, K] here, one row per output; each run of `block_size` columns of a row is a block
-with a scale and a zero point: the value is (q - zero) · scale. Scales are float16 numbers, which
-is how they are stored.
+with a scale and a zero point: the value is (code - zero point) · scale. Scales are float16 numbers,
+which is how they are stored.
 """
 
 from dataclasses import dataclass, replace
@@ -13,68 +13,109 @@ import torch
 _SHRINKS = {4: (0.5, 8), 8: (0.92, 3)}
 _REFITS = 3
 _ROWS = 512  # searched together, to stay within the processor's cache
-_LEAST_SCALE = 2.0**-24  # the least float16 above zero
+_MIN_SCALE = 2.0**-24  # the smallest float16 above zero
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Scales and zero points [N, K / block_size], float32; zero points are whole numbers."""
+class GridOptions:
+    """All zero points of a symmetric grid are 2^(bits - 1); `bits` is 4 or 8."""
+
+    bits: int
+    block_size: int
+    symmetric: bool
+
+
+@dataclass(frozen=True)
+class IntegerColumns:
+    """Scales and zero points [K, N] of some columns, as `Columns` of scripts/methods/gptq.py; a
+    level is a code less its zero point."""
+
+    scales: torch.Tensor
+    zeros: torch.Tensor
+    bits: int
+
+    def nearest(self, at: int, wanted: torch.Tensor) -> torch.Tensor:
+        """As `Columns.nearest`."""
+        zeros = self.zeros[at]
+        return nearest(wanted, self.scales[at], zeros, self.bits) - zeros
+
+
+@dataclass(frozen=True)
+class IntegerGrid:
+    """Scales and zero points [N, K / block_size], float32; zero points are integers. It is a
+    `Grid` of scripts/methods/gptq.py."""
 
     scales: torch.Tensor
     zeros: torch.Tensor
     bits: int
     block_size: int
 
-    def columns(self, index: torch.Tensor | slice) -> tuple[torch.Tensor, torch.Tensor]:
+    def expanded(self, index: torch.Tensor | slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Scales and zero points [N, n] of some columns of the weight."""
         width = self.scales.shape[1] * self.block_size
         blocks = torch.arange(width)[index] // self.block_size
         return self.scales[:, blocks], self.zeros[:, blocks]
 
     def quantise(self, weight: torch.Tensor) -> torch.Tensor:
-        """Nearest whole numbers [N, K] of a weight [N, K], as float32."""
-        return nearest(weight, *self.columns(slice(None)), self.bits)
+        """Nearest integer codes [N, K] of a weight [N, K], as float32."""
+        return nearest(weight, *self.expanded(slice(None)), self.bits)
 
-    def values(self, numbers: torch.Tensor) -> torch.Tensor:
-        """The weight [N, K] that whole numbers [N, K] stand for."""
-        scales, zeros = self.columns(slice(None))
-        return (numbers - zeros) * scales
+    def dequantise(self, codes: torch.Tensor) -> torch.Tensor:
+        """The weight [N, K] that integer codes [N, K] stand for."""
+        scales, zeros = self.expanded(slice(None))
+        return (codes - zeros) * scales
+
+    def codes(self, levels: torch.Tensor) -> torch.Tensor:
+        """The integer codes [N, K] of levels [N, K]."""
+        return levels + self.expanded(slice(None))[1]
+
+    def columns(self, index: torch.Tensor | slice) -> IntegerColumns:
+        """As `Grid.columns`."""
+        scales, zeros = (part.T.contiguous() for part in self.expanded(index))
+        return IntegerColumns(scales, zeros, self.bits)
+
+    def refitted(self, scales: torch.Tensor) -> "IntegerGrid":
+        """As `Grid.refitted`."""
+        usable = torch.isfinite(scales) & (scales > 0)
+        return replace(self, scales=torch.where(usable, storable(scales), self.scales))
+
+    def in_rows(self, rows: torch.Tensor, other: "IntegerGrid") -> "IntegerGrid":
+        """As `Grid.in_rows`."""
+        return replace(self, scales=torch.where(rows, other.scales, self.scales))
+
+
+# Integer codes [N, K], as float32, and their grid.
+Rounded = tuple[torch.Tensor, IntegerGrid]
 
 
 def nearest(
     weight: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor, bits: int
 ) -> torch.Tensor:
-    """The whole numbers in [0, 2^bits) whose values are nearest to the weight's."""
+    """The integer codes in [0, 2^bits) whose values are nearest to the weight's."""
     return (weight / scales + zeros).round().clamp(0, 2**bits - 1)
 
 
 def storable(scales: torch.Tensor) -> torch.Tensor:
     """The nearest scales that float16 holds; none is zero."""
-    return scales.half().float().clamp(min=_LEAST_SCALE)
+    return scales.half().float().clamp(min=_MIN_SCALE)
 
 
 def search(
-    weight: torch.Tensor,
-    importance: torch.Tensor,
-    *,
-    bits: int,
-    block_size: int,
-    symmetric: bool,
-    clip: bool = True,
-) -> Grid:
+    weight: torch.Tensor, importance: torch.Tensor, options: GridOptions, *, clip: bool = True
+) -> IntegerGrid:
     """The grid with the least Σ importance · (weight - value)² per block.
 
     weight is [N, K], importance [K]. Ranges are clipped by several factors, each followed by
-    least squares for the scale; without `clip` none is clipped. All zero points of a symmetric
-    grid are 2^(bits - 1).
+    least squares for the scale; without `clip` none is clipped.
     """
+    bits, size = options.bits, options.block_size
     shrinks = torch.linspace(1, *_SHRINKS[bits]).tolist() if clip else [1.0]
-    found = [
-        _search(part, importance.reshape(1, -1, block_size), bits, symmetric, shrinks)
+    pairs = [
+        _search(part, importance.reshape(1, -1, size), bits, options.symmetric, shrinks)
         for part in torch.split(weight, _ROWS)
     ]
-    scales, zeros = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return Grid(scales, zeros, bits, block_size)
+    scales, zeros = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return IntegerGrid(scales, zeros, bits, size)
 
 
 def _search(
@@ -83,30 +124,24 @@ def _search(
     blocks = weight.reshape(len(weight), *shares.shape[1:])
     low = blocks.amin(-1, keepdim=True).clamp(max=0)
     high = blocks.amax(-1, keepdim=True).clamp(min=0)
-    largest = torch.maximum(-low, high)
-    greatest = 2**bits - 1
+    magnitude = torch.maximum(-low, high)
+    max_code = 2**bits - 1
     best = torch.full_like(low, torch.inf)
     scales, zeros = torch.ones_like(low), torch.full_like(low, 2.0 ** (bits - 1))
     for shrink in shrinks:
         if symmetric:
-            scale, zero = largest * shrink / (2 ** (bits - 1) - 0.5), zeros
+            scale, zero = magnitude * shrink / (2 ** (bits - 1) - 0.5), zeros
         else:
-            scale = (high - low) * shrink / greatest
-            zero = (-low * shrink / scale.clamp(min=_LEAST_SCALE)).round().clamp(0, greatest)
+            scale = (high - low) * shrink / max_code
+            zero = (-low * shrink / scale.clamp(min=_MIN_SCALE)).round().clamp(0, max_code)
         scale = storable(scale)
         for _ in range(_REFITS):
-            steps = nearest(blocks, scale, zero, bits) - zero
-            loss = (shares * (blocks - steps * scale).square()).sum(-1, keepdim=True)
+            levels = nearest(blocks, scale, zero, bits) - zero
+            loss = (shares * (blocks - levels * scale).square()).sum(-1, keepdim=True)
             better = loss < best
             best = torch.where(better, loss, best)
             scales, zeros = torch.where(better, scale, scales), torch.where(better, zero, zeros)
-            weighted = shares * steps
+            weighted = shares * levels
             fit = (weighted * blocks).sum(-1, keepdim=True)
-            scale = storable(fit / (weighted * steps).sum(-1, keepdim=True).clamp(min=1e-30))
+            scale = storable(fit / (weighted * levels).sum(-1, keepdim=True).clamp(min=1e-30))
     return scales[..., 0], zeros[..., 0]
-
-
-def with_scales(grid: Grid, scales: torch.Tensor) -> Grid:
-    """The same grid with other scales [N, K / block_size]; those not above zero stay."""
-    usable = torch.isfinite(scales) & (scales > 0)
-    return replace(grid, scales=torch.where(usable, storable(scales), grid.scales))

@@ -11,6 +11,14 @@ from scripts.recipe.yaml_lines import Document, KeyPath
 
 _RESERVED = ("SHA256SUMS", "QUANTISATION-REPORT.md", "charts", "report.html")
 _EXAMPLE = "{format: gguf, type: q4_0}"
+# Old spellings by key and value, None for any value; `{}` is that value.
+_RENAMED: dict[tuple[str, str | None], str] = {
+    ("method", "weight-only"): "method: rtn",
+    ("rounding", "nearest"): "method: rtn",
+    ("rounding", "llama.cpp"): "method: rtn",
+    ("rounding", None): "method: {}",
+    ("on_misfit", None): "on_unsupported: {}",
+}
 
 
 def dotted(path: KeyPath) -> str:
@@ -32,7 +40,8 @@ def _sentence(error: Any, model: type[BaseModel], path: KeyPath) -> str:
     """One of pydantic's errors in words: what was found, what is allowed."""
     found, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
-        return unknown("key", path[-1], _allowed_keys(model, path[:-1]))
+        renamed = _renamed(path[-1], found)
+        return renamed or unknown("key", path[-1], _allowed_keys(model, path[:-1]))
     if kind == "missing":
         return "is missing"
     if kind == "literal_error":
@@ -59,24 +68,35 @@ def problems_of(
     return problems
 
 
+def _values(kind: type[Format], key: str) -> tuple[object, ...]:
+    return kind.selector().get(key, ())
+
+
+def _renamed(key: object, value: object) -> str | None:
+    """What an old spelling is now, if it is one."""
+    now = _RENAMED.get((str(key), str(value))) or _RENAMED.get((str(key), None))
+    return now and f"`{key}: {value}` is now `{now.format(value)}`"
+
+
 def _choose(entry: dict[str, Any]) -> type[Format] | Problem:
     """The format that an artefact's line selects, or what is wrong with the selection."""
     candidates = all_formats()
     chosen: list[str] = []
     while True:
-        keys = [key for format in candidates for key in format.selector() if key not in chosen]
+        keys = [key for kind in candidates for key in kind.selector() if key not in chosen]
         if not keys:
             return candidates[0]
         key = keys[0]
-        allowed = list(dict.fromkeys(format.selector().get(key) for format in candidates))
+        allowed = list(dict.fromkeys(one for kind in candidates for one in _values(kind, key)))
         so_far = " with ".join(f"{name} {entry[name]}" for name in chosen)
         if key not in entry:
             text = f"is missing{' for ' + so_far if so_far else ''}; allowed: {listed(allowed)}"
             return Problem(0, key, text)
-        matching = [one for one in candidates if one.selector().get(key) == entry[key]]
+        matching = [kind for kind in candidates if entry[key] in _values(kind, key)]
         if not matching:
             what = f"{key}{' for ' + so_far if so_far else ''}"
-            return Problem(0, key, unknown(what, entry[key], allowed))
+            text = _renamed(key, entry[key]) or unknown(what, entry[key], allowed)
+            return Problem(0, key, text)
         candidates = matching
         chosen.append(key)
 

@@ -48,7 +48,7 @@ def divergence(inputs: dict[str, Path], out: Path, **options: object) -> tuple[f
     stage = next(
         one.model_validate(options)
         for one in all_formats()
-        if all(options.get(key) == value for key, value in one.selector().items())
+        if all(options.get(key) in values for key, values in one.selector().items())
     )
     assert isinstance(stage, Format)
     out.mkdir()
@@ -78,7 +78,7 @@ GAINS: dict[str, tuple[dict[str, object], dict[str, object], float]] = {
     ),
     "NF4": (
         {"format": "bitsandbytes"},
-        {"format": "bitsandbytes", "rounding": "gptq"},
+        {"format": "bitsandbytes", "method": "gptq"},
         0.6,
     ),
     "ONNX INT4": (

@@ -8,9 +8,8 @@ import torch
 
 from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
 from scripts.backends.gguf.format import GgufFile
-from scripts.backends.onnx.formats.int4_awq import OnnxInt4Awq
-from scripts.backends.onnx.formats.int4_gptq import OnnxInt4Gptq
-from scripts.backends.onnx.formats.int8_gptq import OnnxInt8Gptq
+from scripts.backends.onnx.formats.awq import OnnxAwq
+from scripts.backends.onnx.formats.gptq import OnnxGptq
 from scripts.calibration.gradients import Curvature
 from scripts.checkpoint import Checkpoints
 from scripts.stage import Stage
@@ -57,13 +56,13 @@ def nodes(
 @pytest.mark.parametrize(
     ("stage", "needs"),
     [
-        (Bitsandbytes4bit(format="bitsandbytes", rounding="gptq"), ("base", "capture")),
-        (OnnxInt4Gptq(format="onnx", bits=4, method="gptq"), ("graph", "capture")),
+        (Bitsandbytes4bit(format="bitsandbytes", method="gptq"), ("base", "capture")),
+        (OnnxGptq(format="onnx", bits=4, method="gptq"), ("graph", "capture")),
         (
-            OnnxInt8Gptq(format="onnx", bits=8, method="gptq", symmetric=False),
+            OnnxGptq(format="onnx", bits=8, method="gptq", symmetric=False),
             ("graph", "capture"),
         ),
-        (OnnxInt4Awq(format="onnx", bits=4, method="awq"), ("graph", "capture")),
+        (OnnxAwq(format="onnx", bits=4, method="awq"), ("graph", "capture")),
         (
             GgufFile(format="gguf", type="auto", like="q5_0", rounding="gptq"),
             ("f16", "curvature"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.backends.onnx.formats.int8_weight_only import OnnxInt8WeightOnly
+from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.benchmarks import decode_speed
 from scripts.exec import run_stage
 
@@ -42,7 +42,7 @@ def test_models_take_turns_on_the_same_tokens_after_a_warm_up() -> None:
 def test_table_has_all_and_the_ratio(
     export: Path, tiny_graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage = OnnxInt8WeightOnly(format="onnx", bits=8, method="weight-only")
+    stage = OnnxRtn(format="onnx", bits=8, method="rtn")
     run_stage(stage, {"graph": tiny_graph}, tmp_path / "int8")
     given = ["--optimum", str(export), "--int8", str(tmp_path / "int8")]
     assert decode_speed.main([*given, "--prompt", "4", "--tokens", "4", "--repeats", "5"]) == 0

@@ -23,7 +23,7 @@ evaluation:
   sha256: {digest}
   lines: [0, 150]
 artifacts:
-  model-int8: {{format: onnx, bits: 8, method: weight-only}}
+  model-int8: {{format: onnx, bits: 8, method: rtn}}
   model-int4: {{format: bitsandbytes}}
   model.gguf: {{format: gguf, type: q4_0}}
 """.format(digest="a" * 64)
@@ -77,8 +77,15 @@ def test_an_artefact_needs_what_its_options_ask_for(tmp_path: Path) -> None:
         (
             "x: {format: onnx, bits: 8, method: statik}",
             "line 17, artifacts.x.method: 'statik' is not a known method for format onnx with "
-            "bits 8; did you mean 'static'? allowed: dynamic, gptq, static, weight-only",
+            "bits 8; did you mean 'static'? allowed: awq, dynamic, gptq, hqq, rtn, "
+            "static",
         ),
+        (
+            "x: {format: onnx, bits: 4, method: static}",
+            "line 17, artifacts.x.method: 'static' is not a known method for format onnx with "
+            "bits 4; allowed: awq, gptq, hqq, rtn",
+        ),
+        ("x: {format: onnx, bits: 3}", "line 17, artifacts.x.bits: 3 is not a known bits for"),
         ("x: {format: onnx, bits: 8}", "line 17, artifacts.x.method: is missing for format onnx"),
         (
             "x.gguf: {format: gguf, type: q4_o}",
@@ -103,6 +110,29 @@ def test_an_artefact_needs_what_its_options_ask_for(tmp_path: Path) -> None:
 )
 def test_mistakes_in_artefacts(tmp_path: Path, line: str, message: str) -> None:
     assert message in load(tmp_path, with_artifact(line))
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "old", "new"),
+    [
+        ("{format: onnx, bits: 8, %s}", "method", "method: weight-only", "method: rtn"),
+        ("{format: onnx, bits: 4, %s}", "method", "method: weight-only", "method: rtn"),
+        ("{format: bitsandbytes, %s}", "rounding", "rounding: nearest", "method: rtn"),
+        ("{format: bitsandbytes, %s}", "rounding", "rounding: gptq", "method: gptq"),
+        ("{format: bitsandbytes, %s}", "rounding", "rounding: llama.cpp", "method: rtn"),
+        (
+            "{format: onnx, bits: 4, method: awq, %s}",
+            "on_misfit",
+            "on_misfit: float",
+            "on_unsupported: float",
+        ),
+    ],
+)
+def test_old_spellings_are_refused_with_the_new_one(
+    line: str, key: str, old: str, new: str, tmp_path: Path
+) -> None:
+    said = load(tmp_path, with_artifact(f"x: {line % old}"))
+    assert said == f"r.yaml has 1 mistake:\n  line 17, artifacts.x.{key}: `{old}` is now `{new}`"
 
 
 @pytest.mark.parametrize(
@@ -162,6 +192,17 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n"])
 def test_not_a_mapping(tmp_path: Path, text: str) -> None:
     assert "a recipe is a mapping with the keys" in load(tmp_path, text)
+
+
+def test_defaults_that_depend_on_the_bits_are_filled_in(tmp_path: Path) -> None:
+    lines = [
+        "x4: {format: onnx, bits: 4, method: gptq}",
+        "x8: {format: onnx, bits: 8, method: gptq}",
+    ]
+    (tmp_path / "r.yaml").write_text(with_artifact("\n  ".join(lines)))
+    artifacts = load_recipe(tmp_path / "r.yaml", is_default=True).artifacts
+    options = [artifacts[name].model_dump() for name in ("x4", "x8")]
+    assert [(one["symmetric"], one["rounds"]) for one in options] == [(False, 6), (True, 2)]
 
 
 def test_every_recipe_of_the_project_is_good() -> None:

@@ -12,8 +12,7 @@ from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
 from scripts.backends.format import Format
 from scripts.backends.gguf.format import GgufFile
 from scripts.backends.onnx.export import OnnxGraph
-from scripts.backends.onnx.formats.int4_rtn import OnnxInt4Rtn
-from scripts.backends.onnx.formats.int8_weight_only import OnnxInt8WeightOnly
+from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.exec import run_stage
 from scripts.report.snippets import LOADING, extract_snippets, snippet
 from scripts.report.write_report import NAME, Report
@@ -21,8 +20,8 @@ from tests.report.factory import evaluation, inputs_of, lineup
 
 ARTIFACTS: dict[str, Format] = {
     "model-int4": Bitsandbytes4bit(format="bitsandbytes"),
-    "model-int8": OnnxInt8WeightOnly(format="onnx", bits=8, method="weight-only"),
-    "model-int4-onnx": OnnxInt4Rtn(format="onnx", bits=4, method="rtn"),
+    "model-int8": OnnxRtn(format="onnx", bits=8, method="rtn"),
+    "model-int4-onnx": OnnxRtn(format="onnx", bits=4, method="rtn"),
     "model.gguf": GgufFile(format="gguf", type="q4_0"),
     "model-q8_0.gguf": GgufFile(format="gguf", type="q8_0"),
 }

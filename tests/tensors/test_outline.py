@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
-from scripts.backends.format import all_formats
+from scripts.backends.format import Format, all_formats
 from scripts.backends.gguf.format import GgufFile
-from scripts.backends.onnx.formats.int4_gptq import OnnxInt4Gptq
+from scripts.backends.onnx.formats.gptq import OnnxGptq
 from scripts.base.make_base import Base
 from scripts.benchmarks.seeded_model import SIZES
 from scripts.calibration.capture import Capture
@@ -69,25 +69,27 @@ def test_source_on_this_machine_says_what_comes_after_it_before_it_is_fetched(
 
 
 @pytest.mark.parametrize("kind", all_formats())
-def test_every_format_says_what_it_needs(kind: type[OnnxInt4Gptq]) -> None:
+def test_every_format_says_what_it_needs(kind: type[Format]) -> None:
     options = {"type": "q4_0"} if kind.__name__ == "GgufFile" else {}
-    said = kind.model_validate({**kind.selector(), **options}).forecast(INPUTS, HERE)
-    assert said is not None
-    assert 0.2e9 < said.memory < 20e9
-    assert 0.2 < said.disk / (2 * Outline.of(SHAPES).values) < 0.7
-    assert kind.model_validate({**kind.selector(), **options}).forecast({}, HERE) is None
+    for selection in kind.selections():
+        stage = kind.model_validate({**selection, **options})
+        said = stage.forecast(INPUTS, HERE)
+        assert said is not None
+        assert 0.2e9 < said.memory < 20e9
+        assert 0.2 < said.disk / (2 * Outline.of(SHAPES).values) < 0.7
+        assert stage.forecast({}, HERE) is None
 
 
 def test_methods_that_fit_are_named() -> None:
-    gptq = OnnxInt4Gptq(format="onnx", bits=4, method="gptq")
+    gptq = OnnxGptq(format="onnx", bits=4, method="gptq")
     needed = gptq.forecast(INPUTS, HERE)
     assert needed is not None
     others = gptq.alternatives(INPUTS, HERE, needed.memory - 1)
     assert any(text.startswith("{format: onnx, bits: 4, method: rtn} needs") for text in others)
     assert not any("gptq" in text for text in others)
     assert gptq.alternatives(INPUTS, HERE, 1000) == []
-    nf4 = Bitsandbytes4bit(format="bitsandbytes", rounding="gptq")
-    assert nf4.alternatives(INPUTS, HERE, 1 << 30)[0].startswith("rounding: nearest needs")
+    nf4 = Bitsandbytes4bit(format="bitsandbytes", method="gptq")
+    assert nf4.alternatives(INPUTS, HERE, 1 << 30)[0].startswith("method: rtn needs")
     gguf = GgufFile(format="gguf", type="auto", like="q4_0", rounding="gptq")
     assert gguf.alternatives(INPUTS, HERE, 1 << 30)[0].startswith("type: q4_0 without rounding")
 

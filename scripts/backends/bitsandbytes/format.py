@@ -1,17 +1,18 @@
 """INT4 in bitsandbytes' own layout: NF4 or FP4, loaded by stock transformers on CPU and GPU.
 
-`rounding: nearest` is what bitsandbytes itself gives, bit for bit; `gptq` chooses other values of
-the same grid, so that errors make up for each other.
+`method: rtn` is what bitsandbytes itself gives, bit for bit; `gptq` chooses other values of the
+same grid, so that errors make up for each other.
 
 NF4, double quantisation: Dettmers et al., QLoRA (2023). The layout of the file is what
 `QuantState.as_dict(packed=True)` of bitsandbytes gives, as transformers saves it.
 """
 
+import importlib
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -22,11 +23,10 @@ from scripts.forecast import Forecast, Inputs
 from scripts.progress import BYTES, Progress
 from scripts.tensors.outline import Memory, forecast
 
-if TYPE_CHECKING:
-    from scripts.backends.bitsandbytes.plan import Plan
-    from scripts.backends.bitsandbytes.quantise import Method
-
-_OF_GPTQ = ("rounds", "damping", "on_misfit")
+_MODULES = {
+    method: f"scripts.backends.bitsandbytes.{method}" for method in ("rtn", "gptq")
+}  # the kernel of one is in no key of the other
+_OF_GPTQ = ("rounds", "damping", "on_unsupported")
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
@@ -34,19 +34,19 @@ _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 class Bitsandbytes4bit(Format):
     """INT4 (NF4 or FP4) for transformers with bitsandbytes, one folder
 
-    Of `rounding: gptq`: `rounds` refinements follow the paper's pass; `damping` is the share of
+    Of `method: gptq`: `rounds` refinements follow the paper's pass; `damping` is the share of
     the Hessian's mean diagonal that is added to it; a weight whose inputs the calibration never
-    reached (of an expert, say) is an error or is rounded to nearest, as `on_misfit` says.
+    reached (of an expert, say) is an error or is rounded to nearest, as `on_unsupported` says.
     """
 
     format: Literal["bitsandbytes"]
     quant_type: Literal["nf4", "fp4"] = "nf4"
     block_size: Literal[64, 128, 256, 512, 1024, 2048, 4096] = 64
     double_quant: bool = True
-    rounding: Literal["nearest", "gptq"] = "nearest"
+    method: Literal["rtn", "gptq"] = "rtn"
     rounds: Annotated[int, Field(ge=0)] = 2
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    on_misfit: Literal["error", "rtn"] = "error"
+    on_unsupported: Literal["error", "rtn"] = "error"
 
     backend = "bitsandbytes"
     linkable = True
@@ -54,38 +54,42 @@ class Bitsandbytes4bit(Format):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Bitsandbytes4bit":
-        if self.rounding == "nearest":
+        if self.method != "gptq":
             for name in _OF_GPTQ:
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise PydanticCustomError(
-                        "gptq_only", f"`{name}` says nothing without `rounding: gptq`"
+                        "gptq_only", f"`{name}` says nothing without `method: gptq`"
                     )
         return self
 
     def needed(self) -> tuple[str, ...]:
         """The capture too, where errors are compensated for."""
-        return (*self.needs, *["capture"] * (self.rounding == "gptq"))
+        return (*self.needs, *["capture"] * (self.method == "gptq"))
+
+    def reaches(self) -> tuple[str, ...]:
+        """The method's own module."""
+        return (_MODULES[self.method],)
 
     def depends_on_cpu(self) -> bool:
         """Rounding to nearest does not, unlike sums of products."""
-        return self.rounding == "gptq"
+        return self.method == "gptq"
 
     def label(self) -> str:
         """Such as `INT4 NF4 (bitsandbytes)`, `INT4 NF4 GPTQ (bitsandbytes)`."""
-        return f"INT4 {self.quant_type.upper()}{' GPTQ' * (self.rounding == 'gptq')} (bitsandbytes)"
+        return f"INT4 {self.quant_type.upper()}{' GPTQ' * (self.method == 'gptq')} (bitsandbytes)"
 
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
         """From the sizes of the model."""
-        of_gptq = 40.0 if self.rounding == "gptq" else 0.0
+        of_gptq = 40.0 if self.method == "gptq" else 0.0
         return forecast(inputs, Memory(largest=3, hessian=of_gptq), disk=0.57, disk_of_others=2)
 
     def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
         """Rounding to nearest needs less."""
         nearest = type(self)(format="bitsandbytes", quant_type=self.quant_type)
-        said = nearest.forecast(inputs, target) if self.rounding == "gptq" else None
+        said = nearest.forecast(inputs, target) if self.method == "gptq" else None
         if said is None or said.memory > memory:
             return []
-        return [f"rounding: nearest needs about {said.memory / 2**30:.1f} GiB"]
+        return [f"method: rtn needs about {said.memory / 2**30:.1f} GiB"]
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Quantise each linear of the decoder, shard by shard.
@@ -94,15 +98,14 @@ class Bitsandbytes4bit(Format):
         finite, and for those of which the capture says nothing.
         """
         from scripts.backends.bitsandbytes.plan import plan
-        from scripts.backends.bitsandbytes.quantise import (
-            Work,
+        from scripts.backends.bitsandbytes.shards import (
             bytes_in,
             bytes_needed,
             quantise_shard,
             refuse_broken,
             refuse_missing,
         )
-        from scripts.checkpoint import Checkpoints
+        from scripts.backends.unsupported import KEY, told
         from scripts.disk_space import require_space
         from scripts.tensors.shards import write_index
         from scripts.workers import available_cores, single_core_workers
@@ -112,10 +115,7 @@ class Bitsandbytes4bit(Format):
         planned = plan(base, self.block_size)
         refuse_missing(shards, planned)
         require_space(out, bytes_needed(shards, planned))
-        # Rounding to nearest is as fast as reading what was kept.
-        gptq = self.rounding == "gptq"
-        checkpoints = Checkpoints.of_this_run() if gptq else Checkpoints(None)
-        work = Work(planned, self._method(inputs, planned), checkpoints)
+        work = importlib.import_module(_MODULES[self.method]).work(inputs, planned, self)
         bar = Progress("quantising", sum(sum(bytes_in(one).values()) for one in shards), BYTES)
         places: dict[str, str] = {}
         bad: list[str] = []
@@ -134,29 +134,8 @@ class Bitsandbytes4bit(Format):
                 shutil.copyfile(path, out / path.name)
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         settings = self._quantization_config(planned.skipped)
-        misfits = self._misfits(inputs, planned)
-        _write_json(out / "config.json", {**config, "quantization_config": settings, **misfits})
-
-    def _method(self, inputs: Mapping[str, Path], planned: "Plan") -> "Method":
-        from scripts.backends.bitsandbytes.gptq import compensating
-        from scripts.backends.bitsandbytes.quantise import quantise
-        from scripts.calibration.stored import Captured
-
-        if self.rounding == "gptq":
-            return compensating(Captured(inputs["capture"]), planned, self)
-        return lambda _, weight: quantise(weight, self)
-
-    def _misfits(self, inputs: Mapping[str, Path], planned: "Plan") -> dict[str, object]:
-        """What config.json keeps for the report; nothing where everything fits."""
-        from scripts.backends.bitsandbytes.gptq import unseen_of
-        from scripts.backends.misfits import KEY, told
-        from scripts.calibration.stored import Captured
-
-        if self.rounding != "gptq":
-            return {}
-        fate = "is rounded to nearest: the capture has not seen its inputs"
-        unseen = unseen_of(Captured(inputs["capture"]), planned)
-        return {KEY: told(dict.fromkeys(unseen, fate))} if unseen else {}
+        unsupported = {KEY: told(work.unsupported)} if work.unsupported else {}
+        _write_json(out / "config.json", {**config, "quantization_config": settings, **unsupported})
 
     def _quantization_config(self, skipped: tuple[str, ...]) -> dict[str, object]:
         """What transformers' BitsAndBytesConfig reads."""

@@ -9,16 +9,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from bitsandbytes.functional import (
-    QuantState,
-    dequantize_blockwise,
-    get_4bit_type,
-    quantize_blockwise,
-)
+from bitsandbytes.functional import get_4bit_type
 
-from scripts.workers import one_thread
+from scripts.backends.bitsandbytes.double_quantisation import Frame
 
-_NESTED_BLOCK = 256
 _SHRINKS = (1.0, 0.9, 0.8, 0.7)  # of the range, to try
 _REFITS = 2
 _ROWS = 512  # searched together, to stay within the processor's cache
@@ -51,14 +45,14 @@ class Levels:
     def pack(self, levels: torch.Tensor) -> torch.Tensor:
         """Codes of levels [N, K] as the file has them: uint8 [N · K / 2, 1], the first of each
         pair in the high nibble."""
-        found = torch.searchsorted(self.values, levels.reshape(-1))
-        codes = self.order[found].to(torch.uint8)
+        places = torch.searchsorted(self.values, levels.reshape(-1))
+        codes = self.order[places].to(torch.uint8)
         return (codes[::2] << 4 | codes[1::2])[:, None]
 
 
 @dataclass(frozen=True)
 class LevelColumns:
-    """Columns of the grid, as `Columns` of scripts/calibration/gptq.py; both tensors [K, N]."""
+    """Columns of the grid, as `Columns` of scripts/methods/gptq.py; both tensors [K, N]."""
 
     scales: torch.Tensor
     inverse: torch.Tensor
@@ -73,39 +67,6 @@ class LevelColumns:
     def nearest(self, at: int, wanted: torch.Tensor) -> torch.Tensor:
         """As `Columns.nearest`."""
         return self.levels.nearest(wanted * self.inverse[at])
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Double quantisation, Dettmers et al. (2023), section 3: absmax is `offset` and a multiple
-    of what `state` has for each 256 of them, by an 8-bit code."""
-
-    offset: torch.Tensor
-    state: QuantState
-
-    @classmethod
-    def of(cls, absmax: torch.Tensor) -> tuple["Frame", torch.Tensor]:
-        """As bitsandbytes does it for absmax [blocks]: the frame and the codes, uint8 [blocks].
-
-        The mean depends on the number of threads in its last bit: it is taken on one.
-        """
-        with one_thread():
-            offset = absmax.mean()
-            codes, state = quantize_blockwise(absmax - offset, blocksize=_NESTED_BLOCK)
-        return cls(offset, state), codes
-
-    def codes(self, absmax: torch.Tensor) -> torch.Tensor:
-        """The codes, uint8, of the nearest that this frame can hold."""
-        reach = self.state.absmax.repeat_interleave(_NESTED_BLOCK)[: absmax.numel()]
-        ratios = (absmax.reshape(-1) - self.offset) / reach.clamp(min=_TINY)
-        table = self.state.code
-        middles = (table[1:] + table[:-1]) / 2
-        return torch.bucketize(ratios, middles).to(torch.uint8).reshape(absmax.shape)
-
-    def values(self, codes: torch.Tensor) -> torch.Tensor:
-        """absmax of codes, bit for bit what bitsandbytes computes with."""
-        values: torch.Tensor = dequantize_blockwise(codes.reshape(-1), self.state) + self.offset
-        return values.reshape(codes.shape)
 
 
 @dataclass(frozen=True)
@@ -132,12 +93,40 @@ class Absmax:
         """The nearest to `wanted` in the same frame; one that is not above zero stays."""
         usable = torch.isfinite(wanted) & (wanted > 0)
         kept = torch.where(usable, wanted, self.values)
-        found = kept if self.frame is None else self.frame.codes(kept)
-        return replace(self, stored=torch.where(usable, found, self.stored))
+        stored = kept if self.frame is None else self.frame.codes(kept)
+        return replace(self, stored=torch.where(usable, stored, self.stored))
 
-    def in_rows(self, better: torch.Tensor, other: "Absmax") -> "Absmax":
-        """That of `other`, of the same frame, in the rows where `better` [N, 1] is true."""
-        return replace(self, stored=torch.where(better, other.stored, self.stored))
+    def in_rows(self, rows: torch.Tensor, other: "Absmax") -> "Absmax":
+        """That of `other`, of the same frame, where `rows` [N, 1] is true."""
+        return replace(self, stored=torch.where(rows, other.stored, self.stored))
+
+
+@dataclass(frozen=True)
+class LevelGrid:
+    """absmax of the blocks of a weight and the levels: a `Grid` of scripts/methods/gptq.py."""
+
+    absmax: Absmax
+    levels: Levels
+    block_size: int
+
+    @property
+    def scales(self) -> torch.Tensor:
+        """As `Grid.scales`."""
+        return self.absmax.values
+
+    def columns(self, index: torch.Tensor | slice) -> LevelColumns:
+        """As `Grid.columns`."""
+        width = self.scales.shape[1] * self.block_size
+        blocks = torch.arange(width)[index] // self.block_size
+        return LevelColumns.of(self.scales, blocks, self.levels)
+
+    def refitted(self, scales: torch.Tensor) -> "LevelGrid":
+        """As `Grid.refitted`."""
+        return replace(self, absmax=self.absmax.refitted(scales))
+
+    def in_rows(self, rows: torch.Tensor, other: "LevelGrid") -> "LevelGrid":
+        """As `Grid.in_rows`."""
+        return replace(self, absmax=self.absmax.in_rows(rows, other.absmax))
 
 
 def search(
@@ -145,7 +134,7 @@ def search(
 ) -> torch.Tensor:
     """absmax with the least Σ importance · (weight - value)² per block; importance is [K].
 
-    The greatest magnitude is shrunk by several factors, each followed by least squares.
+    The maximum magnitude is shrunk by several factors, each followed by least squares.
     """
     shares = importance.reshape(1, -1, block_size)
     parts = [_search(part, shares, levels.nearest) for part in torch.split(weight, _ROWS)]
@@ -156,16 +145,17 @@ def _search(
     weight: torch.Tensor, shares: torch.Tensor, nearest: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
     blocks = weight.reshape(len(weight), *shares.shape[1:])
-    greatest = blocks.abs().amax(-1, keepdim=True)
-    best, found = torch.full_like(greatest, torch.inf), greatest
+    magnitude = blocks.abs().amax(-1, keepdim=True)
+    least_loss, best = torch.full_like(magnitude, torch.inf), magnitude
     for shrink in _SHRINKS:
-        absmax = greatest * shrink
+        absmax = magnitude * shrink
         for _ in range(_REFITS):
             levels = nearest(blocks / absmax.clamp(min=_TINY))
             loss = (shares * (blocks - levels * absmax).square()).sum(-1, keepdim=True)
-            better = loss < best
-            best, found = torch.where(better, loss, best), torch.where(better, absmax, found)
+            better = loss < least_loss
+            least_loss = torch.where(better, loss, least_loss)
+            best = torch.where(better, absmax, best)
             weighted = shares * levels
             fit = (weighted * blocks).sum(-1, keepdim=True)
             absmax = fit / (weighted * levels).sum(-1, keepdim=True).clamp(min=_TINY)
-    return found[..., 0]
+    return best[..., 0]

@@ -1,7 +1,7 @@
 """bitsandbytes' blockwise 4-bit quantiser for CPUs, bit for bit, compiled.
 
 The arithmetic is that of `quantize_4bit` in bitsandbytes/backends/default/ops.py: a value over the
-greatest of its block, by a reciprocal in float32, and the level on whose side of the middles it
+maximum of its block, by a reciprocal in float32, and the level on whose side of the middles it
 lies. There it is a chain of whole-tensor operations; here a block stays in the processor's
 registers, which is some thirty times as fast.
 """
@@ -15,9 +15,9 @@ from bitsandbytes.functional import get_4bit_type
 from numpy.typing import NDArray
 
 _CHUNK = 1 << 17  # values that are converted to float32 at a time, to stay within the cache
-_LEAST = np.float32(1e-38)
+_MIN = np.float32(1e-38)
 _ONE = np.float32(1)
-_GREATEST = np.finfo(np.float32).max
+_MAX = np.finfo(np.float32).max
 
 
 def quantise_blocks(
@@ -61,13 +61,13 @@ def _quantise_blocks_of(
     codes = np.empty(size, np.uint8)
     for block in range(absmax.size):
         part = values[block * size : (block + 1) * size]
-        greatest = np.float32(0)
+        maximum = np.float32(0)
         for i in range(size):
             magnitude = abs(part[i])
-            finite &= magnitude <= _GREATEST
-            greatest = max(magnitude, greatest)
-        absmax[block] = greatest
-        inverse = _ONE / max(greatest, _LEAST)
+            finite &= magnitude <= _MAX
+            maximum = max(magnitude, maximum)
+        absmax[block] = maximum
+        inverse = _ONE / max(maximum, _MIN)
         for i in range(size):
             ratio = min(max(part[i] * inverse, -_ONE), _ONE)
             code = np.uint8(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 from scripts.backends.inventory import Inventory
-from scripts.backends.misfits import KEY, sentences
+from scripts.backends.unsupported import KEY, sentences
 
 
 def inventory(artifact: Path) -> Inventory:

@@ -240,5 +240,5 @@ def test_check_of_a_cut_file(tiny_base: Path, tiny_nf4: Path, tmp_path: Path) ->
 
 def test_label() -> None:
     assert bitsandbytes_4bit().label() == "INT4 NF4 (bitsandbytes)"
-    found = bitsandbytes_4bit(quant_type="fp4", rounding="gptq").label()
+    found = bitsandbytes_4bit(quant_type="fp4", method="gptq").label()
     assert found == "INT4 FP4 GPTQ (bitsandbytes)"

@@ -1,4 +1,4 @@
-"""`rounding: gptq`: the layout of rounding to nearest, with values that cost less."""
+"""`method: gptq`: the layout of rounding to nearest, with values that cost less."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def divergence(base: Path, artefact: Path) -> float:
 def test_gptq_is_closer_in_the_same_layout(
     tiny_base: Path, tiny_nearest: Path, tiny_capture: Path, tmp_path: Path
 ) -> None:
-    inputs, stage = {"base": tiny_base, "capture": tiny_capture}, bitsandbytes_4bit(rounding="gptq")
+    inputs, stage = {"base": tiny_base, "capture": tiny_capture}, bitsandbytes_4bit(method="gptq")
     run_stage(stage, inputs, tmp_path / "out")
     ours, plain = load_file(tmp_path / "out" / WEIGHTS), load_file(tiny_nearest / WEIGHTS)
     assert {name: tensor.dtype for name, tensor in ours.items()} == {
@@ -80,7 +80,7 @@ def test_gptq_is_closer_in_the_same_layout(
 def test_gptq_gives_the_same_bytes_on_any_number_of_cores(
     tiny_base: Path, tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs, stage = {"base": tiny_base, "capture": tiny_capture}, bitsandbytes_4bit(rounding="gptq")
+    inputs, stage = {"base": tiny_base, "capture": tiny_capture}, bitsandbytes_4bit(method="gptq")
     for cores in (1, 3):
         monkeypatch.setattr("scripts.workers.available_cores", lambda count=cores: count)
         run_stage(stage, inputs, tmp_path / str(cores))
@@ -96,7 +96,7 @@ def test_hessian_that_says_nothing_names_every_weight(
     (tmp_path / "out").mkdir()
     text = rf"inputs of {name}\.weight, model\.layers\.1\.mlp\.up_proj\.weight are all zero or not"
     with pytest.raises(QuantmakeError, match=text):
-        bitsandbytes_4bit(rounding="gptq").run(
+        bitsandbytes_4bit(method="gptq").run(
             {"base": tiny_base, "capture": capture}, tmp_path / "out"
         )
     assert not list((tmp_path / "out").iterdir())
@@ -111,7 +111,7 @@ def test_hessian_that_is_not_positive_definite(
     capture = changed_capture(tiny_capture, tmp_path / "c", name, hessian)
     (tmp_path / "out").mkdir()
     with pytest.raises(QuantmakeError, match=rf"Hessian of {name}\.weight is not positive def"):
-        bitsandbytes_4bit(rounding="gptq").run(
+        bitsandbytes_4bit(method="gptq").run(
             {"base": tiny_base, "capture": capture}, tmp_path / "out"
         )
     assert not list((tmp_path / "out").iterdir())
@@ -131,22 +131,22 @@ def test_weight_that_the_capture_has_not_seen(
     }
     (tmp_path / "out").mkdir()
     with pytest.raises(QuantmakeError, match=rf"not seen the inputs of 1 weights: {name}\.weight"):
-        bitsandbytes_4bit(rounding="gptq").run(inputs, tmp_path / "out")
+        bitsandbytes_4bit(method="gptq").run(inputs, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
-    run_stage(bitsandbytes_4bit(rounding="gptq", on_misfit="rtn"), inputs, tmp_path / "out")
+    run_stage(bitsandbytes_4bit(method="gptq", on_unsupported="rtn"), inputs, tmp_path / "out")
     assert f"{name}.weight is rounded to nearest" in capsys.readouterr().out
     ours, plain = load_file(tmp_path / "out" / WEIGHTS), load_file(tiny_nearest / WEIGHTS)
     assert torch.equal(ours[f"{name}.weight"], plain[f"{name}.weight"])
     assert not torch.equal(ours[Q], plain[Q])
     _, notes = measure_size("bitsandbytes", tmp_path / "out", tiny_base)
     assert notes == [
-        "the method does not fit 1 tensor; each is rounded to nearest: the capture has not seen "
-        f"its inputs. They are: {name}.weight."
+        "the method does not support 1 tensor; each is rounded to nearest: the capture has not "
+        f"seen its inputs. They are: {name}.weight."
     ]
 
 
 def test_gptq_needs_the_capture_and_its_bytes_the_processor() -> None:
-    plain, gptq = bitsandbytes_4bit(), bitsandbytes_4bit(rounding="gptq")
+    plain, gptq = bitsandbytes_4bit(), bitsandbytes_4bit(method="gptq")
     assert (plain.needed(), gptq.needed()) == (("base",), ("base", "capture"))
     cpus = [Action(stage, {}, Path("out")).tools()["cpu"] for stage in (plain, gptq)]
     assert cpus[0] is None
@@ -154,6 +154,6 @@ def test_gptq_needs_the_capture_and_its_bytes_the_processor() -> None:
 
 
 def test_option_that_says_nothing_is_refused() -> None:
-    assert bitsandbytes_4bit(rounding="gptq", rounds=5).rounds == 5
-    with pytest.raises(ValidationError, match="`rounds` says nothing without `rounding: gptq`"):
+    assert bitsandbytes_4bit(method="gptq", rounds=5).rounds == 5
+    with pytest.raises(ValidationError, match="`rounds` says nothing without `method: gptq`"):
         bitsandbytes_4bit(rounds=5)

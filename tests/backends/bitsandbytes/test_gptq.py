@@ -7,9 +7,10 @@ import pytest
 import torch
 from bitsandbytes.functional import QuantState, dequantize_4bit, get_4bit_type
 
+from scripts.backends.bitsandbytes.double_quantisation import Frame
 from scripts.backends.bitsandbytes.gptq import gptq
-from scripts.backends.bitsandbytes.grid import Absmax, Frame, LevelColumns, Levels, search
-from scripts.backends.bitsandbytes.quantise import quantise
+from scripts.backends.bitsandbytes.grid import Absmax, LevelColumns, Levels, search
+from scripts.backends.bitsandbytes.rtn import rtn
 from scripts.methods.gptq import compensate, damp, inverse_factor_order
 
 ROWS, COLUMNS, SIZE = 24, 192, 64
@@ -22,7 +23,7 @@ class Kind:
     double_quant: bool = True
     rounds: int = 2
     damping: float = 0.01
-    on_misfit: str = "error"
+    on_unsupported: str = "error"
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_bitsandbytes_computes_with_the_values_that_were_compensated_for(
     columns = LevelColumns.of(absmax.values, blocks[order], levels)
     assumed = compensate(weight.float(), order, factor, columns) * absmax.values[:, blocks]
     assert torch.equal(loaded(packed, state), assumed)
-    plain_packed, plain = quantise(weight, kind)
+    plain_packed, plain = rtn(weight, kind)
     assert packed.shape == plain_packed.shape
     parts, plain_parts = state.as_dict(packed=True), plain.as_dict(packed=True)
     assert {k: (v.dtype, v.shape) for k, v in parts.items() if "quant_state" not in k} == {
@@ -106,7 +107,7 @@ def test_outputs_are_closer_than_those_of_nearest(
 ) -> None:
     kind = Kind(quant_type, double_quant=double_quant)
     damped = damp(hessian, kind.damping)
-    nearest = dense_loss(weight, loaded(*quantise(weight, kind)), damped)
+    nearest = dense_loss(weight, loaded(*rtn(weight, kind)), damped)
     losses = [
         dense_loss(weight, loaded(*gptq(weight, hessian, replace(kind, rounds=rounds))), damped)
         for rounds in (0, 1, 4)

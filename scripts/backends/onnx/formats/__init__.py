@@ -1,1 +1,1 @@
-"""The ONNX formats: one module each, which registers itself."""
+"""The ONNX formats: one module for each method, which registers itself."""

@@ -8,10 +8,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from scripts.backends.onnx.formats.int4_awq import OnnxInt4Awq
-from scripts.backends.onnx.formats.int4_rtn import OnnxInt4Rtn
+from scripts.backends.onnx.blocks.format import Tune
+from scripts.backends.onnx.formats.awq import OnnxAwq
+from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.backends.onnx.graph import open_graph, write_model
-from scripts.backends.onnx.int4_format import Tune
 from scripts.calibration.capture import Capture
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
@@ -35,8 +35,8 @@ def values(folder: Path) -> dict[str, np.ndarray]:
 def pair(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The artefact rounded to nearest, and the same one tuned."""
     folder = tmp_path_factory.mktemp("tune")
-    run_stage(OnnxInt4Rtn(**RTN), inputs, folder / "plain")
-    run_stage(OnnxInt4Rtn(**RTN, tune=TUNE), inputs, folder / "tuned")
+    run_stage(OnnxRtn(**RTN), inputs, folder / "plain")
+    run_stage(OnnxRtn(**RTN, tune=TUNE), inputs, folder / "tuned")
     return folder / "plain", folder / "tuned"
 
 
@@ -55,14 +55,14 @@ def test_only_scales_and_norms_change(pair: tuple[Path, Path]) -> None:
 def test_log_tells_what_was_gained(
     inputs: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run_stage(OnnxInt4Rtn(**RTN, tune=TUNE), inputs, tmp_path / "out")
+    run_stage(OnnxRtn(**RTN, tune=TUNE), inputs, tmp_path / "out")
     line = capfd.readouterr().out.splitlines()[-1]
     before, after = (float(part.split()[0]) for part in line.split(": ")[1].split(", "))
     assert after < 0.8 * before
 
 
 def test_same_bytes_again(pair: tuple[Path, Path], inputs: dict[str, Path], tmp_path: Path) -> None:
-    run_stage(OnnxInt4Rtn(**RTN, tune=TUNE), inputs, tmp_path / "out")
+    run_stage(OnnxRtn(**RTN, tune=TUNE), inputs, tmp_path / "out")
     for path in pair[1].iterdir():
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
@@ -72,7 +72,7 @@ def test_factors_in_the_norms_are_kept(
 ) -> None:
     capture = tmp_path / "capture"
     run_stage(Capture(), inputs, capture)
-    awq = OnnxInt4Awq(format="onnx", bits=4, method="awq", tune=TUNE)
+    awq = OnnxAwq(format="onnx", bits=4, method="awq", tune=TUNE)
     run_stage(awq, {**inputs, "capture": capture}, tmp_path / "out")
     assert awq.needed() == ("graph", "capture", "base", "calibration")
     assert awq.label() == "INT4 AWQ tuned (ONNX)"
@@ -82,7 +82,7 @@ def test_tuning_that_does_not_help_changes_nothing(
     pair: tuple[Path, Path], inputs: dict[str, Path], tmp_path: Path
 ) -> None:
     wild = Tune(tokens=512, learning_rate=0.99)
-    run_stage(OnnxInt4Rtn(**RTN, tune=wild), inputs, tmp_path / "out")
+    run_stage(OnnxRtn(**RTN, tune=wild), inputs, tmp_path / "out")
     for path in pair[0].iterdir():
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 

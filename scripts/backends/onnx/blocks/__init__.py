@@ -1,0 +1,1 @@
+"""MatMuls whose weights are blocks of integer codes: MatMulNBits."""

@@ -1,0 +1,148 @@
+"""What the ONNX formats made of blocks share: their options, their check, and `tune`."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scripts.backends.format import Format
+from scripts.forecast import Forecast, Inputs
+from scripts.tensors.outline import Memory, forecast
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from scripts.backends.onnx.blocks.convert import Kernel
+    from scripts.calibration.stored import Captured
+    from scripts.methods.integer_grid import GridOptions
+
+_TUNING = "scripts.backends.onnx.tuning.tune"
+
+
+class Tune(BaseModel):
+    """Learn the scales and the norms from the FP16 base, on the calibration's text.
+
+    `tokens` are learnt from in all, with repetition, `batch` windows at a step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tokens: Annotated[int, Field(ge=512)] = 30720
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    batch: Annotated[int, Field(ge=1)] = 2
+
+
+class OnnxBlocks(Format):
+    """MatMulNBits of 4 or 8 bits; a subclass says how the integer codes are chosen."""
+
+    format: Literal["onnx"]
+    bits: Literal[4, 8]
+    block_size: Literal[16, 32, 64, 128, 256] = 32
+    accuracy_level: Literal[0, 1, 4] = 4
+    head_bits: Literal[4, 8] = 8
+    tune: Tune | None = None
+
+    title: ClassVar[str]
+    memory: ClassVar[Memory] = Memory(0.2e9, largest=7)
+    backend = "onnx"
+    needs: ClassVar[tuple[str, ...]] = ("graph",)
+    packages = ("onnx", "onnx-ir", "onnxruntime", "safetensors", "torch", "transformers")
+
+    def needed(self) -> tuple[str, ...]:
+        """What is learnt from, too, where scales are tuned."""
+        return (*self.needs, *(["base", "calibration"] if self.tune else []))
+
+    def reaches(self) -> tuple[str, ...]:
+        """What tunes, where scales are tuned."""
+        return (_TUNING,) if self.tune else ()
+
+    def depends_on_cpu(self) -> bool:
+        """Sums of products do."""
+        return self.cpu_features or self.tune is not None
+
+    def label(self) -> str:
+        """Such as `INT4 GPTQ (ONNX)`, `INT4 GPTQ tuned (ONNX)`."""
+        return f"INT{self.bits} {self.title}{' tuned' if self.tune else ''} (ONNX)"
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model; a model that is tuned is in memory twice."""
+        return forecast(
+            inputs,
+            replace(self.memory, value=12.0 if self.tune else 0.0),
+            disk=0.63 if self.bits == 4 else 1.13,
+            disk_of_others=1.13,
+        )
+
+    def choice(self) -> dict[str, object]:
+        """The method, and that it is tuned."""
+        return {**super().choice(), **({"tune": "{}"} if self.tune else {})}
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Raises QuantmakeError for MatMuls that are not supported, and where tuning is not."""
+        self.quantise(inputs, out)
+        if self.tune is not None:
+            tuning = importlib.import_module(_TUNING)
+            tuning.tune(out, inputs["base"], inputs["calibration"], self.tune)
+
+    def quantise(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Write the artefact before it is tuned."""
+        raise NotImplementedError
+
+    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """It loads, every MatMul was quantised, its scales and logits are finite."""
+        from scripts.backends.onnx.check import check_artifact
+
+        check_artifact(inputs["graph"], out)
+
+
+class OnnxBlocksByMethod(OnnxBlocks):
+    """Integer codes by a kernel of `scripts.methods`, with zero points unless `symmetric`.
+
+    A MatMul that the method does not support is an error, stays in float or is rounded to
+    nearest, as `on_unsupported` says.
+    """
+
+    # 8 bits hardly gain from zero points, which make the operator slower.
+    symmetric: bool = Field(
+        default_factory=lambda chosen: bool(chosen["bits"] == 8),
+        description="false for 4 bits, true for 8, where it is left out",
+    )
+    on_unsupported: Literal["error", "float", "rtn"] = "error"
+
+    cpu_features = True
+    memory = Memory(largest=7, layer=20, hessian=48)
+
+    def grid(self) -> "GridOptions":
+        """What a kernel needs to know of the blocks."""
+        from scripts.methods.integer_grid import GridOptions
+
+        return GridOptions(self.bits, self.block_size, self.symmetric)
+
+    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel":
+        """The method as a function; it may change the graph beforehand.
+
+        `captured` is there where the class's `needs` name the capture.
+        """
+        raise NotImplementedError
+
+    def quantise(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Raises QuantmakeError for unsupported MatMuls, where `on_unsupported` is error."""
+        from scripts.backends.onnx.blocks.convert import Conversion
+        from scripts.backends.onnx.graph import open_graph, save_graph
+        from scripts.calibration.stored import Captured
+
+        model = open_graph(inputs["graph"], out)
+        captured = Captured(inputs["capture"]) if "capture" in self.needs else None
+        kernel = self.kernel(model, captured)
+        options = (self.grid(), self.head_bits, self.accuracy_level, self.on_unsupported)
+        Conversion(*options).quantise(model, kernel, captured)
+        save_graph(model, inputs["graph"], out)
+
+    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """It loads, every MatMul was quantised or listed, its scales and logits are finite."""
+        from scripts.backends.onnx.check import check_artifact
+
+        check_artifact(inputs["graph"], out, float_allowed=self.on_unsupported == "float")

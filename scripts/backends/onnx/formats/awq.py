@@ -1,0 +1,32 @@
+"""ONNX, weights only, by AWQ: columns with large activations are scaled up first."""
+
+from typing import TYPE_CHECKING, Literal
+
+from scripts.backends.format import register
+from scripts.backends.onnx.blocks.format import OnnxBlocksByMethod
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from scripts.backends.onnx.blocks.convert import Kernel
+    from scripts.calibration.stored import Captured
+
+
+@register
+class OnnxAwq(OnnxBlocksByMethod):
+    """ONNX INT4 or INT8 weight-only by AWQ, one folder"""
+
+    method: Literal["awq"]
+
+    title = "AWQ"
+    needs = ("graph", "capture")
+
+    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel":
+        """As `OnnxBlocksByMethod.kernel`; the columns are scaled here."""
+        from scripts.backends.onnx.blocks.awq import scale_columns
+        from scripts.methods.rtn import rtn
+
+        assert captured is not None
+        grid = self.grid()
+        scale_columns(model, captured, grid)
+        return lambda _, weight: rtn(weight, grid)

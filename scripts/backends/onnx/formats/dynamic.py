@@ -1,0 +1,38 @@
+"""ONNX INT8, dynamic: integer MatMuls, activations quantised at run time."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from scripts.backends.format import register
+from scripts.backends.onnx.integer.format import OnnxInteger
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from scripts.backends.onnx.graph import Linear
+    from scripts.backends.onnx.integer.selection import Quantiser
+
+
+@register
+class OnnxDynamic(OnnxInteger):
+    """ONNX INT8 dynamic, one folder"""
+
+    method: Literal["dynamic"]
+
+    title = "dynamic"
+    needs = ("graph", "capture")
+
+    def quantiser(
+        self,
+        inputs: Mapping[str, Path],
+        integer: "list[Linear]",
+        factors: "Mapping[str, NDArray[np.float32]]",
+    ) -> "Quantiser":
+        """As `OnnxInteger.quantiser`."""
+        from functools import partial
+
+        from scripts.backends.onnx.integer.nodes import dynamic
+
+        return partial(dynamic, per_channel=self.per_channel, reduce_range=self.reduce_range)

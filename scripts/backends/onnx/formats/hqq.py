@@ -1,0 +1,28 @@
+"""ONNX, weights only, by HQQ: a grid that resists outliers, without calibration."""
+
+from typing import TYPE_CHECKING, Literal
+
+from scripts.backends.format import register
+from scripts.backends.onnx.blocks.format import OnnxBlocksByMethod
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from scripts.backends.onnx.blocks.convert import Kernel
+    from scripts.calibration.stored import Captured
+
+
+@register
+class OnnxHqq(OnnxBlocksByMethod):
+    """ONNX INT4 or INT8 weight-only by HQQ, one folder"""
+
+    method: Literal["hqq"]
+
+    title = "HQQ"
+
+    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel":
+        """As `OnnxBlocksByMethod.kernel`."""
+        from scripts.methods.hqq import hqq
+
+        grid = self.grid()
+        return lambda _, weight: hqq(weight, grid)

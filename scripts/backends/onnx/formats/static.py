@@ -1,0 +1,70 @@
+"""ONNX INT8, static: integer MatMuls, activations with ranges from the calibration."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from scripts.backends.format import register
+from scripts.backends.onnx.integer.format import OnnxInteger
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from scripts.backends.onnx.graph import Linear
+    from scripts.backends.onnx.integer.selection import Quantiser
+
+
+@register
+class OnnxStatic(OnnxInteger):
+    """ONNX INT8 static (calibrated QDQ), one folder
+
+    Activations are clipped at a percentile of their values over `windows` windows of the
+    calibration, prefill and decode steps alike; 100 clips nothing.
+    """
+
+    method: Literal["static"]
+    windows: Annotated[int, Field(ge=1)] = 16
+    percentile: Annotated[float, Field(gt=99, le=100)] = 99.999
+
+    title = "static"
+    needs = ("graph", "calibration", "capture")
+    cpu_features = True
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Raises QuantmakeError for graphs with subgraphs too."""
+        from scripts.backends.onnx.integer.ranges import refuse_subgraphs
+
+        refuse_subgraphs(inputs["graph"])
+        super().run(inputs, out)
+
+    def quantiser(
+        self,
+        inputs: Mapping[str, Path],
+        integer: "list[Linear]",
+        factors: "Mapping[str, NDArray[np.float32]]",
+    ) -> "Quantiser":
+        """As `OnnxInteger.quantiser`; the ranges are taken here."""
+        from functools import partial
+
+        import numpy as np
+
+        from scripts.backends.onnx.integer.nodes import static
+        from scripts.backends.onnx.integer.ranges import activation_ranges
+        from scripts.workers import available_cores
+
+        sources = [linear.node.inputs[0] for linear in integer]
+        names = list(dict.fromkeys(str(value.name) for value in sources if value is not None))
+        ranges = activation_ranges(
+            inputs["graph"],
+            names,
+            np.load(inputs["calibration"] / "tokens.npy")[: self.windows],
+            factors=factors,
+            percentile=self.percentile,
+            threads=available_cores(),
+        )
+        return partial(
+            static, ranges=ranges, per_channel=self.per_channel, reduce_range=self.reduce_range
+        )

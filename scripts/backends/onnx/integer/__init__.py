@@ -1,0 +1,1 @@
+"""MatMuls of int8 weights and uint8 activations."""

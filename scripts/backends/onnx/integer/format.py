@@ -1,0 +1,151 @@
+"""What the INT8 formats with integer MatMuls share: which MatMuls stay weight-only, smoothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from scripts.backends.format import Format
+from scripts.forecast import Forecast, Inputs
+from scripts.tensors.outline import Memory, forecast
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from scripts.backends.onnx.graph import Linear
+    from scripts.backends.onnx.integer.selection import Quantiser
+
+_WEIGHT_ONLY_BLOCK = 32
+_WINDOWS_TO_CHOOSE_ON = 3
+
+
+class OnnxInteger(Format):
+    """MatMuls of int8 weights and uint8 activations.
+
+    `weight_only` names (by parts of their nodes' names) the MatMuls whose inputs have too wide
+    a range for 8 bits; they become weight-only, and so does the embedding with the head. With
+    `auto` they are chosen on the calibration's text: as few as keep the KL divergence of the
+    others within `max_kld` nats. `smooth` folds outliers of the other inputs into the weights
+    (SmoothQuant).
+    """
+
+    format: Literal["onnx"]
+    bits: Literal[8]
+    weight_only: tuple[str, ...] | Literal["auto"] = ("lm_head", "down_proj")
+    max_kld: Annotated[float, Field(gt=0)] | None = None
+    smooth: bool = True
+    per_channel: bool = True
+    reduce_range: bool = False
+
+    title: ClassVar[str]
+    backend = "onnx"
+    packages = ("onnx", "onnx-ir", "onnxruntime")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "OnnxInteger":
+        if (self.weight_only == "auto") != (self.max_kld is not None):
+            raise PydanticCustomError(
+                "max_kld", "`weight_only: auto` and `max_kld` (in nats, such as 0.01) go together"
+            )
+        return self
+
+    def needed(self) -> tuple[str, ...]:
+        """The calibration too, where the choice is made on it."""
+        return tuple(dict.fromkeys((*self.needs, *["calibration"] * (self.max_kld is not None))))
+
+    def depends_on_cpu(self) -> bool:
+        """What is measured does."""
+        return self.cpu_features or self.max_kld is not None
+
+    def label(self) -> str:
+        """Such as `INT8 static (ONNX)`."""
+        return f"INT8 {self.title} (ONNX)"
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """From the sizes of the model; choices are made with graphs in memory."""
+        chooses = self.max_kld is not None or "calibration" in self.needed()
+        return forecast(inputs, Memory(1.0e9, largest=8, value=6.0 if chooses else 0), disk=1.13)
+
+    def quantiser(
+        self,
+        inputs: Mapping[str, Path],
+        integer: "list[Linear]",
+        factors: "Mapping[str, NDArray[np.float32]]",
+    ) -> "Quantiser":
+        """What makes MatMuls integer, for any of `integer`; `factors` as `smooth` gives them."""
+        raise NotImplementedError
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """Raises QuantmakeError for a pattern that matches nothing and for broken activations."""
+        from scripts.backends.onnx.blocks.nearest import quantise_linears
+        from scripts.backends.onnx.graph import head, linears, open_graph, save_graph, split
+        from scripts.backends.onnx.integer.smooth import smooth
+        from scripts.calibration.stored import Captured
+
+        model = open_graph(inputs["graph"], out)
+        last = head(model)
+        if isinstance(self.weight_only, str):
+            integer = [one for one in linears(model) if last is None or one.node is not last.node]
+        else:
+            integer, _ = split(linears(model), list(self.weight_only))
+        factors = smooth(model, Captured(inputs["capture"]), integer) if self.smooth else {}
+        quantise = self.quantiser(inputs, integer, factors)
+        if self.max_kld is not None:
+            integer = self._selected(model, integer, quantise, inputs["calibration"], out)
+        chosen = {one.node for one in integer}
+        blocks = [one for one in linears(model) if one.node not in chosen]
+        quantise_linears(
+            model,
+            blocks,
+            bits=8,
+            block_size=_WEIGHT_ONLY_BLOCK,
+            accuracy_level=4,
+            head_bits=8,
+        )
+        quantise(model, integer)
+        save_graph(model, inputs["graph"], out)
+
+    def _selected(
+        self,
+        model: "ir.Model",
+        candidates: "list[Linear]",
+        quantise: "Quantiser",
+        calibration: Path,
+        out: Path,
+    ) -> "list[Linear]":
+        """Those of the candidates that may be integer; the log names the others."""
+        import tempfile
+
+        import numpy as np
+
+        from scripts.backends.onnx.integer.selection import select
+        from scripts.workers import available_cores
+
+        assert self.max_kld is not None
+        tokens = np.load(calibration / "tokens.npy")[-_WINDOWS_TO_CHOOSE_ON:].astype(np.int64)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".trial-") as scratch:
+            selection = select(
+                model,
+                candidates,
+                quantise,
+                tokens,
+                max_kld=self.max_kld,
+                threads=available_cores(),
+                scratch=Path(scratch),
+            )
+        kept = [one.name for one in candidates if one.name not in selection.integer]
+        print(
+            f"{len(selection.integer)} of {selection.tried} MatMuls are integer, which costs "
+            f"{selection.divergence:.4f} nats; weight-only: {', '.join(kept) or 'none of these'}"
+        )
+        return [one for one in candidates if one.name in selection.integer]
+
+    def check(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """It loads, every MatMul was quantised, its scales and logits are finite."""
+        from scripts.backends.onnx.check import check_artifact
+
+        check_artifact(inputs["graph"], out)
