@@ -79,21 +79,25 @@ def _allowed(schema: Json) -> str:
     return " ".join([word, ", ".join(bounds)]).strip()
 
 
-def options_of(record: type[BaseModel]) -> list[Option]:
-    """The options of a record in the order of its fields, those of an optional record after it."""
+def options_of(record: type[BaseModel], selection: Json | None = None) -> list[Option]:
+    """The options of a record in the order of its fields, those of an optional record after it.
+
+    Defaults that depend on what selects a format are those of `selection`.
+    """
     schema = record.model_json_schema(schema_generator=Described)
-    return list(_options(schema, schema.get("$defs", {})))
+    chosen = record.model_validate(selection).model_dump(mode="json") if selection else {}
+    return list(_options(schema, schema.get("$defs", {}), chosen))
 
 
-def _options(schema: Json, inner: Json, prefix: str = "") -> Iterator[Option]:
+def _options(schema: Json, inner: Json, chosen: Json, prefix: str = "") -> Iterator[Option]:
     for name, field in schema["properties"].items():
         required = name in schema.get("required", ())
-        default = "required" if required else _value(field["default"])
+        default = "required" if required else _value(field.get("default", chosen.get(name)))
         yield Option(prefix + name, default, _allowed(field), field.get("description", ""))
         for one in field.get("anyOf", ()):
             if "$ref" in one:
                 nested = inner[one["$ref"].rpartition("/")[2]]
-                yield from _options(nested, inner, f"{prefix}{name}.")
+                yield from _options(nested, inner, {}, f"{prefix}{name}.")
 
 
 def _table(*lines: tuple[str, ...]) -> str:
@@ -110,27 +114,31 @@ def _formats() -> str:
     """For each value of `format`, what there is of it and its options."""
     families: dict[object, list[type[Format]]] = {}
     for kind in all_formats():
-        families.setdefault(kind.selector()["format"], []).append(kind)
+        families.setdefault(kind.selector()["format"][0], []).append(kind)
     return "\n".join(f"### `format: {name}`\n\n{_family(one)}" for name, one in families.items())
 
 
 def _family(kinds: list[type[Format]]) -> str:
     choices, users = list[tuple[str, ...]](), dict[Option, list[str]]()
-    for kind in kinds:
-        selector = {key: value for key, value in kind.selector().items() if key != "format"}
-        chosen = ", ".join(f"{key}: {value}" for key, value in selector.items())
-        choices.append((f"`{chosen}`", (kind.__doc__ or "").strip().partition("\n")[0]))
-        for option in options_of(kind):
-            if option.name not in kind.selector():
-                users.setdefault(option, []).append(" ".join(map(str, selector.values())))
     if len(kinds) == 1:
-        return f"{choices[0][1]}.\n\n{_section(kinds[0], kinds[0].selector())}"
+        return f"{_first_line(kinds[0])}.\n\n{_section(kinds[0], kinds[0].selector())}"
+    for kind, selection in ((one, how) for one in kinds for how in one.selections()):
+        keys = {key: value for key, value in selection.items() if key != "format"}
+        chosen = ", ".join(f"{key}: {value}" for key, value in keys.items())
+        choices.append((f"`{chosen}`", _first_line(kind)))
+        for option in options_of(kind, selection):
+            if option.name not in selection:
+                users.setdefault(option, []).append(" ".join(map(str, keys.values())))
     rows = (
-        (*one.cells(), "all" if len(names) == len(kinds) else ", ".join(names))
+        (*one.cells(), "all" if len(names) == len(choices) else ", ".join(names))
         for one, names in users.items()
     )
     head = ("option", "default", "allowed", "meaning", "of")
     return _table(("choice", "makes"), *choices) + "\n" + _table(head, *rows)
+
+
+def _first_line(kind: type[Format]) -> str:
+    return (kind.__doc__ or "").strip().partition("\n")[0]
 
 
 def page_text() -> str:

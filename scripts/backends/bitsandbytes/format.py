@@ -32,21 +32,24 @@ _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 @register
 class Bitsandbytes4bit(Format):
-    """INT4 (NF4 or FP4) for transformers with bitsandbytes, one folder
-
-    Of `method: gptq`: `rounds` refinements follow the paper's pass; `damping` is the share of
-    the Hessian's mean diagonal that is added to it; a weight whose inputs the calibration never
-    reached (of an expert, say) is an error or is rounded to nearest, as `on_unsupported` says.
-    """
+    """INT4 (NF4 or FP4) for transformers with bitsandbytes, one folder"""
 
     format: Literal["bitsandbytes"]
     quant_type: Literal["nf4", "fp4"] = "nf4"
+    """the 16 values of the grid"""
     block_size: Literal[64, 128, 256, 512, 1024, 2048, 4096] = 64
+    """weights that share a scale"""
     double_quant: bool = True
+    """scales in 8 bits"""
     method: Literal["rtn", "gptq"] = "rtn"
+    """`rtn` is what bitsandbytes itself gives, bit for bit; `gptq` loses less"""
     rounds: Annotated[int, Field(ge=0)] = 2
+    """of `gptq`: refinements that follow the paper's pass"""
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """of `gptq`: share of the Hessian's mean diagonal that is added to it"""
     on_unsupported: Literal["error", "rtn"] = "error"
+    """of `gptq`: a weight whose inputs the calibration never reached (of an expert, say) is an
+    error or rounded to nearest"""
 
     backend = "bitsandbytes"
     linkable = True

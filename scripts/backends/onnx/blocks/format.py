@@ -23,16 +23,16 @@ _TUNING = "scripts.backends.onnx.tuning.tune"
 
 
 class Tune(BaseModel):
-    """Learn the scales and the norms from the FP16 base, on the calibration's text.
-
-    `tokens` are learnt from in all, with repetition, `batch` windows at a step.
-    """
+    """Learn the scales and the norms from the FP16 base, on the calibration's text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens: Annotated[int, Field(ge=512)] = 30720
+    """learnt from in all, with repetition"""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    """the largest; it rises, then falls"""
     batch: Annotated[int, Field(ge=1)] = 2
+    """windows at a step"""
 
 
 class OnnxBlocks(Format):
@@ -41,9 +41,13 @@ class OnnxBlocks(Format):
     format: Literal["onnx"]
     bits: Literal[4, 8]
     block_size: Literal[16, 32, 64, 128, 256] = 32
+    """columns that share a scale"""
     accuracy_level: Literal[0, 1, 4] = 4
+    """4 computes with 8-bit activations, 0 and 1 in float32, which is slower"""
     head_bits: Literal[4, 8] = 8
+    """of the head and the embedding, which are always rounded to nearest"""
     tune: Tune | None = None
+    """learn the scales and the norms from the FP16 base, on the calibration's text"""
 
     title: ClassVar[str]
     memory: ClassVar[Memory] = Memory(0.2e9, largest=7)
@@ -99,18 +103,12 @@ class OnnxBlocks(Format):
 
 
 class OnnxBlocksByMethod(OnnxBlocks):
-    """Integer codes by a kernel of `scripts.methods`, with zero points unless `symmetric`.
+    """Integer codes by a kernel of `scripts.methods`."""
 
-    A MatMul that the method does not support is an error, stays in float or is rounded to
-    nearest, as `on_unsupported` says.
-    """
-
-    # 8 bits hardly gain from zero points, which make the operator slower.
-    symmetric: bool = Field(
-        default_factory=lambda chosen: bool(chosen["bits"] == 8),
-        description="false for 4 bits, true for 8, where it is left out",
-    )
+    symmetric: bool = Field(default_factory=lambda chosen: bool(chosen["bits"] == 8))
+    """without zero points, which 8 bits hardly need"""
     on_unsupported: Literal["error", "float", "rtn"] = "error"
+    """a MatMul that the method does not support: an error, left in float, rounded to nearest"""
 
     cpu_features = True
     memory = Memory(largest=7, layer=20, hessian=48)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @register
 class OnnxAwq(OnnxBlocksByMethod):
-    """ONNX INT4 or INT8 weight-only by AWQ, one folder"""
+    """ONNX weight-only by AWQ, one folder"""
 
     method: Literal["awq"]
 

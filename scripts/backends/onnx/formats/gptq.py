@@ -19,19 +19,13 @@ if TYPE_CHECKING:
 
 @register
 class OnnxGptq(OnnxBlocksByMethod):
-    """ONNX INT4 or INT8 weight-only by GPTQ, one folder
-
-    `rounds` refinements follow the paper's pass; `damping` is the share of the Hessian's mean
-    diagonal that is added to it. A MatMul that the method does not support is an error, stays in
-    float or is rounded to nearest, as `on_unsupported` says.
-    """
+    """ONNX weight-only by GPTQ, one folder"""
 
     method: Literal["gptq"]
-    rounds: Annotated[int, Field(ge=0)] = Field(
-        default_factory=lambda chosen: 6 if chosen["bits"] == 4 else 2,
-        description="6 for 4 bits, 2 for 8, where it is left out",
-    )
+    rounds: int = Field(default_factory=lambda chosen: 6 if chosen["bits"] == 4 else 2, ge=0)
+    """refinements that follow the paper's pass"""
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """share of the Hessian's mean diagonal that is added to it"""
 
     title = "GPTQ"
     needs = ("graph", "capture")

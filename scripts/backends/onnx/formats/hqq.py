@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @register
 class OnnxHqq(OnnxBlocksByMethod):
-    """ONNX INT4 or INT8 weight-only by HQQ, one folder"""
+    """ONNX weight-only by HQQ, one folder"""
 
     method: Literal["hqq"]
 

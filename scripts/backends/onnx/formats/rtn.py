@@ -10,7 +10,7 @@ from scripts.backends.onnx.blocks.format import OnnxBlocks
 
 @register
 class OnnxRtn(OnnxBlocks):
-    """ONNX INT4 or INT8 weight-only, rounded to nearest, one folder"""
+    """ONNX weight-only, rounded to nearest, one folder"""
 
     method: Literal["rtn"]
 

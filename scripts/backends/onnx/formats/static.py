@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 
 @register
 class OnnxStatic(OnnxInteger):
-    """ONNX INT8 static (calibrated QDQ), one folder
-
-    Activations are clipped at a percentile of their values over `windows` windows of the
-    calibration, prefill and decode steps alike; 100 clips nothing.
-    """
+    """ONNX INT8 static (calibrated QDQ), one folder"""
 
     method: Literal["static"]
     windows: Annotated[int, Field(ge=1)] = 16
+    """of the calibration's text that ranges are taken over, prefill and decode steps alike"""
     percentile: Annotated[float, Field(gt=99, le=100)] = 99.999
+    """of an activation's values, beyond which they are clipped; 100 clips nothing"""
 
     title = "static"
     needs = ("graph", "calibration", "capture")

@@ -26,20 +26,23 @@ _WINDOWS_TO_CHOOSE_ON = 3
 class OnnxInteger(Format):
     """MatMuls of int8 weights and uint8 activations.
 
-    `weight_only` names (by parts of their nodes' names) the MatMuls whose inputs have too wide
-    a range for 8 bits; they become weight-only, and so does the embedding with the head. With
-    `auto` they are chosen on the calibration's text: as few as keep the KL divergence of the
-    others within `max_kld` nats. `smooth` folds outliers of the other inputs into the weights
-    (SmoothQuant).
+    Those whose inputs have too wide a range for 8 bits are weight-only, and so is the embedding
+    with the head.
     """
 
     format: Literal["onnx"]
     bits: Literal[8]
     weight_only: tuple[str, ...] | Literal["auto"] = ("lm_head", "down_proj")
+    """MatMuls with float activations, by parts of their nodes' names; `auto`: as few as `max_kld`
+    allows, chosen on the calibration's text"""
     max_kld: Annotated[float, Field(gt=0)] | None = None
+    """KL divergence that the integer MatMuls may cost, in nats; with `weight_only: auto`"""
     smooth: bool = True
+    """fold outliers of the activations into the weights (SmoothQuant)"""
     per_channel: bool = True
+    """a scale for each column of a weight, not one for all"""
     reduce_range: bool = False
+    """7 bits, for x86 processors without VNNI"""
 
     title: ClassVar[str]
     backend = "onnx"
