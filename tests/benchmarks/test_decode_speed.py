@@ -74,4 +74,4 @@ def test_missing_artefact_ends_with_1(
 ) -> None:
     given = ["--optimum", str(export), "--int8", str(tmp_path / "nothing")]
     assert decode_speed.main(given) == 1
-    assert "nothing does not load in onnxruntime" in capsys.readouterr().err
+    assert "nothing does not load (onnx)" in capsys.readouterr().err
