@@ -1,6 +1,7 @@
 """Fixtures that many tests share: the tiny base and the tiny text, made once per run."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,32 @@ from scripts.backends.onnx.export import OnnxGraph
 from scripts.calibration.capture import Capture
 from scripts.calibration.gradients import Curvature
 from scripts.exec import run_stage
+from tests.tiers import starts_processes
 from tests.tiny import make_tiny_base, write_tiny_text
 
 # Before torch is loaded, here and in the processes of stages: threads that wait for work sleep.
 # Spinning gains nothing on models this small, and took 50 times as long on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+SECONDS_OF_A_FAST_TEST = 10
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark the fast tests, for `pytest -m fast`; see `tests/tiers.py`."""
+    for item in items:
+        fixtures = [known[-1].func for known in item._fixtureinfo.name2fixturedefs.values()]
+        slow = item.get_closest_marker("slow") or starts_processes([item.function, *fixtures])
+        item.add_marker(pytest.mark.slow if slow else pytest.mark.fast)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a fast test that is not: it, or the processes that its code starts, computes long."""
+    before = sum(os.times()[:4])
+    yield
+    took = sum(os.times()[:4]) - before
+    if item.get_closest_marker("fast") and took > SECONDS_OF_A_FAST_TEST:
+        pytest.fail(f"it computed for {took:.0f} s: make it faster, or mark it slow")
 
 
 @pytest.fixture(scope="session")
