@@ -119,22 +119,30 @@ def _formats() -> str:
 
 
 def _family(kinds: list[type[Format]]) -> str:
-    choices, users = list[tuple[str, ...]](), dict[Option, list[str]]()
     if len(kinds) == 1:
         return f"{_first_line(kinds[0])}.\n\n{_section(kinds[0], kinds[0].selector())}"
-    for kind, selection in ((one, how) for one in kinds for how in one.selections()):
-        keys = {key: value for key, value in selection.items() if key != "format"}
-        chosen = ", ".join(f"{key}: {value}" for key, value in keys.items())
-        choices.append((f"`{chosen}`", _first_line(kind)))
-        for option in options_of(kind, selection):
-            if option.name not in selection:
-                users.setdefault(option, []).append(" ".join(map(str, keys.values())))
-    rows = (
-        (*one.cells(), "all" if len(names) == len(choices) else ", ".join(names))
-        for one, names in users.items()
-    )
+    choices, users = list[tuple[str, ...]](), dict[Option, dict[type[Format], list[Json]]]()
+    for kind in kinds:
+        keys = {key: values for key, values in kind.selector().items() if key != "format"}
+        chosen = (f"{key}: {' or '.join(map(str, values))}" for key, values in keys.items())
+        choices.append((f"`{', '.join(chosen)}`", _first_line(kind)))
+        for selection in kind.selections():
+            for option in options_of(kind, selection):
+                if option.name not in selection:
+                    users.setdefault(option, {}).setdefault(kind, []).append(selection)
+    rows = ((*option.cells(), _users(of, len(kinds))) for option, of in users.items())
     head = ("option", "default", "allowed", "meaning", "of")
     return _table(("choice", "makes"), *choices) + "\n" + _table(head, *rows)
+
+
+def _users(of: dict[type[Format], list[Json]], count: int) -> str:
+    """Which of `count` formats have an option: by their methods, and bits where not for all."""
+    names = [
+        f"{chosen[0]['method']}" + f" {chosen[0].get('bits')} bits" * (chosen != kind.selections())
+        for kind, chosen in of.items()
+    ]
+    whole = len(of) == count and all(chosen == kind.selections() for kind, chosen in of.items())
+    return "all" if whole else ", ".join(names)
 
 
 def _first_line(kind: type[Format]) -> str:
