@@ -13,7 +13,7 @@ from scripts.backends.onnx.export import OnnxGraph
 from scripts.calibration.capture import Capture
 from scripts.calibration.gradients import Curvature
 from scripts.exec import run_stage
-from tests.tiers import starts_processes
+from tests.tiers import FETCHING, starts_processes
 from tests.tiny import make_tiny_base, write_tiny_text
 
 # Before torch is loaded, here and in the processes of stages: threads that wait for work sleep.
@@ -27,7 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Mark the fast tests, for `pytest -m fast`; see `tests/tiers.py`."""
     for item in items:
         fixtures = [known[-1].func for known in item._fixtureinfo.name2fixturedefs.values()]
-        slow = item.get_closest_marker("slow") or starts_processes([item.function, *fixtures])
+        slow = (
+            item.get_closest_marker("slow")
+            or FETCHING & {*item.fixturenames}
+            or starts_processes([item.function, *fixtures])
+        )
         item.add_marker(pytest.mark.slow if slow else pytest.mark.fast)
 
 

@@ -1,4 +1,4 @@
-"""Which tests are fast: those in which no process is started and no browser opened.
+"""Which tests are fast: those that start no process, open no browser and fetch nothing.
 
 The rule reads what a test, its fixtures and the helpers under `tests/` use, so that no list of
 tests has to be kept. What it can't see, as stages that start processes of their own, is marked
@@ -9,6 +9,9 @@ import inspect
 from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
+
+FETCHING = {"toolchain"}
+"""Fixtures that come from the network."""
 
 PROCESSES = {"subprocess", "multiprocessing", "playwright", "playwright.sync_api"}
 

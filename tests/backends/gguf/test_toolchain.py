@@ -13,6 +13,8 @@ from scripts.backends.gguf.toolchain import VERSION, Toolchain, unpack
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.exec import run_stage
 
+pytestmark = pytest.mark.slow  # pip fetches
+
 TOP = f"llama_cpp_python-{VERSION}"
 CONVERTER = {
     "vendor/llama.cpp/convert_hf_to_gguf.py": "",

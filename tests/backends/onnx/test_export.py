@@ -15,6 +15,8 @@ from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
 from tests.onnx_models import cached_logits, digests, operators, torch_logits, write_other_base
 
+pytestmark = pytest.mark.slow  # each export is a process
+
 
 @pytest.fixture(scope="module")
 def tokens(tiny_calibration: Path) -> np.ndarray:
