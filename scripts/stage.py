@@ -37,6 +37,10 @@ class Stage(BaseModel):
         """Whether the output's bytes depend on the processor's instruction set."""
         return self.cpu_features
 
+    def uses(self) -> tuple[str, ...]:
+        """`packages`; overridden where that depends on the options."""
+        return self.packages
+
     def reaches(self) -> tuple[str, ...]:
         """Modules that `run` loads by their names, or in a process of its own: the scan of its
         imports does not see these, and they are part of the key."""

@@ -38,21 +38,21 @@ def _allowed_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
 
 def _sentence(error: Any, model: type[BaseModel], path: KeyPath) -> str:
     """One of pydantic's errors in words: what was found, what is allowed."""
-    found, kind = error["input"], error["type"]
+    value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
-        renamed = _renamed(path[-1], found)
+        renamed = _renamed(path[-1], value)
         return renamed or unknown("key", path[-1], _allowed_keys(model, path[:-1]))
     if kind == "missing":
         return "is missing"
     if kind == "literal_error":
         field = model.model_fields.get(str(path[-1]))
         allowed = getattr(field.annotation, "__args__", ()) if field else ()
-        return unknown(str(path[-1]), found, allowed)
+        return unknown(str(path[-1]), value, allowed)
     if kind == "string_pattern_mismatch" and path[-1] == "sha256":
-        return f"found {found!r}; a SHA-256 is 64 lower-case hexadecimal digits"
+        return f"found {value!r}; a SHA-256 is 64 lower-case hexadecimal digits"
     if kind in ("byte_size", "byte_size_unit"):
-        return f"found {found!r}; write a size, such as 8GiB or 98MB"
-    return f"found {found!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
+        return f"found {value!r}; write a size, such as 8GiB or 98MB"
+    return f"found {value!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def problems_of(
@@ -131,7 +131,7 @@ def read_artifacts(document: Document, problems: list[Problem]) -> dict[str, For
         problems.append(Problem(document.line(("artifacts",)), "artifacts", text))
         return {}
     names = [str(PurePosixPath(str(name))) for name in entries]
-    found: dict[str, Format] = {}
+    artifacts: dict[str, Format] = {}
     for name, entry in entries.items():
         where: KeyPath = ("artifacts", str(name))
         line = document.line(where)
@@ -150,7 +150,7 @@ def read_artifacts(document: Document, problems: list[Problem]) -> dict[str, For
         if bad:
             problems.append(Problem(line, dotted(where), bad))
         try:
-            found[str(name)] = chosen.model_validate(entry)
+            artifacts[str(name)] = chosen.model_validate(entry)
         except ValidationError as error:
             problems += problems_of(error, chosen, where, document)
-    return found
+    return artifacts

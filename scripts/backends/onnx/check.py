@@ -39,9 +39,9 @@ def check_artifact(source: Path, out: Path, *, float_allowed: bool = False) -> N
     """
     wanted, kinds = len(linears(open_graph(source))), kinds_of_matmul(out)
     if (kinds["float"] and not float_allowed) or kinds.total() != wanted:
-        found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
         raise QuantmakeError(
-            f"{out.name}: {wanted} MatMuls should have been quantised, but it holds {found}"
+            f"{out.name}: {wanted} MatMuls should have been quantised, but it holds {counts}"
         )
     bad = [
         name

@@ -44,8 +44,8 @@ class Site:
             return factors
         grouped = np.log(factors).reshape(-1, self.repeats, self.head).mean(1, keepdims=True)
         whole = np.broadcast_to(grouped, (grouped.shape[0], self.repeats, self.head))
-        found: NDArray[np.float32] = np.exp(whole).reshape(-1).astype(np.float32)
-        return found
+        shared: NDArray[np.float32] = np.exp(whole).reshape(-1).astype(np.float32)
+        return shared
 
 
 def sites(model: ir.Model) -> list[Site]:
@@ -60,7 +60,7 @@ def sites(model: ir.Model) -> list[Site]:
         source = linear.node.inputs[0]
         if source is not None:
             by_input.setdefault(source, []).append(linear)
-    found = []
+    foldable = []
     for value, readers in by_input.items():
         users = {use.node for use in value.uses()}
         is_head = any(one.node.outputs[0].name in outputs for one in readers)
@@ -68,8 +68,8 @@ def sites(model: ir.Model) -> list[Site]:
             continue
         site = _site(value, tuple(readers), {one.node for one in everything})
         if site is not None:
-            found.append(site)
-    return found
+            foldable.append(site)
+    return foldable
 
 
 def _site(value: ir.Value, readers: tuple[Linear, ...], products: set[ir.Node]) -> Site | None:

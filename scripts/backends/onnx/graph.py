@@ -21,7 +21,7 @@ from scripts.hashed_file import HashedFile, hashing
 
 MODEL = "model.onnx"
 DATA = "model.onnx.data"
-_ROOM = "room"
+_SCRATCH = "scratch"
 _LARGE = 1 << 20  # bytes
 
 
@@ -71,14 +71,14 @@ class Linear:
         return weight.const_value
 
 
-def open_graph(folder: Path, room: Path | None = None) -> ir.Model:
+def open_graph(folder: Path, scratch: Path | None = None) -> ir.Model:
     """The graph of a folder, its weights still on disk.
 
-    Large constants that are added to it wait in files without a name in the folder `room`, if one
-    is given, and not in memory.
+    Large constants that are added to it wait in files without a name in the folder `scratch`, if
+    one is given, and not in memory.
     """
     model = ir.load(folder / MODEL)
-    model.meta[_ROOM] = room
+    model.meta[_SCRATCH] = scratch
     return model
 
 
@@ -99,15 +99,15 @@ def write_model(model: ir.Model, out: Path) -> None:
 
 def linears(model: ir.Model) -> list[Linear]:
     """Every MatMul with a constant weight of two dimensions, in the order of the graph."""
-    found = []
+    made = []
     for node in model.graph:
         weight = node.inputs[1] if node.op_type == "MatMul" else None
         constant = weight.const_value if weight is not None else None
         if constant is not None and len(constant.shape) == 2:
-            found.append(Linear(node))
-    if not found:
+            made.append(Linear(node))
+    if not made:
         raise QuantmakeError("the graph has no MatMul with a constant weight to quantise")
-    return found
+    return made
 
 
 def head(model: ir.Model) -> Linear | None:
@@ -125,8 +125,8 @@ def embedding(model: ir.Model) -> tuple[ir.Node, ir.Value] | None:
         maker = table.producer() if table is not None else None
         if maker is not None and maker.op_type == "Transpose":
             table = maker.inputs[0]
-        found = table.const_value if table is not None else None
-        if table is not None and found is not None and len(found.shape) == 2:
+        weight = table.const_value if table is not None else None
+        if table is not None and weight is not None and len(weight.shape) == 2:
             return node, table
     return None
 
@@ -140,7 +140,7 @@ def _reads_tokens(indices: ir.Value | None) -> bool:
     return indices is not None and indices.name == "input_ids"
 
 
-def split(found: list[Linear], patterns: list[str]) -> tuple[list[Linear], list[Linear]]:
+def split(candidates: list[Linear], patterns: list[str]) -> tuple[list[Linear], list[Linear]]:
     """Those that no pattern matches, and those that one does.
 
     A pattern is a part of a node's name, or one with * in it. Raises QuantmakeError for a
@@ -150,26 +150,26 @@ def split(found: list[Linear], patterns: list[str]) -> tuple[list[Linear], list[
     def matches(name: str, pattern: str) -> bool:
         return fnmatch.fnmatchcase(name, f"*{pattern}*")
 
-    idle = [one for one in patterns if not any(matches(linear.name, one) for linear in found)]
+    idle = [one for one in patterns if not any(matches(linear.name, one) for linear in candidates)]
     if idle:
-        kinds = dict.fromkeys(re.sub(r"\.\d+\b", ".*", linear.name) for linear in found)
+        kinds = dict.fromkeys(re.sub(r"\.\d+\b", ".*", linear.name) for linear in candidates)
         raise QuantmakeError(
             f"weight_only: no MatMul of the graph matches {', '.join(map(repr, idle))}. The "
-            f"{len(found)} that there are: {', '.join(kinds)}."
+            f"{len(candidates)} that there are: {', '.join(kinds)}."
         )
-    chosen = [any(matches(linear.name, one) for one in patterns) for linear in found]
+    chosen = [any(matches(linear.name, one) for one in patterns) for linear in candidates]
     return (
-        [linear for linear, yes in zip(found, chosen, strict=True) if not yes],
-        [linear for linear, yes in zip(found, chosen, strict=True) if yes],
+        [linear for linear, yes in zip(candidates, chosen, strict=True) if not yes],
+        [linear for linear, yes in zip(candidates, chosen, strict=True) if yes],
     )
 
 
 def constant(model: ir.Model, name: str, value: NDArray[np.generic]) -> ir.Value:
     """A new initialiser of the graph."""
-    room = model.meta.get(_ROOM)
+    scratch = model.meta.get(_SCRATCH)
     kept = np.ascontiguousarray(value)
-    if room is not None and kept.nbytes >= _LARGE:
-        kept = _mapped(kept, room)
+    if scratch is not None and kept.nbytes >= _LARGE:
+        kept = _mapped(kept, scratch)
     tensor = _Streamed(kept, name=name) if kept.nbytes >= _LARGE else ir.tensor(kept, name=name)
     made = ir.Value(
         name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
@@ -178,9 +178,9 @@ def constant(model: ir.Model, name: str, value: NDArray[np.generic]) -> ir.Value
     return made
 
 
-def _mapped(value: NDArray[np.generic], room: Path) -> NDArray[np.generic]:
-    """The same numbers in a file that is gone once nothing reads it."""
-    with tempfile.TemporaryFile(dir=room) as file:
+def _mapped(value: NDArray[np.generic], scratch: Path) -> NDArray[np.generic]:
+    """The same values in a file that is gone once nothing reads it."""
+    with tempfile.TemporaryFile(dir=scratch) as file:
         mapped = np.memmap(file, value.dtype, "w+", shape=value.shape)
     mapped[...] = value
     return mapped.view(np.ndarray)

@@ -32,10 +32,10 @@ def _split_gemms(model: ir.Model) -> None:
 
 def _share_tied_head(model: ir.Model) -> None:
     """Let the embedding's Gather read the head's weight [K, N], transposed, where they agree."""
-    found, last = embedding(model), head(model)
-    if found is None or last is None:
+    lookup, last = embedding(model), head(model)
+    if lookup is None or last is None:
         return
-    gather, table = found
+    gather, table = lookup
     weight = last.node.inputs[1]
     if weight is None or weight is table or table.const_value is None:
         return

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from scripts.backends.onnx.blocks.nodes import SIZES, Blocks, pack, place, refuse_unfit
+from scripts.backends.onnx.captured import captured_name
 from scripts.backends.onnx.graph import Linear, head, linears
 from scripts.backends.unsupported import KEY, told
 from scripts.calibration.stored import Captured
@@ -28,20 +29,6 @@ OnUnsupported = Literal["error", "float", "rtn"]
 Kernel = Callable[[Linear, torch.Tensor], Rounded]
 
 _AHEAD = 2  # results that wait for each worker, at most: weights are large
-
-
-def captured_name(linear: Linear, captured: Captured) -> str | None:
-    """The Hugging Face name of a MatMul's linear; of merged ones (qkv_proj) that of the first."""
-    parts = linear.name.removesuffix("/MatMul").removesuffix("/Gemm").strip("/").replace("/", ".")
-    named = parts.replace(".attn.", ".self_attn.").replace("qkv_proj", "q_proj")
-    return next((name for name in (parts, named) if name in captured.names), None)
-
-
-def hessian_of(linear: Linear, captured: Captured) -> torch.Tensor:
-    """XᵀX / n of a MatMul's inputs, float32 [K, K]."""
-    name = captured_name(linear, captured)
-    assert name is not None
-    return torch.from_numpy(captured.hessian(name))
 
 
 def rows_of(weight: NDArray[np.float32]) -> torch.Tensor:

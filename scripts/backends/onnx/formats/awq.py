@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 from scripts.backends.format import register
-from scripts.backends.onnx.blocks.format import OnnxBlocksByMethod
+from scripts.backends.onnx.blocks.by_method import OnnxBlocksByMethod
 
 if TYPE_CHECKING:
     import onnx_ir as ir

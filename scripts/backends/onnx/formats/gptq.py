@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from scripts.backends.format import register
-from scripts.backends.onnx.blocks.format import OnnxBlocksByMethod
+from scripts.backends.onnx.blocks.by_method import OnnxBlocksByMethod
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -34,7 +34,7 @@ class OnnxGptq(OnnxBlocksByMethod):
         """As `OnnxBlocksByMethod.kernel`."""
         from functools import partial
 
-        from scripts.backends.onnx.blocks.convert import hessian_of
+        from scripts.backends.onnx.captured import hessian_of
         from scripts.methods.gptq import gptq
         from scripts.methods.integer_grid import search
 

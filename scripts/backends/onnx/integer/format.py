@@ -1,5 +1,6 @@
 """What the INT8 formats with integer MatMuls share: which MatMuls stay weight-only, smoothing."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from scripts.backends.onnx.graph import Linear
     from scripts.backends.onnx.integer.selection import Quantiser
 
+_SELECTION = "scripts.backends.onnx.integer.selection"
 _WEIGHT_ONLY_BLOCK = 32
 _WINDOWS_TO_CHOOSE_ON = 3
 
@@ -59,6 +61,10 @@ class OnnxInteger(Format):
     def needed(self) -> tuple[str, ...]:
         """The calibration too, where the choice is made on it."""
         return tuple(dict.fromkeys((*self.needs, *["calibration"] * (self.max_kld is not None))))
+
+    def reaches(self) -> tuple[str, ...]:
+        """What chooses, where the choice is made."""
+        return (_SELECTION,) if self.max_kld is not None else ()
 
     def depends_on_cpu(self) -> bool:
         """What is measured does."""
@@ -125,13 +131,12 @@ class OnnxInteger(Format):
 
         import numpy as np
 
-        from scripts.backends.onnx.integer.selection import select
         from scripts.workers import available_cores
 
         assert self.max_kld is not None
         tokens = np.load(calibration / "tokens.npy")[-_WINDOWS_TO_CHOOSE_ON:].astype(np.int64)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".trial-") as scratch:
-            selection = select(
+            selection = importlib.import_module(_SELECTION).select(
                 model,
                 candidates,
                 quantise,

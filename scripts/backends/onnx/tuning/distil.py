@@ -61,10 +61,10 @@ def divergence(
         wanted = torch.log_softmax(teacher(window[None], use_cache=False).logits[0].float(), -1)
     logits: torch.Tensor = student(window[None], use_cache=False).logits[0]
     with torch.no_grad():
-        found = torch.log_softmax(logits.float(), -1)
+        got = torch.log_softmax(logits.float(), -1)
         likely = wanted.exp()
-        loss = float((likely * (wanted - found)).sum() / len(window))
-        return loss, logits, found.exp_().sub_(likely).div_(len(window))
+        loss = float((likely * (wanted - got)).sum() / len(window))
+        return loss, logits, got.exp_().sub_(likely).div_(len(window))
 
 
 def mean_divergence(teacher: nn.Module, student: nn.Module, windows: torch.Tensor) -> float:
@@ -78,21 +78,21 @@ def mean_divergence(teacher: nn.Module, student: nn.Module, windows: torch.Tenso
         return math.fsum(pool.map(one, windows)) / len(windows)
 
 
-def rate(step: int, steps: int, greatest: float) -> float:
+def rate(step: int, steps: int, peak: float) -> float:
     """The learning rate: up in a straight line, then down along a cosine."""
     warm = max(1, round(steps * _WARM_UP))
     if step < warm:
-        return greatest * (step + 1) / warm
-    return greatest * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def order(count: int, needed: int) -> list[int]:
     """Which of `count` windows come, `needed` in all: shuffled anew in each round, seeded."""
     generator = torch.Generator().manual_seed(0)
-    found: list[int] = []
-    while len(found) < needed:
-        found += torch.randperm(count, generator=generator).tolist()
-    return found[:needed]
+    places: list[int] = []
+    while len(places) < needed:
+        places += torch.randperm(count, generator=generator).tolist()
+    return places[:needed]
 
 
 def distil(
@@ -128,9 +128,9 @@ def distil(
             batch = chosen[step * schedule.batch : (step + 1) * schedule.batch]
             losses = []
             optimiser.zero_grad()
-            for loss, found in pool.map(gradients, batch):
+            for loss, by_parameter in pool.map(gradients, batch):
                 losses.append(loss)
-                for parameter, gradient in zip(parameters, found, strict=True):
+                for parameter, gradient in zip(parameters, by_parameter, strict=True):
                     parameter.grad = (
                         gradient if parameter.grad is None else parameter.grad + gradient
                     )
@@ -171,13 +171,13 @@ def _restore(
     checkpoints: Checkpoints, named: dict[str, nn.Parameter], optimiser: torch.optim.Adam
 ) -> int:
     """The steps that an interrupted run has finished, its parameters and moments put back."""
-    found = checkpoints.load(_NAME)
-    if found is None:
+    kept = checkpoints.load(_NAME)
+    if kept is None:
         return 0
     with torch.no_grad():
         for name, parameter in named.items():
-            parameter.copy_(found[f"{name}.value"])
+            parameter.copy_(kept[f"{name}.value"])
             optimiser.state[parameter] = {
-                key: found[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                key: kept[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
             }
-    return int(found["step"])
+    return int(kept["step"])

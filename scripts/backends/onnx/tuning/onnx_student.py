@@ -64,7 +64,7 @@ def student_of(model: ir.Model, base: Path) -> tuple[nn.Module, list[Learnt]]:
 def put_back(model: ir.Model, learnt: list[Learnt], out: Path) -> None:
     """Give the learnt values to the graph, in the types that it has, and write it to `out`."""
     for one in learnt:
-        old = _numbers(one.value)
+        old = _array(one.value)
         new = one.now().reshape(old.shape).numpy().astype(old.dtype)
         one.value.const_value = ir.tensor(new, name=one.value.name)
     write_model(model, out)
@@ -78,23 +78,23 @@ def _take_blocks(student: nn.Module, node: ir.Node) -> list[Learnt]:
     assert packed is not None
     assert scales is not None
     bits, size = (node.attributes[name].as_int() for name in ("bits", "block_size"))
-    numbers = _unpacked(_numbers(packed), bits, size)
-    numbers -= _zero_points(zeros, numbers.shape, bits)
-    step = torch.from_numpy(_numbers(scales).astype(np.float32)).view(numbers.shape[:2])
+    levels = _unpacked(_array(packed), bits, size)
+    levels -= _zero_points(zeros, levels.shape, bits)
+    step = torch.from_numpy(_array(scales).astype(np.float32)).view(levels.shape[:2])
     names = _module_names(node)
     places = [_find(student, name, node) for name in names]
     if names == ["lm_head"]:
-        _take_head(student, dequantised(numbers.float(), step))
+        _take_head(student, dequantised(levels.float(), step))
         return []
     made, first = [], 0
     for name, old in zip(names, places, strict=True):
         rows = slice(first, first + torch.as_tensor(old.weight).shape[0])
         bias = None if old.bias is None else torch.as_tensor(old.bias)
-        made.append(BlockLinear(numbers[rows].contiguous(), step[rows].contiguous(), bias))
+        made.append(BlockLinear(levels[rows].contiguous(), step[rows].contiguous(), bias))
         student.set_submodule(name, made[-1])
         first = rows.stop
-    if first != len(numbers):
-        raise _unknown(node, f"it has {len(numbers)} rows, the base's {', '.join(names)} {first}")
+    if first != len(levels):
+        raise _unknown(node, f"it has {len(levels)} rows, the base's {', '.join(names)} {first}")
     return [Learnt(scales, tuple(made))]
 
 
@@ -115,7 +115,7 @@ def _take_norm(student: nn.Module, node: ir.Node) -> list[Learnt]:
     if value is None or name is None:
         return []
     module = _find(student, name, node)
-    weight = torch.from_numpy(_numbers(value).astype(np.float32))
+    weight = torch.from_numpy(_array(value).astype(np.float32))
     module.weight = nn.Parameter(torch.zeros_like(weight))
     parametrize.register_parametrization(module, "weight", Scaled(weight), unsafe=True)
     return [Learnt(value, (module,))]
@@ -125,8 +125,8 @@ def _norm_name(node: str) -> str | None:
     """The module of a norm's node, such as model.layers.0.input_layernorm."""
     if "final_norm" in node:
         return "model.norm"
-    found = re.match(r"/(model/layers\.\d+/(?:input|post_attention)_layernorm)/", node)
-    return found[1].replace("/", ".") if found else None
+    layer = re.match(r"/(model/layers\.\d+/(?:input|post_attention)_layernorm)/", node)
+    return layer[1].replace("/", ".") if layer else None
 
 
 def _module_names(node: ir.Node) -> list[str]:
@@ -160,24 +160,24 @@ def _source(value: ir.Value | None) -> ir.Value | None:
     return value
 
 
-def _numbers(value: ir.Value) -> NDArray[np.generic]:
+def _array(value: ir.Value) -> NDArray[np.generic]:
     assert value.const_value is not None
     return np.array(value.const_value.numpy())
 
 
 def _unpacked(packed: NDArray[np.generic], bits: int, size: int) -> torch.Tensor:
-    """Whole numbers int16 [N, K / block, block] of bytes, the low nibble first."""
-    whole = torch.from_numpy(packed.astype(np.int16))
+    """Integer codes int16 [N, K / block, block] of bytes, the low nibble first."""
+    codes = torch.from_numpy(packed.astype(np.int16))
     if bits == 4:
-        whole = torch.stack([whole & 15, whole >> 4], -1)
-    return whole.reshape(len(whole), -1, size)
+        codes = torch.stack([codes & 15, codes >> 4], -1)
+    return codes.reshape(len(codes), -1, size)
 
 
 def _zero_points(zeros: ir.Value | None, shape: torch.Size, bits: int) -> torch.Tensor | int:
     """Zero points [N, K / block, 1]; 2^(bits - 1) where the node has none."""
     if zeros is None:
         return 1 << bits - 1
-    whole = torch.from_numpy(_numbers(zeros).astype(np.int16)).view(shape[0], -1)
+    codes = torch.from_numpy(_array(zeros).astype(np.int16)).view(shape[0], -1)
     if bits == 4:
-        whole = torch.stack([whole & 15, whole >> 4], -1).flatten(1)
-    return whole[:, : shape[1], None]
+        codes = torch.stack([codes & 15, codes >> 4], -1).flatten(1)
+    return codes[:, : shape[1], None]

@@ -58,10 +58,10 @@ def tune(folder: Path, base: Path, calibration: Path, settings: Settings) -> Non
 def _refuse_another(student: torch.nn.Module, folder: Path, window: torch.Tensor) -> None:
     """Raise QuantmakeError where PyTorch and onnxruntime do not compute the same."""
     artefact = OrtModel(folder, available_cores(), len(window))
-    found = torch.log_softmax(torch.from_numpy(artefact.scores(window.numpy(), 0)), -1)
+    wanted = torch.log_softmax(torch.from_numpy(artefact.scores(window.numpy(), 0)), -1)
     with torch.no_grad():
         ours = torch.log_softmax(student(window[None], use_cache=False).logits[0], -1)
-    apart = float((found.exp() * (found - ours)).sum(-1).mean())
+    apart = float((wanted.exp() * (wanted - ours)).sum(-1).mean())
     if not apart <= _SAME:
         raise QuantmakeError(
             f"tune does not understand this graph: what it would learn on predicts otherwise than "

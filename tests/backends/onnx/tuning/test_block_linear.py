@@ -9,9 +9,9 @@ from scripts.backends.onnx.tuning.block_linear import BlockLinear, Scaled
 def layer() -> BlockLinear:
     """Twelve outputs, four blocks of eight inputs."""
     generator = torch.Generator().manual_seed(0)
-    numbers = torch.randint(-8, 8, (12, 4, 8), generator=generator, dtype=torch.int16)
+    levels = torch.randint(-8, 8, (12, 4, 8), generator=generator, dtype=torch.int16)
     scales = torch.rand(12, 4, generator=generator).double()
-    made = BlockLinear(numbers, scales, torch.rand(12, generator=generator).double())
+    made = BlockLinear(levels, scales, torch.rand(12, generator=generator).double())
     with torch.no_grad():
         made.change.copy_(torch.randn(12, 4, generator=generator) / 10)
     return made
@@ -22,7 +22,7 @@ def test_output_and_gradients_are_pytorchs() -> None:
     x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(1)).double()
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     change = one.change.detach().clone().requires_grad_()
-    weight = (one.numbers * (one.scales * (1 + change))[..., None]).flatten(1)
+    weight = (one.levels * (one.scales * (1 + change))[..., None]).flatten(1)
     expected = functional.linear(theirs, weight, one.bias)
     found = one(ours)
     assert torch.allclose(found, expected)

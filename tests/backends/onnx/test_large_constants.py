@@ -1,4 +1,4 @@
-"""Large constants wait in files, small ones and those without a room in memory."""
+"""Large constants wait in files, small ones and those without a folder in memory."""
 
 from pathlib import Path
 
@@ -30,16 +30,16 @@ def test_large_constants_wait_in_a_file_that_nobody_sees(tiny_graph: Path, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_room_they_stay_in_memory(tiny_graph: Path) -> None:
+def test_without_a_folder_they_stay_in_memory(tiny_graph: Path) -> None:
     large = np.ones((1000, 1000), np.float32)
     value = constant(open_graph(tiny_graph), "large", large).const_value.numpy()
     assert not held_in_a_file(value)
 
 
-def test_room_is_no_part_of_the_written_graph(tiny_graph: Path, tmp_path: Path) -> None:
-    for name, room in (("with", tmp_path), ("without", None)):
+def test_folder_is_no_part_of_the_written_graph(tiny_graph: Path, tmp_path: Path) -> None:
+    for name, scratch in (("with", tmp_path), ("without", None)):
         (tmp_path / name).mkdir()
-        write_model(open_graph(tiny_graph, room), tmp_path / name)
+        write_model(open_graph(tiny_graph, scratch), tmp_path / name)
     written = [(tmp_path / name / "model.onnx").read_bytes() for name in ("with", "without")]
     assert written[0] == written[1]
     assert str(tmp_path).encode() not in written[0]
