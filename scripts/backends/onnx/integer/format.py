@@ -123,13 +123,12 @@ class OnnxInteger(Format):
         """Those of the candidates that may be integer; the log names the others."""
         import tempfile
 
-        import numpy as np
-
         from scripts.backends.onnx.integer.selection import select
+        from scripts.token_windows import read_windows
         from scripts.workers import available_cores
 
         assert self.max_kld is not None
-        tokens = np.load(calibration / "tokens.npy")[-_WINDOWS_TO_CHOOSE_ON:].astype(np.int64)
+        tokens = read_windows(calibration)[-_WINDOWS_TO_CHOOSE_ON:]
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".trial-") as scratch:
             selection = select(
                 model,
