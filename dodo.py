@@ -1,7 +1,7 @@
 """The graph of a build. `doit list` prints its tasks, `doit` builds what is stale.
 
 source ──► base ──► reference (log-probabilities of the FP16 model)
-            ├─────► calibration ──┬─► capture, curvature (what calibrated formats learn from it)
+            ├─────► calibration ──┬─► capture, gradients (what calibrated formats learn from it)
             ├─────► graph (ONNX) ─┴─► artifact:model-int8, -static, -dynamic, model-int4-onnx
             ├───────────────────────► artifact:model-int4 (and the capture)
             └─────► f16 (GGUF) ─────► artifact:model.gguf          every artefact ──► checksums
@@ -13,7 +13,7 @@ from scripts.backends.gguf.toolchain import Toolchain
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.base.make_base import Base
 from scripts.calibration.capture import Capture
-from scripts.calibration.gradients import Curvature
+from scripts.calibration.gradients import Gradients
 from scripts.calibration.tokens import Calibration
 from scripts.cards.write_cards import Cards
 from scripts.engine.commands.run import settings
@@ -69,11 +69,11 @@ def task_calibration():
         yield build(r.task("calibration"), r.node("calibration"), stage, **inputs)
 
 
-def task_curvature():
-    """Measure how the model's output depends on each linear, on the calibration's tokens"""
+def task_gradients():
+    """Measure how the model's output depends on each linear (Fisher information)"""
     for r in RECIPES:
         inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
-        yield build(r.task("curvature"), r.node("curvature"), Curvature(), **inputs)
+        yield build(r.task("gradients"), r.node("gradients"), Gradients(), **inputs)
 
 
 def task_capture():

@@ -11,8 +11,9 @@ from scripts.backends.gguf.f16 import F16Gguf
 from scripts.backends.gguf.toolchain import Toolchain
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.calibration.capture import Capture
-from scripts.calibration.gradients import Curvature
+from scripts.calibration.gradients import Gradients
 from scripts.exec import run_stage
+from scripts.token_windows import write_windows
 from tests.tiers import FETCHING, starts_processes
 from tests.tiny import make_tiny_base, write_tiny_text
 
@@ -85,22 +86,22 @@ def tiny_graph(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def tiny_calibration(
     tiny_base: Path, tiny_text: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder with tokens.npy, int32 [8, 128]."""
+    """A folder with windows of token ids [8, 128]."""
     from transformers import AutoTokenizer
 
     folder = tmp_path_factory.mktemp("calibration")
     ids = AutoTokenizer.from_pretrained(tiny_base)(tiny_text.read_text())["input_ids"]
-    np.save(folder / "tokens.npy", np.array(ids[: 8 * 128], np.int32).reshape(8, 128))
+    write_windows(folder, np.array(ids[: 8 * 128], np.int32).reshape(8, 128))
     return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_curvature(
+def tiny_gradients(
     tiny_base: Path, tiny_calibration: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder with curvature.safetensors of the tiny base."""
-    folder = tmp_path_factory.mktemp("curvature")
-    run_stage(Curvature(), {"base": tiny_base, "calibration": tiny_calibration}, folder)
+    """The squared gradients of the tiny base."""
+    folder = tmp_path_factory.mktemp("gradients")
+    run_stage(Gradients(), {"base": tiny_base, "calibration": tiny_calibration}, folder)
     return folder
 
 

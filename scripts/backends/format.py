@@ -41,7 +41,7 @@ class Format(Stage):
 
     Those of the fields `format`, `bits` and `method` that have no default select the class; the
     rest are its options, with their defaults. `needs` names the nodes of the graph
-    that it is made from: `base`, `calibration`, `capture`, `curvature`, `graph` or `f16`; where
+    that it is made from: `base`, `calibration`, `capture`, `gradients`, `graph` or `f16`; where
     that depends on the options, `needed` is overridden.
     """
 

@@ -25,6 +25,7 @@ from scripts.progress import Progress
 from scripts.tensors.appended import Appended
 from scripts.tensors.finite import is_finite
 from scripts.tensors.header import tensors_in
+from scripts.token_windows import read_windows
 from scripts.workers import single_core_workers
 
 _HEADER_BYTES_PER_LINEAR = 400
@@ -205,8 +206,7 @@ def capture(
     decoder = Decoder(base)
     decoder.refuse_broken()
     linears = decoder.linears()
-    windows: NDArray[np.int32] = np.load(calibration / "tokens.npy")
-    tokens = [torch.from_numpy(window.astype(np.int64))[None] for window in windows]
+    tokens = [torch.from_numpy(window)[None] for window in read_windows(calibration)]
     statistics: dict[str, NDArray[np.float32]] = {}
     shared: dict[str, str] = {}
     unsaved: dict[str, Part] = {}

@@ -1,16 +1,20 @@
-"""Reading what the capture stores."""
+"""Reading and writing what the calibration's stages store."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from scripts.errors import QuantmakeError
 
 STATISTICS = "statistics.safetensors"
 HESSIAN = "hessian.safetensors"
+GRADIENTS = "gradients.safetensors"
+_SQUARE = ".gradient_square"
 
 
 class Captured:
@@ -40,15 +44,26 @@ class Captured:
         return self._statistic(name, "mean_square")
 
     def range(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Least and greatest input, each [columns]."""
+        """Smallest and largest input, each [columns]."""
         return self._statistic(name, "minimum"), self._statistic(name, "maximum")
 
     def hessian(self, name: str) -> NDArray[np.float32]:
         """XᵀX / n of the inputs, [columns, columns]."""
-        found: NDArray[np.float32] = self._hessian.get_tensor(self.input_of(name))
-        return found
+        hessian: NDArray[np.float32] = self._hessian.get_tensor(self.input_of(name))
+        return hessian
 
     def _statistic(self, name: str, kind: str) -> NDArray[np.float32]:
         self.input_of(name)
-        found: NDArray[np.float32] = self._statistics.get_tensor(f"{name}.{kind}")
-        return found
+        statistic: NDArray[np.float32] = self._statistics.get_tensor(f"{name}.{kind}")
+        return statistic
+
+
+def write_gradient_squares(folder: Path, squares: Mapping[str, NDArray[np.float32]]) -> None:
+    """Store [outputs] of each linear, the head and the embedding, by their Hugging Face names."""
+    save_file({name + _SQUARE: square for name, square in squares.items()}, folder / GRADIENTS)
+
+
+def gradient_squares(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """What `write_gradient_squares` stored."""
+    with safe_open(folder / GRADIENTS, "np") as file:
+        return {key.removesuffix(_SQUARE): file.get_tensor(key) for key in list(file.keys())}

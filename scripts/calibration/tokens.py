@@ -31,9 +31,8 @@ class Calibration(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the texts share a line or this one is too short."""
-        import numpy as np
-
         from scripts.evaluation.windows import cut_windows, load_tokenizer, read_lines, text_file
+        from scripts.token_windows import write_windows
 
         own = read_lines(inputs["text"], self.lines)
         other = read_lines(inputs["evaluation_text"], self.evaluation_lines)
@@ -45,7 +44,7 @@ class Calibration(Stage):
             context=self.context,
             where="the calibration's text",
         )
-        np.save(out / "tokens.npy", windows)
+        write_windows(out, windows)
 
     def _refuse_shared(self, own: list[str], other: list[str], name: str) -> None:
         known = {line.strip() for line in other if len(line.strip()) >= _SHORTEST}

@@ -62,6 +62,7 @@ class Reference(Stage):
         from scripts.evaluation.multiple_choice import read_items, write_scored
         from scripts.evaluation.windowed import append_window
         from scripts.evaluation.windows import cut_windows, load_tokenizer, read_lines
+        from scripts.token_windows import write_windows
         from scripts.workers import available_cores
 
         tokenizer = load_tokenizer(inputs["base"])
@@ -73,7 +74,7 @@ class Reference(Stage):
             context=self.context,
             where="the evaluation's text",
         )
-        np.save(out / "tokens.npy", windows)
+        write_windows(out, windows)
         self._write_prompts(tokenizer, inputs["base"], out / "prompts.json")
         tasks = {name: read_items(inputs[f"task/{name}"], tokenizer, name) for name in self.tasks}
         model = load_model(

@@ -24,6 +24,7 @@ from scripts.evaluation.windowed import read_window
 from scripts.evaluation.windows import load_decoder
 from scripts.lean import start_lean
 from scripts.progress import track
+from scripts.token_windows import read_windows
 from scripts.workers import available_cores
 
 _CONTEXT_SHOWN = 16
@@ -49,7 +50,7 @@ class Row:
 def measure(row: Row) -> Measured:
     """Raises QuantmakeError where the artefact does not load or gives broken logits."""
     torch.set_num_threads(available_cores())
-    windows = np.load(row.reference / "tokens.npy").astype(np.int64)
+    windows = read_windows(row.reference)
     prompts = json.loads((row.reference / "prompts.json").read_text())
     tasks = read_scored(row.reference)
     longest = max(len(entry["tokens"]) for entry in prompts["prompts"]) + prompts["new_tokens"]

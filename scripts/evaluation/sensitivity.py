@@ -60,21 +60,21 @@ class MeasureSensitivity(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The unrounded model runs once; a rounded layer starts from its stored input."""
-        import numpy as np
         import torch
         from transformers import AutoModelForCausalLM
 
         from scripts.calibration.layers import UnknownLayers
         from scripts.evaluation.metrics import mean
         from scripts.evaluation.partial_run import PartialRun
+        from scripts.token_windows import read_windows
         from scripts.workers import available_cores
 
         torch.set_num_threads(available_cores())
-        ids = np.load(inputs["calibration"] / "tokens.npy")[: self.windows, : self.tokens]
+        ids = read_windows(inputs["calibration"])[: self.windows, : self.tokens]
         model = AutoModelForCausalLM.from_pretrained(inputs["base"], dtype=torch.float32).eval()
         found: list[LayerError] = []
         with torch.inference_mode(), contextlib.suppress(UnknownLayers):
-            run = PartialRun(model, torch.from_numpy(ids.astype(np.int64)))
+            run = PartialRun(model, torch.from_numpy(ids))
             for place in track(range(len(run.layers)), "rounding layers"):
                 with rounded(run.layers[place], self.bits, self.block_size):
                     found.append(LayerError(name=f"layer {place}", kld=mean(run.again_from(place))))

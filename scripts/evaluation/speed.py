@@ -15,13 +15,12 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
 from scripts.backends.model import Model, load_model
 from scripts.backends.table import BACKENDS
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Record
 from scripts.lean import imports_are_done, start_lean
+from scripts.token_windows import read_windows
 from scripts.workers import available_cores
 
 PREFILL = 512
@@ -96,7 +95,7 @@ def serve(arm: Arm, loaded: Loaded, answers: TextIO) -> None:
 
 def main(backend: Any, artifact: Path, reference: Path, answers: TextIO) -> None:
     """Load, warm up, serve."""
-    tokens = np.load(reference / "tokens.npy").reshape(-1)[:PREFILL].astype(np.int64)
+    tokens = read_windows(reference).reshape(-1)[:PREFILL]
     threads = available_cores()
     with contextlib.suppress(ImportError):  # load_model says what is missing
         importlib.import_module(BACKENDS[backend].loader.partition(":")[0])

@@ -12,9 +12,10 @@ from scripts.backends.gguf.f16 import F16Gguf
 from scripts.backends.model import load_model
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.calibration.capture import Capture
-from scripts.calibration.gradients import Curvature
+from scripts.calibration.gradients import Gradients
 from scripts.evaluation.metrics import Comparison
 from scripts.exec import run_stage
+from scripts.token_windows import read_windows, write_windows
 from tests.tiny import make_tiny_base, tiny_lines
 
 WINDOW, CALIBRATION, EVALUATION = 128, 16, 12
@@ -35,9 +36,9 @@ def inputs(toolchain: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for name, part in (("calibration", tokens[:CALIBRATION]), ("text", tokens[CALIBRATION:])):
         found[name] = folder / name
         found[name].mkdir()
-        np.save(found[name] / "tokens.npy", part)
+        write_windows(found[name], part)
     run_stage(F16Gguf(tokenizer_pre="smollm"), found, found["f16"])
-    for name, stage in (("graph", OnnxGraph()), ("capture", Capture()), ("curvature", Curvature())):
+    for name, stage in (("graph", OnnxGraph()), ("capture", Capture()), ("gradients", Gradients())):
         found[name] = folder / name
         run_stage(stage, found, found[name])
     return found
@@ -57,7 +58,7 @@ def divergence(inputs: dict[str, Path], out: Path, **options: object) -> tuple[f
     base = load_model("pytorch", inputs["base"], threads=2, context=WINDOW)
     model = load_model(stage.backend, target, threads=2, context=WINDOW)
     comparison = Comparison()
-    for window in np.load(inputs["text"] / "tokens.npy").astype(np.int64):
+    for window in read_windows(inputs["text"]):
         expected = torch.log_softmax(torch.from_numpy(base.scores(window, 0)[:-1]), -1)
         got = torch.from_numpy(model.scores(window, 0)[:-1])
         comparison.add(expected, got, torch.from_numpy(window[1:]))

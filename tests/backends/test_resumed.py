@@ -10,7 +10,7 @@ from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
 from scripts.backends.gguf.format import GgufFile
 from scripts.backends.onnx.formats.awq import OnnxAwq
 from scripts.backends.onnx.formats.gptq import OnnxGptq
-from scripts.calibration.gradients import Curvature
+from scripts.calibration.gradients import Gradients
 from scripts.checkpoint import Checkpoints
 from scripts.stage import Stage
 from tests.onnx_models import digests
@@ -39,7 +39,7 @@ def nodes(
     tiny_base: Path,
     tiny_graph: Path,
     tiny_capture: Path,
-    tiny_curvature: Path,
+    tiny_gradients: Path,
     tiny_calibration: Path,
     tiny_f16: Path,
 ) -> dict[str, Path]:
@@ -47,7 +47,7 @@ def nodes(
         "base": tiny_base,
         "graph": tiny_graph,
         "capture": tiny_capture,
-        "curvature": tiny_curvature,
+        "gradients": tiny_gradients,
         "calibration": tiny_calibration,
         "f16": tiny_f16,
     }
@@ -65,9 +65,9 @@ def nodes(
         (OnnxAwq(format="onnx", bits=4, method="awq"), ("graph", "capture")),
         (
             GgufFile(format="gguf", type="auto", like="q5_0", rounding="gptq"),
-            ("f16", "curvature"),
+            ("f16", "capture", "gradients"),
         ),
-        (Curvature(), ("base", "calibration")),
+        (Gradients(), ("base", "calibration")),
     ],
 )
 def test_interrupted_stage_ends_with_the_same_bytes(
@@ -94,7 +94,7 @@ def test_interrupted_stage_ends_with_the_same_bytes(
     assert run("resumed", resumed) == straight
     assert kept in (1, 2)
     saved = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
-    if not isinstance(stage, Curvature):  # it keeps one state, and replaces it
+    if not isinstance(stage, Gradients):  # it keeps one state, and replaces it
         assert len(saved) == kept + 1000 - resumed.left  # what was finished is not done again
 
 

@@ -17,6 +17,7 @@ from scripts.calibration.stored import HESSIAN, STATISTICS, Captured
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
+from scripts.token_windows import read_windows
 from tests.onnx_models import digests, write_other_base
 
 
@@ -30,8 +31,8 @@ def observed(base: Path, calibration: Path) -> dict[str, torch.Tensor]:
                 lambda _, args, name=name: seen.setdefault(name, []).append(args[0][0].detach())
             )
     with torch.inference_mode():
-        for window in np.load(calibration / "tokens.npy"):
-            model(torch.from_numpy(window.astype(np.int64))[None])
+        for window in read_windows(calibration):
+            model(torch.from_numpy(window)[None])
     return {name: torch.cat(values) for name, values in seen.items()}
 
 

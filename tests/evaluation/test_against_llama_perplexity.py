@@ -17,6 +17,7 @@ from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.result import Measured
 from scripts.exec import run_stage
+from scripts.token_windows import read_windows
 
 CHUNK, CHUNKS = 128, 4
 
@@ -79,7 +80,7 @@ def test_perplexity_and_divergence_agree_within_one_per_cent(
     run_stage(stage, {"base": tiny_base, "text": tiny_text}, tmp_path / "reference")
     text = "".join(tiny_text.read_text().splitlines(keepends=True)[:100])
     base, tokens = llama_logprobs(tiny_f16, text)
-    ours = np.load(tmp_path / "reference/tokens.npy")
+    ours = read_windows(tmp_path / "reference")
     assert ours.reshape(-1).tolist() == tokens
     for path in (tiny_f16, q4_0):
         inputs = {"artifact": path, "base": tiny_base, "reference": tmp_path / "reference"}

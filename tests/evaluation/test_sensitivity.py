@@ -16,6 +16,7 @@ from scripts.evaluation.sensitivity import (
     rounded,
 )
 from scripts.exec import run_stage
+from scripts.token_windows import read_windows
 
 
 def measure(base: Path, calibration: Path, out: Path) -> Sensitivity:
@@ -27,12 +28,11 @@ def measure(base: Path, calibration: Path, out: Path) -> Sensitivity:
 def test_same_as_the_whole_model_run_anew(
     tiny_base: Path, tiny_calibration: Path, tmp_path: Path
 ) -> None:
-    import numpy as np
 
     found = measure(tiny_base, tiny_calibration, tmp_path / "s.json")
     assert [one.name for one in found.layers] == ["layer 0", "layer 1", "layer 2", EMBEDDING]
     assert found.tokens_scored == 2 * 32
-    ids = torch.from_numpy(np.load(tiny_calibration / "tokens.npy")[:2, :64].astype("int64"))
+    ids = torch.from_numpy(read_windows(tiny_calibration)[:2, :64])
     model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32).eval()
 
     def logprobs() -> torch.Tensor:

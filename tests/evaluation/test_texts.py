@@ -14,6 +14,7 @@ from scripts.errors import QuantmakeError
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.windows import bos_of, cut_windows, load_tokenizer, read_lines
 from scripts.exec import run_stage
+from scripts.token_windows import read_windows
 from tests.onnx_models import torch_logits
 
 
@@ -80,7 +81,7 @@ def test_text_that_is_too_short(tiny_base: Path) -> None:
 def test_reference_holds_the_base_in_fp32(tiny_base: Path, tiny_text: Path, tmp_path: Path) -> None:
     stage = Reference(lines=(0, 50), windows=2, context=64, prompts=("the cat",))
     run_stage(stage, {"base": tiny_base, "text": tiny_text}, tmp_path)
-    tokens = np.load(tmp_path / "tokens.npy")
+    tokens = read_windows(tmp_path)
     logprobs = np.load(tmp_path / "logprobs.npy")
     assert tokens.shape == (2, 64)
     assert logprobs.shape == (2, 31, 512)
@@ -116,7 +117,7 @@ def calibrate(base: Path, text: Path, other: Path, out: Path) -> None:
 
 def test_calibration_takes_its_own_lines(tiny_base: Path, tiny_text: Path, tmp_path: Path) -> None:
     calibrate(tiny_base, tiny_text, tiny_text, tmp_path)
-    tokens = np.load(tmp_path / "tokens.npy")
+    tokens = read_windows(tmp_path)
     assert tokens.shape == (8, 128)
     start = load_tokenizer(tiny_base).decode(tokens[0, :20])
     assert tiny_text.read_text().splitlines()[100].startswith(start)

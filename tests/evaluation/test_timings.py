@@ -11,6 +11,7 @@ from scripts.evaluation.result import Timings
 from scripts.evaluation.speed import Arm
 from scripts.evaluation.timings import TimeAll, batches, in_turn
 from scripts.exec import run_stage
+from scripts.token_windows import read_windows
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_slow_row_decodes_fewer_tokens(
     tiny_f16: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model("gguf", tiny_f16, threads=1, context=512)
-    arm = Arm(model, __import__("numpy").load(reference / "tokens.npy").reshape(-1))
+    arm = Arm(model, read_windows(reference).reshape(-1))
     monkeypatch.setattr(arm, "_decode", lambda count: (20.0, 1.0))
     arm.warm_up()
     assert arm.decode_tokens == 16

@@ -57,7 +57,7 @@ def test_an_artefact_needs_what_its_options_ask_for(tmp_path: Path) -> None:
     line = "x.gguf: {format: gguf, type: auto, like: q4_0, rounding: gptq}"
     (tmp_path / "r.yaml").write_text(with_artifact(line))
     recipe = load_recipe(tmp_path / "r.yaml", is_default=True)
-    assert list(recipe.inputs(recipe.artifacts["x.gguf"])) == ["f16", "curvature"]
+    assert list(recipe.inputs(recipe.artifacts["x.gguf"])) == ["f16", "capture", "gradients"]
     assert list(recipe.inputs(recipe.artifacts["model.gguf"])) == ["f16"]
 
 

@@ -14,7 +14,7 @@ from scripts.backends.onnx.formats.gptq import OnnxGptq
 from scripts.base.make_base import Base
 from scripts.benchmarks.seeded_model import SIZES
 from scripts.calibration.capture import Capture
-from scripts.calibration.gradients import Curvature
+from scripts.calibration.gradients import Gradients
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
 from scripts.forecast import Forecast
@@ -96,7 +96,7 @@ def test_methods_that_fit_are_named() -> None:
 
 def test_stages_that_hold_the_whole_model_say_so() -> None:
     whole = 4 * Outline.of(SHAPES).values
-    for stage in (Curvature(), Reference(lines=(0, 9))):
+    for stage in (Gradients(), Reference(lines=(0, 9))):
         said = stage.forecast(INPUTS, HERE)
         assert said is not None
         assert said.memory > whole

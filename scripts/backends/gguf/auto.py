@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,14 @@ def size_of_preset(f16: Path, preset: str, scratch: Path) -> int:
         return file.stat().st_size
 
 
-def choose_types(f16: Path, curvature: Path, max_bytes: int) -> dict[str, Choice]:
+def choose_types(f16: Path, capture: Path, gradients: Path, max_bytes: int) -> dict[str, Choice]:
     """By tensor its type, so that the file has at most `max_bytes`.
 
-    Tensors without a curvature, such as norms, are counted as they are in the F16 file.
+    Tensors without a Hessian, such as norms, are counted as they are in the F16 file.
     Raises RecipeError where the smallest types are too large.
     """
     reader = GGUFReader(f16)
-    choices = _offers(reader, f16, curvature)
+    choices = _offers(reader, importances(f16, capture, gradients))
     rest = f16.stat().st_size - sum(int(t.n_bytes) for t in reader.tensors if t.name in choices)
     return allocate(choices, max_bytes - rest - _NEW_METADATA - _ALIGNMENT * len(reader.tensors))
 
@@ -56,18 +56,18 @@ def file_type(chosen: Mapping[str, Choice]) -> str:
     return _FILE_TYPES.get(largest, largest)
 
 
-def _offers(reader: GGUFReader, f16: Path, curvature: Path) -> dict[str, list[Choice]]:
+def _offers(reader: GGUFReader, measured: Iterable[Importance]) -> dict[str, list[Choice]]:
     """By tensor each type whose block divides its width, with the loss that GPTQ leaves.
 
     The loss is estimated from rows drawn in proportion to their weight, at even steps, so it
     comes out the same each time.
     """
     originals = {tensor.name: tensor for tensor in reader.tensors}
-    found: dict[str, list[Choice]] = {}
+    offers: dict[str, list[Choice]] = {}
     bar = Progress("weighing types", len(originals), "tensors")
     checkpoints = Checkpoints.of_this_run()
     with one_thread():
-        for importance in importances(f16, curvature):
+        for importance in measured:
             columns, rows = len(importance.hessian), importance.rows
             make = partial(_losses, originals, importance)
             losses = checkpoints.result(f"weigh {next(iter(rows))}", make)
@@ -77,27 +77,27 @@ def _offers(reader: GGUFReader, f16: Path, curvature: Path) -> dict[str, list[Ch
                 block, size = GGML_QUANT_SIZES[kind.type]
                 for name, loss in zip(rows, losses[key].tolist(), strict=True):
                     total = len(rows[name]) * (columns // block * size)
-                    found.setdefault(name, []).append(Choice(key, total, loss))
+                    offers.setdefault(name, []).append(Choice(key, total, loss))
             bar.advance(len(rows))
-    return found
+    return offers
 
 
 def _losses(originals: Mapping[str, Any], importance: Importance) -> dict[str, torch.Tensor]:
     """By type the loss of each tensor [tensors], float64; of types whose block divides."""
-    curved = factor(importance.hessian)
+    factored = factor(importance.hessian)
     samples = [weights_of(originals[name])[_drawn(rows)] for name, rows in importance.rows.items()]
-    found = {}
+    by_type = {}
     for key, kind in BLOCK_TYPES.items():
         if len(importance.hessian) % kind.block:
             continue
-        rounded = gptq(torch.cat(samples), curved, kind)
+        rounded = gptq(torch.cat(samples), factored, kind)
         losses = torch.split(rounded.loss, [len(sample) for sample in samples])
         totals = [
             float(loss.mean() * rows.sum() / 2)
             for rows, loss in zip(importance.rows.values(), losses, strict=True)
         ]
-        found[key] = torch.tensor(totals, dtype=torch.float64)
-    return found
+        by_type[key] = torch.tensor(totals, dtype=torch.float64)
+    return by_type
 
 
 def _drawn(rows: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from scripts.forecast import Forecast, Inputs
 from scripts.tensors.outline import Memory, forecast
 
 if TYPE_CHECKING:
-    from scripts.backends.gguf.importance import Means
+    from scripts.backends.gguf.imatrix import Means
     from scripts.backends.gguf.llama import Outcome
 
 # The types of include/llama.h (q4_0 is LLAMA_FTYPE_MOSTLY_Q4_0) that need no importance matrix,
@@ -67,11 +67,15 @@ class GgufFile(Format):
 
     def needed(self) -> tuple[str, ...]:
         """What was measured of the calibration too, where the options ask for it."""
-        curved = self.type == "auto" or self.rounding == "gptq"
-        return (*self.needs, *["capture"] * self.imatrix, *["curvature"] * curved)
+        measured = self._is_measured()
+        return (*self.needs, *["capture"] * (self.imatrix or measured), *["gradients"] * measured)
 
     def depends_on_cpu(self) -> bool:
         """llama.cpp's own rounding gives the same bytes on every processor; ours uses BLAS."""
+        return self._is_measured()
+
+    def _is_measured(self) -> bool:
+        """Whether it is made by what the calibration says of errors in each tensor."""
         return self.type == "auto" or self.rounding == "gptq"
 
     def label(self) -> str:
@@ -83,7 +87,7 @@ class GgufFile(Format):
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
         """From the sizes of the model."""
         bits = 16 if self.type in FLOAT_TYPES else _BITS.get((self.like or self.type)[:3], 9)
-        measured = self.type == "auto" or self.rounding == "gptq"
+        measured = self._is_measured()
         return forecast(
             inputs,
             Memory(0.3e9, largest=20 if measured else 5, hessian=24 if measured else 0),
@@ -93,7 +97,7 @@ class GgufFile(Format):
     def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
         """llama.cpp's own rounding, of a type for all tensors, needs less."""
         plain = type(self)(format="gguf", type=self.like or "q4_0")
-        said = plain.forecast(inputs, target) if "curvature" in self.needed() else None
+        said = plain.forecast(inputs, target) if self._is_measured() else None
         if said is None or said.memory > memory:
             return []
         return [
@@ -116,7 +120,7 @@ class GgufFile(Format):
             ) from None
         f16, importance = inputs["f16"], None
         if self.imatrix:
-            from scripts.backends.gguf.importance import mean_squares
+            from scripts.backends.gguf.imatrix import mean_squares
 
             importance = mean_squares(f16, inputs["capture"])
         if self.type == "auto":
@@ -127,7 +131,7 @@ class GgufFile(Format):
         if self.rounding == "gptq":
             from scripts.backends.gguf.rounding import round_again
 
-            count, predicted = round_again(f16, inputs["curvature"], out)
+            count, predicted = round_again(f16, inputs["capture"], inputs["gradients"], out)
             print(f"{self.label()}: {count} tensors, predicted KLD {predicted:.4f} nats per token")
 
     def _auto(self, inputs: Mapping[str, Path], out: Path, importance: "Means | None") -> None:
@@ -136,7 +140,7 @@ class GgufFile(Format):
 
         f16 = inputs["f16"]
         budget = self.max_bytes or size_of_preset(f16, str(self.like), out.parent)
-        chosen = choose_types(f16, inputs["curvature"], budget)
+        chosen = choose_types(f16, inputs["capture"], inputs["gradients"], budget)
         types = {name: choice.type for name, choice in chosen.items()}
         quantise(
             f16, out, f"MOSTLY_{file_type(chosen).upper()}", importance=importance, types=types

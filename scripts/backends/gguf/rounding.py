@@ -32,16 +32,18 @@ def weights_of(tensor: Any) -> torch.Tensor:
     return weights
 
 
-def _rounded(tensor: Any, curved: Callable[[], Factor], kind: BlockType) -> dict[str, torch.Tensor]:
+def _rounded(
+    tensor: Any, factored: Callable[[], Factor], kind: BlockType
+) -> dict[str, torch.Tensor]:
     """By GPTQ; for a checkpoint."""
-    rounded = gptq(weights_of(tensor), curved(), kind)
+    rounded = gptq(weights_of(tensor), factored(), kind)
     return {"data": torch.from_numpy(rounded.data), "loss": rounded.loss}
 
 
-def round_again(f16: Path, curvature: Path, out: Path) -> tuple[int, float]:
+def round_again(f16: Path, capture: Path, gradients: Path, out: Path) -> tuple[int, float]:
     """Overwrite in place the tensors of `out` that have a Hessian and one of BLOCK_TYPES.
 
-    Returns how many, and what they cost in nats per token as their curvature predicts it.
+    Returns how many, and what they cost in nats per token, as the gradients predict it.
     """
     originals = {tensor.name: tensor for tensor in GGUFReader(f16).tensors}
     file = GGUFReader(out, "r+")
@@ -51,12 +53,12 @@ def round_again(f16: Path, curvature: Path, out: Path) -> tuple[int, float]:
     bar = Progress("rounding", len(tensors), "tensors")
     checkpoints = Checkpoints.of_this_run()
     with one_thread():
-        for importance in importances(f16, curvature):
-            curved = cache(partial(factor, importance.hessian))
+        for importance in importances(f16, capture, gradients):
+            factored = cache(partial(factor, importance.hessian))
             for name, rows in importance.rows.items():
                 kind = kinds.get(GGMLQuantizationType(tensors[name].tensor_type))
                 if kind is not None:
-                    make = partial(_rounded, originals[name], curved, kind)
+                    make = partial(_rounded, originals[name], factored, kind)
                     rounded = checkpoints.result(f"round {name}", make)
                     tensors[name].data[...] = rounded["data"].numpy()
                     predicted += float((rounded["loss"] * rows).sum() / 2)

@@ -10,10 +10,10 @@ import torch
 from gguf import GGUFReader, dequantize
 from llama_cpp._ggml import libggml
 from pydantic import ValidationError
-from safetensors.torch import save_file
 
 from scripts.backends.gguf.format import GgufFile
-from scripts.backends.gguf.importance import STATISTICS, importances, mean_squares
+from scripts.backends.gguf.imatrix import mean_squares
+from scripts.backends.gguf.importance import importances
 from scripts.errors import RecipeError
 from scripts.exec import run_stage
 
@@ -23,17 +23,9 @@ def gguf_file(**options: Any) -> GgufFile:
 
 
 @pytest.fixture(scope="module")
-def inputs(
-    tiny_f16: Path, tiny_curvature: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """All that a GGUF file can be made from; the capture is the Hessians' diagonal."""
-    folder = tmp_path_factory.mktemp("capture")
-    means = {"lm_head.mean_square": torch.rand(128) + 0.1}
-    for layer in range(3):
-        for name, width in (("self_attn.q_proj", 128), ("mlp.down_proj", 256)):
-            means[f"model.layers.{layer}.{name}.mean_square"] = torch.rand(width) + 0.1
-    save_file(means, folder / STATISTICS)
-    return {"f16": tiny_f16, "curvature": tiny_curvature, "capture": folder}
+def inputs(tiny_f16: Path, tiny_capture: Path, tiny_gradients: Path) -> dict[str, Path]:
+    """All that a GGUF file can be made from."""
+    return {"f16": tiny_f16, "capture": tiny_capture, "gradients": tiny_gradients}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +41,7 @@ def predicted(file: Path, inputs: dict[str, Path]) -> dict[str, float]:
     original = {tensor.name: tensor.data for tensor in GGUFReader(inputs["f16"]).tensors}
     found = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(file).tensors}
     losses = {}
-    for one in importances(inputs["f16"], inputs["curvature"]):
+    for one in importances(inputs["f16"], inputs["capture"], inputs["gradients"]):
         for name, rows in one.rows.items():
             error = torch.from_numpy(found[name] - original[name].astype(np.float32))
             losses[name] = float((((error @ one.hessian) * error).sum(1) * rows).sum() / 2)
@@ -142,11 +134,11 @@ def test_same_bytes_twice(inputs: dict[str, Path], tmp_path: Path) -> None:
     [
         ({"type": "q4_0"}, (), "GGUF Q4_0"),
         ({"type": "q4_0", "imatrix": True}, ("capture",), "GGUF Q4_0, imatrix"),
-        ({"type": "q4_0", "rounding": "gptq"}, ("curvature",), "GGUF Q4_0, GPTQ"),
-        ({"type": "auto", "like": "q4_k_m"}, ("curvature",), "GGUF auto (Q4_K_M's size)"),
+        ({"type": "q4_0", "rounding": "gptq"}, ("capture", "gradients"), "GGUF Q4_0, GPTQ"),
+        ({"type": "auto", "like": "q4_k_m"}, ("capture", "gradients"), "GGUF auto (Q4_K_M's size)"),
         (
             {"type": "auto", "max_bytes": 91_900_000, "imatrix": True, "rounding": "gptq"},
-            ("capture", "curvature"),
+            ("capture", "gradients"),
             "GGUF auto (91,900,000 bytes), imatrix, GPTQ",
         ),
     ],

@@ -13,6 +13,7 @@ from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.graph import embedding, head, linears, open_graph
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
+from scripts.token_windows import read_windows
 from tests.onnx_models import cached_logits, digests, operators, torch_logits, write_other_base
 
 pytestmark = pytest.mark.slow  # each export is a process
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow  # each export is a process
 
 @pytest.fixture(scope="module")
 def tokens(tiny_calibration: Path) -> np.ndarray:
-    return np.load(tiny_calibration / "tokens.npy")[0, :40].astype(np.int64)
+    return read_windows(tiny_calibration)[0, :40]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from scripts.backends.onnx.loader import OrtModel
 from scripts.errors import QuantmakeError
 from scripts.evaluation.inventory import measure_size
 from scripts.exec import run_stage
+from scripts.token_windows import read_windows
 from tests.onnx_models import (
     TOKENIZER_FILES,
     cached_logits,
@@ -114,7 +115,7 @@ def built(
 @pytest.fixture(scope="module")
 def tokens(tiny_calibration: Path) -> np.ndarray:
     """A window that calibration by 4 windows does not see."""
-    return np.load(tiny_calibration / "tokens.npy")[7].astype(np.int64)
+    return read_windows(tiny_calibration)[7]
 
 
 def test_every_format_has_a_case() -> None:

@@ -47,10 +47,9 @@ class OnnxStatic(OnnxInteger):
         """As `OnnxInteger.quantiser`; the ranges are taken here."""
         from functools import partial
 
-        import numpy as np
-
         from scripts.backends.onnx.integer.nodes import static
         from scripts.backends.onnx.integer.ranges import activation_ranges
+        from scripts.token_windows import read_windows
         from scripts.workers import available_cores
 
         sources = [linear.node.inputs[0] for linear in integer]
@@ -58,7 +57,7 @@ class OnnxStatic(OnnxInteger):
         ranges = activation_ranges(
             inputs["graph"],
             names,
-            np.load(inputs["calibration"] / "tokens.npy")[: self.windows],
+            read_windows(inputs["calibration"])[: self.windows],
             factors=factors,
             percentile=self.percentile,
             threads=available_cores(),

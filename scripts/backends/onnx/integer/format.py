@@ -129,12 +129,11 @@ class OnnxInteger(Format):
         """Those of the candidates that may be integer; the log names the others."""
         import tempfile
 
-        import numpy as np
-
+        from scripts.token_windows import read_windows
         from scripts.workers import available_cores
 
         assert self.max_kld is not None
-        tokens = np.load(calibration / "tokens.npy")[-_WINDOWS_TO_CHOOSE_ON:].astype(np.int64)
+        tokens = read_windows(calibration)[-_WINDOWS_TO_CHOOSE_ON:]
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".trial-") as scratch:
             selection = importlib.import_module(_SELECTION).select(
                 model,

@@ -129,7 +129,7 @@ class Observer:
 def activation_ranges(
     folder: Path,
     names: Sequence[str],
-    windows: NDArray[np.int32],
+    windows: NDArray[np.int64],
     *,
     percentile: float,
     threads: int,
@@ -146,7 +146,7 @@ def activation_ranges(
     observer = Observer(folder, names, threads)
     ranges = {name: Range(1 - percentile / 100) for name in names}
     for tokens in track(list(windows), "calibrating"):
-        for name, values in observer.read(tokens.astype(np.int64)):
+        for name, values in observer.read(tokens):
             ranges[name].add(values / divisors[name] if name in divisors else values, windows.size)
     edges = {name: one.edges() for name, one in ranges.items()}
     bad = [name for name, pair in edges.items() if pair is None]

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from scripts.backends.onnx.graph import open_graph
@@ -12,6 +11,7 @@ from scripts.backends.onnx.tuning.distil import Schedule, distil
 from scripts.backends.onnx.tuning.onnx_student import load_float, put_back, student_of
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
+from scripts.token_windows import read_windows
 from scripts.workers import available_cores
 
 _SAME = 0.05  # nats: onnxruntime rounds activations, which PyTorch does not
@@ -34,7 +34,7 @@ def tune(folder: Path, base: Path, calibration: Path, settings: Settings) -> Non
     Where the windows held out are not predicted better, the artefact stays as it was. Raises
     QuantmakeError for a graph that is not understood, and for a calibration of one window.
     """
-    windows = torch.from_numpy(np.load(calibration / "tokens.npy").astype(np.int64))
+    windows = torch.from_numpy(read_windows(calibration))
     model = open_graph(folder)
     student, learnt = student_of(model, base)
     _refuse_another(student, folder, windows[0])

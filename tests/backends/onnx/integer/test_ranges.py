@@ -16,6 +16,7 @@ from scripts.backends.onnx.integer.ranges import (
     refuse_subgraphs,
 )
 from scripts.errors import QuantmakeError
+from scripts.token_windows import read_windows
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def names(tiny_graph: Path) -> list[str]:
 
 @pytest.fixture
 def windows(tiny_calibration: Path) -> np.ndarray:
-    return np.load(tiny_calibration / "tokens.npy")[:3]
+    return read_windows(tiny_calibration)[:3]
 
 
 def seen(graph: Path, names: list[str], windows: np.ndarray) -> dict[str, np.ndarray]:

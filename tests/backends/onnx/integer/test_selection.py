@@ -11,6 +11,7 @@ from scripts.backends.onnx.integer.nodes import dynamic
 from scripts.backends.onnx.integer.selection import Trial, select
 from scripts.errors import RecipeError
 from scripts.exec import load_stage, run_stage
+from scripts.token_windows import read_windows
 
 DYNAMIC = "scripts.backends.onnx.formats.dynamic:OnnxDynamic"
 STATIC = "scripts.backends.onnx.formats.static:OnnxStatic"
@@ -35,7 +36,7 @@ def clumsy(model, chosen) -> None:
 
 @pytest.fixture(scope="module")
 def windows(tiny_calibration: Path) -> np.ndarray:
-    return np.load(tiny_calibration / "tokens.npy")[-2:].astype(np.int64)
+    return read_windows(tiny_calibration)[-2:]
 
 
 def candidates(model):
