@@ -20,7 +20,7 @@ class Stage(BaseModel):
 
     `packages` names the distributions whose versions the output's bytes depend on;
     `cpu_features` is true where they depend on the processor's instruction set too; where that
-    depends on the options, `depends_on_cpu` is overridden.
+    depends on the options, `depends_on_packages` and `depends_on_cpu` are overridden.
     `reproducible` is false where the output differs from run to run, as timings do: it is
     then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
     have hard links: onnx and onnx_ir refuse external data that has.
@@ -32,6 +32,10 @@ class Stage(BaseModel):
     cpu_features: ClassVar[bool] = False
     reproducible: ClassVar[bool] = True
     linkable: ClassVar[bool] = False
+
+    def depends_on_packages(self) -> tuple[str, ...]:
+        """The distributions whose versions the output's bytes depend on."""
+        return self.packages
 
     def depends_on_cpu(self) -> bool:
         """Whether the output's bytes depend on the processor's instruction set."""

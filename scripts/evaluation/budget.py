@@ -3,20 +3,19 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
-from scripts.evaluation.result import Evaluation, Record
+from scripts.evaluation.result import Evaluation
+from scripts.strict import Strict
 
 _Positive = Annotated[float, Field(gt=0)]
 
 
-class Budget(BaseModel):
+class Budget(Strict):
     """Limits of one artefact; those left out are not looked at.
 
     Speedups are against the float model in the same runtime, in the same run.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_kld: _Positive | None = Field(None, description="mean KL divergence from FP16, in nats")
     min_top1: Annotated[float, Field(gt=0, le=1)] | None = Field(
@@ -44,7 +43,7 @@ class Budget(BaseModel):
         return {name: float(value) for name, value in self.model_dump(exclude_none=True).items()}
 
 
-class Break(Record):
+class Break(Strict):
     """A limit that an artefact does not keep, and what was found."""
 
     artifact: str

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import hypot, inf
 
+from scripts.backends.face import faces
 from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup, code, decode, kld, listed, megabytes, prefill
 from scripts.report.numbers import divergence, percent, ratio
@@ -28,12 +29,6 @@ VERDICTS = (
 USABLE = "noticeable"
 # Medians this near to each other change places from run to run.
 SPEED_MARGIN = 0.05
-
-RUNTIME_NAMES: dict[str, str] = {
-    "bitsandbytes": "transformers and bitsandbytes (GPU or CPU)",
-    "onnx": "ONNX Runtime (CPU)",
-    "gguf": "llama.cpp (CPU, and what is built on it)",
-}
 
 
 @dataclass(frozen=True)
@@ -154,9 +149,8 @@ def _fastest(purpose: str, speed: Callable[[Evaluation], float], lineup: Lineup)
         return Pick(purpose, None, _no_usable())
     best = _quickest(usable, speed)
     own = lineup.float_model(best)
-    reason = (
-        f"{speed(best):,.0f} tokens/s, {ratio(speed(best) / speed(lineup.base))} FP16 in PyTorch"
-    )
+    times = ratio(speed(best) / speed(lineup.base))
+    reason = f"{speed(best):,.0f} tokens/s, {times} {lineup.base.label}"
     if own is not lineup.base:
         reason += f" and {ratio(speed(best) / speed(own))} {own.label}"
     reason += f"; {_distance(best)}"
@@ -169,7 +163,7 @@ def _fastest(purpose: str, speed: Callable[[Evaluation], float], lineup: Lineup)
 def by_runtime(lineup: Lineup) -> list[Pick]:
     """For each runtime that has artefacts: its best verdict, and the smallest of those."""
     found = []
-    for backend, name in RUNTIME_NAMES.items():
+    for backend, face in faces().items():
         own = [row for row in lineup.offered if row.backend == backend]
         if own:
             best_rank = min(map(rank, own))
@@ -180,7 +174,7 @@ def by_runtime(lineup: Lineup) -> list[Pick]:
             reason = f"{_distance(best)}, {_size(best)}, {decode(best):,.0f} tokens/s"
             if not is_usable(best):
                 reason = f"the nearest of its kind, but prefer another runtime if you can: {reason}"
-            found.append(Pick(name, best.artifact, reason))
+            found.append(Pick(face.title, best.artifact, reason))
     return found
 
 
@@ -211,7 +205,7 @@ def _far(row: Evaluation) -> str:
 def _slow(row: Evaluation, lineup: Lineup) -> str:
     return (
         f"{code(row.artifact)} answers **more slowly than FP16** here: {decode(row):,.1f} tokens/s "
-        f"against {decode(lineup.base):,.1f} in PyTorch; it saves space only."
+        f"against {decode(lineup.base):,.1f}; it saves space only."
     )
 
 

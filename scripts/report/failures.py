@@ -9,7 +9,7 @@ BROKEN_TITLE = "Broken budgets"
 BROKEN = """\
 These artefacts do not keep what the recipe asks of them under `budgets`. They are not shipped: \
 the build set them aside in `.rejected`, and they are not among the recommendations below."""
-FAILED_TITLE = "Not measured"
+MISSING_TITLE = "Not measured"
 
 
 def broken_table(lineup: Lineup) -> Table:
@@ -28,10 +28,10 @@ def broken_table(lineup: Lineup) -> Table:
     return Table(header, tuple(rows), frozenset(header[2:]))
 
 
-def failed_table(lineup: Lineup) -> Table:
+def missing_table(lineup: Lineup) -> Table:
     """Each row that could not be measured, and why."""
     rows = (
         (code(one.artifact), one.label, escaped(" ".join(one.reason.split())))
-        for one in lineup.failed
+        for one in lineup.missing
     )
     return Table(("artefact", "is", "could not be measured, because"), tuple(rows))

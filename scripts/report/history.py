@@ -1,12 +1,13 @@
 """The figures of a report as data, kept beside it: what the next one is compared with."""
 
-from scripts.evaluation.result import Estimate, Record
+from scripts.evaluation.result import Estimate
 from scripts.report.lineup import Lineup, decode, prefill
+from scripts.strict import Strict
 
 FIGURES = "figures.json"
 
 
-class Figures(Record):
+class Figures(Strict):
     """What is compared of one artefact; KLD in nats, speeds in tokens per second."""
 
     bytes: int
@@ -15,14 +16,14 @@ class Figures(Record):
     decode: float
 
 
-class Snapshot(Record):
+class Snapshot(Strict):
     """All artefacts of one report, and the processor that their speeds belong to."""
 
     cpu: str
     artifacts: dict[str, Figures]
 
 
-class History(Record):
+class History(Strict):
     """The figures of a report, and those of the one that it was compared with."""
 
     now: Snapshot

@@ -4,27 +4,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scripts.evaluation.budget import Break
-from scripts.evaluation.result import Evaluation, Failed
+from scripts.evaluation.result import Evaluation
 from scripts.evaluation.sensitivity import Sensitivity
+from scripts.report.judgement import Missing
 
 
 @dataclass(frozen=True)
 class Lineup:
     """`baselines` starts with the FP16 base, which everything is compared with.
 
-    `failed` are rows that could not be measured; `breaks` the budgets that artefacts broke;
+    `missing` are rows that could not be measured; `breaks` the budgets that artefacts broke;
     `sensitivity` is what rounding each layer alone does, where that was measured.
     """
 
     baselines: tuple[Evaluation, ...]
     artifacts: tuple[Evaluation, ...]
-    failed: tuple[Failed, ...] = ()
+    missing: tuple[Missing, ...] = ()
     breaks: tuple[Break, ...] = ()
     sensitivity: Sensitivity | None = None
 
     @property
     def base(self) -> Evaluation:
-        """The FP16 base in PyTorch."""
+        """The FP16 base."""
         return self.baselines[0]
 
     @property

@@ -1,33 +1,30 @@
 """How it was measured, in sentences: the model, the yardstick, the machine."""
 
-from pathlib import PurePath
-
 from scripts.report import prose
+from scripts.report.facts import Facts, public
 from scripts.report.lineup import Lineup, code
-from scripts.report.write_report import Report
-from scripts.sources.redact import redact
 
 
-def model_sentences(report: Report, lineup: Lineup) -> str:
+def model_sentences(facts: Facts, lineup: Lineup) -> str:
     """Which model, of what size, and what was done to it before anything else."""
     sentence = (
-        f"The model is {code(_public(report.source))}, {lineup.base.size.parameters:,} parameters."
+        f"The model is {code(facts.source_name)}, {lineup.base.size.parameters:,} parameters."
     )
-    if report.off_grid is None:
+    if facts.off_grid is None:
         return sentence
-    return f"{sentence} {prose.off_grid_sentence(report.off_grid)}"
+    return f"{sentence} {prose.off_grid_sentence(facts.off_grid)}"
 
 
-def quality_sentences(report: Report, lineup: Lineup) -> str:
+def quality_sentences(facts: Facts, lineup: Lineup) -> str:
     """On what text quality was measured, and by which definitions."""
     return (
-        f"{_yardstick(report)} Every row read the same token ids; "
+        f"{_yardstick(facts)} Every row read the same token ids; "
         f"{lineup.base.quality.tokens_scored:,} predictions were scored, those in the second half "
         "of each window, where the model has seen enough to predict from. Definitions are those of "
         "llama.cpp's `llama-perplexity --kl-divergence`: KLD is KL(FP16 ‖ row), from FP32 "
         "log-probabilities. The error of “× FP16” is that of paired differences, so it is smaller "
-        "than those of the two perplexities. The base's weights are FP16; PyTorch computes with "
-        "them in FP32."
+        "than those of the two perplexities. The base's weights are FP16; they are computed with "
+        "in FP32."
     ).strip()
 
 
@@ -49,20 +46,12 @@ def timing_sentences(lineup: Lineup) -> str:
     )
 
 
-def _public(source: str) -> str:
-    """A source without credentials, and without the folders of this machine."""
-    scheme, _, place = source.partition(":")
-    if scheme == "path" and PurePath(place).is_absolute():
-        return f"path:…/{PurePath(place).name}"
-    return redact(source, source)
-
-
-def _yardstick(report: Report) -> str:
-    yardstick = report.yardstick
+def _yardstick(facts: Facts) -> str:
+    yardstick = facts.yardstick
     if yardstick is None:
         return ""
     first, end = yardstick.lines
     return (
-        f"The text is {code(_public(yardstick.text))}, lines {first + 1:,} to {end:,}, cut into "
+        f"The text is {code(public(yardstick.text))}, lines {first + 1:,} to {end:,}, cut into "
         f"{yardstick.windows} windows of {yardstick.context} tokens."
     )

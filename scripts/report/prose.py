@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from scripts.backends.face import faces
+from scripts.backends.table import BACKENDS, YARDSTICK
 from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup, kld
 from scripts.report.numbers import divergence
@@ -31,8 +33,7 @@ not be a worse one."""
 
 LOADING = """\
 Run these from the folder that this page lies in. They continue a plain text, which works with \
-every model; an instruction-tuned one answers better to its chat template \
-(`tokenizer.apply_chat_template`, or `model.create_chat_completion` in llama.cpp)."""
+every model; an instruction-tuned one answers better to its chat template."""
 
 TASKS = """\
 The answer is the choice with the greatest likelihood per byte. Questions that FP16 has right and \
@@ -87,29 +88,6 @@ METHOD_TERMS: Terms = (
     ),
 )
 
-FORMAT_TERMS: Terms = (
-    (
-        "ONNX",
-        "A folder with the model as a graph of operations, which ONNX Runtime executes: on "
-        "servers, desktops, phones, from many programming languages. In the tables, MatMulNBits "
-        "is its multiplication with weights in blocks, GatherBlockQuantized its embedding in "
-        "blocks.",
-    ),
-    (
-        "NF4 (bitsandbytes)",
-        "A 4-bit type whose 16 values are spaced as weights usually are: densely around 0. It is "
-        "a folder that transformers loads as it does any model, on GPUs as well as CPUs. Double "
-        "quantisation means that the scales are quantised too.",
-    ),
-    (
-        "GGUF",
-        "The file format of llama.cpp: one file with weights, tokenizer and settings. Q8_0, Q4_0, "
-        "Q4_K_M and so on are its types: the figure is the bits; `_0` is a scale for each block of "
-        "32; `_K` nests the scales in blocks of 256; S, M and L say how many of the more delicate "
-        "tensors get more bits.",
-    ),
-)
-
 MEASURES: Terms = (
     (
         "perplexity",
@@ -159,52 +137,68 @@ MEASURES: Terms = (
 GLOSSARY = (
     ("Numbers", NUMBER_TERMS),
     ("Methods", METHOD_TERMS),
-    ("Formats", FORMAT_TERMS),
+    ("Formats", [term for face in faces().values() for term in face.terms]),
     ("Measures", MEASURES),
 )
 
-STEPS: Terms = (
-    ("source", "the model is fetched, and its digest checked."),
-    ("base", "it becomes a folder of FP16 weights in Hugging Face layout, with its tokenizer."),
-    (
-        "reference",
-        "the base predicts every token of the evaluation's text; its probabilities are kept.",
-    ),
-    (
-        "calibration",
-        "a text that shares no line with the evaluation's is set aside, to learn from it how large "
-        "activations are.",
-    ),
-    (
-        "graph, f16.gguf",
-        "the base is exported once for all ONNX artefacts and once for all GGUF artefacts, without "
-        "loss.",
-    ),
-    ("artefacts", "each is quantised from one of these, checked, hashed and put in its place."),
-    (
-        "evaluation",
-        "each artefact, and the float model in each runtime, reads the same tokens and is compared "
-        "with the reference.",
-    ),
-    ("report", "this page is written from the stored evaluations."),
-)
 
-WORKFLOW = """\
-```mermaid
-flowchart LR
-    source --> base["base (FP16)"]
-    base --> reference
-    base --> calibration
-    base --> graph_["graph (ONNX, FP32)"]
-    base --> f16["f16.gguf"]
-    graph_ --> onnx["ONNX artefacts"]
-    calibration -. static .-> onnx
-    base --> torch["bitsandbytes artefacts"]
-    f16 --> gguf["GGUF artefacts"]
-    onnx & torch & gguf --> evaluation
-    reference --> evaluation
-    evaluation --> report
-```"""
+def _floats() -> dict[str, str]:
+    """The short names of the backends that have a float model of their own, by its node."""
+    base = BACKENDS[YARDSTICK].float_model
+    return {
+        BACKENDS[name].float_model.node: face.short
+        for name, face in faces().items()
+        if BACKENDS[name].float_model != base
+    }
+
+
+def steps() -> Terms:
+    """How artefacts come to be, in order."""
+    floats = _floats()
+    once = " and ".join(f"once for all {short} artefacts" for short in floats.values())
+    return (
+        ("source", "the model is fetched, and its digest checked."),
+        ("base", "it becomes a folder of FP16 weights in Hugging Face layout, with its tokenizer."),
+        (
+            "reference",
+            "the base predicts every token of the evaluation's text; its probabilities are kept.",
+        ),
+        (
+            "calibration",
+            "a text that shares no line with the evaluation's is set aside, to learn from it what "
+            "calibrated methods need to know.",
+        ),
+        (", ".join(floats), f"the base is exported {once}, without loss."),
+        ("artefacts", "each is quantised from one of these, checked, hashed and put in its place."),
+        (
+            "evaluation",
+            "each artefact, and the float model in each runtime, reads the same tokens and is "
+            "compared with the reference.",
+        ),
+        ("report", "this page is written from the stored evaluations."),
+    )
+
+
+def workflow() -> str:
+    """The same as a drawing, for Mermaid."""
+    floats = _floats()
+    lines = [
+        'source --> base["base (FP16)"]',
+        "base --> reference --> evaluation",
+        "base --> calibration",
+        *(f'base --> float_{place}["{node}"]' for place, node in enumerate(floats)),
+    ]
+    for name, face in faces().items():
+        node = BACKENDS[name].float_model.node
+        origin = f"float_{list(floats).index(node)}" if node in floats else "base"
+        lines += [
+            f'{origin} --> {name}["{face.short} artefacts"]',
+            f"calibration -.-> {name}",
+            f"{name} --> evaluation",
+        ]
+    body = "".join(f"    {line}\n" for line in [*lines, "evaluation --> report"])
+    return f"```mermaid\nflowchart LR\n{body}```"
+
 
 _SMALL_MODEL = 1_000_000_000
 
@@ -230,7 +224,7 @@ def runtime_effect(lineup: Lineup) -> str:
         "Rows in italics are the float model in each runtime. In quality they differ from the base "
         f"by {by}: that much is the runtime's doing, all beyond it is quantisation's. In speed, "
         "compare an artefact with the float model in its own runtime to see what quantisation "
-        "gained, and with PyTorch to see what both gained together."
+        "gained, and with the base to see what both gained together."
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from scripts.evaluation.sensitivity import EMBEDDING, LayerError
-from scripts.report.charts import COLOURS, GREY, INK, LINE, Look, figure_of
+from scripts.report.charts import ACCENT, GREY, INK, LINE, Look, figure_of
 from scripts.report.lineup import Lineup
 from scripts.report.numbers import divergence
 
@@ -46,7 +46,7 @@ def sensitivities(lineup: Lineup, look: Look) -> Figure:
     axes: Any = figure.add_subplot()
     values = [one.kld.value for one in layers]
     errors = [one.kld.se for one in layers]
-    colours = [GREY if one.name == EMBEDDING else COLOURS["onnx"] for one in layers]
+    colours = [GREY if one.name == EMBEDDING else ACCENT for one in layers]
     # The embedding stands a little apart from the layers.
     places = [place + (0.6 if one.name == EMBEDDING else 0) for place, one in enumerate(layers)]
     error_style = {"ecolor": INK, "elinewidth": 0.9, "capsize": 1.5}

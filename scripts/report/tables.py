@@ -121,7 +121,7 @@ def speed_table(lineup: Lineup) -> Table:
     columns: dict[str, Column] = {
         "prefill t/s": lambda row: f"{prefill(row):,.0f}",
         "decode t/s": lambda row: f"{decode(row):,.0f}",
-        "decode, × PyTorch": lambda row: ratio(decode(row) / decode(lineup.base)),
+        "decode, × FP16": lambda row: ratio(decode(row) / decode(lineup.base)),
         "× own runtime's float": against_float,
         "first token ms": lambda row: f"{row.speed.first_token_ms.median:,.0f}",
         "load s": lambda row: f"{row.speed.load_s:.2f}",

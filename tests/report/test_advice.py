@@ -57,7 +57,7 @@ def test_reasons_are_figures() -> None:
     assert "KL divergence 0.0042 (indistinguishable in practice)" in closest
     assert "105 MB, 39\u00a0% of FP16" in smallest
     assert "whatever is smaller is poor" in smallest
-    assert decode.startswith("146 tokens/s, 9.1× FP16 in PyTorch and 1.3× Label of f16.gguf")
+    assert decode.startswith("146 tokens/s, 9.1× Label of base and 1.3× Label of f16.gguf")
 
 
 def test_speeds_too_near_to_call_go_to_the_closer_one() -> None:
@@ -127,7 +127,7 @@ def test_poor_and_broken_are_warned_of() -> None:
 def test_slower_than_the_base_is_warned_of() -> None:
     rows = lineup(evaluation("slow", decode=8, prefill=100))
     assert warnings(rows) == [
-        "`slow` answers **more slowly than FP16** here: 8.0 tokens/s against 16.0 in PyTorch; it "
+        "`slow` answers **more slowly than FP16** here: 8.0 tokens/s against 16.0; it "
         "saves space only."
     ]
     assert "itself is as fast, so take it for its size only" in picks(rows)[2].reason

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.report.history import history
 from scripts.report.web.write import write_html
-from tests.report.factory import report_of, usual
+from tests.report.factory import facts_of, usual
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -32,7 +32,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of the usual line-up, on disk."""
     file: Path = tmp_path_factory.mktemp("page") / "report.html"
     file.write_text(
-        write_html(report_of(usual()), usual(), history(usual(), None)), encoding="utf-8"
+        write_html(facts_of(usual()), usual(), history(usual(), None)), encoding="utf-8"
     )
     return file.as_uri()
 

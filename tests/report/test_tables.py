@@ -59,7 +59,7 @@ def test_speed_keeps_runtime_and_quantisation_apart() -> None:
         "artefact": "`model.gguf`",
         "prefill t/s": "1,003",
         "decode t/s": "215",
-        "decode, × PyTorch": "13×",
+        "decode, × FP16": "13×",
         "× own runtime's float": "1.9×",
         "first token ms": "50",
         "load s": "0.31",

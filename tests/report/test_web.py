@@ -13,7 +13,7 @@ from scripts.report.lineup import Lineup
 from scripts.report.tables import detail_table, quality_table, size_table, speed_table
 from scripts.report.web.view import GROUPS, cards, comparison, samples
 from scripts.report.web.write import markdown, write_html
-from tests.report.factory import PROMPTS, evaluation, lineup, report_of, usual
+from tests.report.factory import PROMPTS, evaluation, facts_of, lineup, usual
 
 _VOID = {"meta", "br", "use", "path", "link", "img"}
 
@@ -51,7 +51,7 @@ class Reader(HTMLParser):
 
 
 def _page(rows: Lineup, **changes: object) -> str:
-    return write_html(report_of(rows, **changes), rows, history(rows, None))
+    return write_html(facts_of(rows, **changes), rows, history(rows, None))
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from scripts.evaluation.result import Evaluation, Sample
 from scripts.exec import run_stage
 from scripts.report.gallery import CHARTS
 from scripts.report.history import FIGURES
+from scripts.report.judgement import JUDGEMENT_NAME
 from scripts.report.lineup import Lineup
-from scripts.report.verdict import OUTCOME_NAME
 from scripts.report.write_report import HTML_NAME, NAME
 from tests.report.factory import evaluation, inputs_of, lineup, report_of, usual
 
@@ -36,7 +36,7 @@ def test_folder_holds_both_pages_and_the_charts_alone(tmp_path: Path) -> None:
     files = {str(path.relative_to(tmp_path / "report")) for path in tmp_path.rglob("report/**/*")}
     shown = set(re.findall(r"\((charts/[^)]+)\)", text))
     assert shown == {f"charts/{name}" for name in CHARTS}
-    assert files == {NAME, HTML_NAME, OUTCOME_NAME, "charts", f"charts/{FIGURES}", *shown}
+    assert files == {NAME, HTML_NAME, JUDGEMENT_NAME, "charts", f"charts/{FIGURES}", *shown}
 
 
 def test_same_evaluations_give_the_same_bytes_in_another_process(tmp_path: Path) -> None:

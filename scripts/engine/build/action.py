@@ -68,7 +68,7 @@ class Action:
         stage = self.stage
         return {
             "sources": source_digests(type(stage).__module__, *stage.reaches()),
-            "packages": {name: _version(name) for name in sorted(stage.packages)},
+            "packages": {name: _version(name) for name in sorted(stage.depends_on_packages())},
             "python": ".".join(platform.python_version_tuple()[:2]),
             "cpu": cpu_features() if stage.depends_on_cpu() else None,
         }

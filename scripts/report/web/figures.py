@@ -6,9 +6,10 @@ from io import StringIO
 import matplotlib as mpl
 from markupsafe import Markup
 
+from scripts.backends.face import faces
 from scripts.report.charts import (
+    ACCENT,
     BAND,
-    COLOURS,
     GREY,
     INK,
     LINE,
@@ -30,10 +31,11 @@ _VARIABLES = {
     GREY: "grey",
     LINE: "line",
     BAND: "band",
+    ACCENT: "link",
     "#ffffff": "paper",
     # Matplotlib's own first colour, which the whiskers' caps are filled with: lines of no area.
     "#1f77b4": "ink",
-    **{colour: backend.replace(".", "") for backend, colour in COLOURS.items()},
+    **{face.colour[0]: name for name, face in faces().items()},
 }
 _COLOUR = re.compile("|".join(_VARIABLES))
 _HEAD = re.compile(r'^.*?<svg [^>]*(viewBox="[^"]*")[^>]*>', re.DOTALL)

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from scripts.backends.face import face_of
 from scripts.evaluation.result import Evaluation
-from scripts.report.advice import RUNTIME_NAMES, Pick, picks, rank, verdict
+from scripts.report.advice import Pick, picks, rank, verdict
 from scripts.report.charts import frontier
 from scripts.report.lineup import Lineup, code, decode, kld, megabytes, prefill
 from scripts.report.numbers import divergence, percent
@@ -28,7 +29,7 @@ GROUPS = {
     ),
     "Size": ("of FP16", "bits per weight"),
     "Speed and memory": (
-        "decode, × PyTorch",
+        "decode, × FP16",
         "× own runtime's float",
         "first token ms",
         "load s",
@@ -72,7 +73,7 @@ def facts(lineup: Lineup, name: str | None) -> Facts | None:
     share = percent(row.size.bytes / lineup.base.size.bytes, 0)
     return Facts(
         row.artifact,
-        RUNTIME_NAMES[row.backend],
+        face_of(row.backend).title,
         verdict(row),
         rank(row),
         (

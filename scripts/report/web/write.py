@@ -7,15 +7,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from scripts.backends.face import faces
 from scripts.report import prose
-from scripts.report.advice import RUNTIME_NAMES, by_runtime, headline, warnings
+from scripts.report.advice import by_runtime, headline, warnings
 from scripts.report.changes import TITLE, change_sentence, change_table
+from scripts.report.facts import Facts
 from scripts.report.failures import (
     BROKEN,
     BROKEN_TITLE,
-    FAILED_TITLE,
+    MISSING_TITLE,
     broken_table,
-    failed_table,
+    missing_table,
 )
 from scripts.report.flips import FLIPS, FLIPS_TITLE, flip_table, has_flips
 from scripts.report.history import History
@@ -27,7 +29,7 @@ from scripts.report.sensitivity import (
     has_sensitivity,
     sensitivity_sentence,
 )
-from scripts.report.snippets import LOADING, recipe_line, snippet
+from scripts.report.snippets import recipe_line, snippet
 from scripts.report.tables import (
     Table,
     detail_table,
@@ -38,21 +40,20 @@ from scripts.report.tables import (
 )
 from scripts.report.web import view
 from scripts.report.web.figures import figures
-from scripts.report.write_report import Report
 
 _HOME = Path(__file__).parent
 
 
-def write_html(report: Report, lineup: Lineup, history: History) -> str:
+def write_html(facts: Facts, lineup: Lineup, history: History) -> str:
     """The whole page; the same evaluations give the same bytes."""
     first = headline(lineup)
     rendered = (
         _environment()
         .get_template("page.html.jinja")
         .render(
-            report=report,
+            facts=facts,
             prose=prose,
-            style=Markup((_HOME / "style.css").read_text()),
+            style=Markup((_HOME / "style.css").read_text() + backend_colours()),
             script=Markup((_HOME / "page.js").read_text()),
             headline=first,
             headline_facts=view.facts(lineup, first.name),
@@ -77,10 +78,10 @@ def write_html(report: Report, lineup: Lineup, history: History) -> str:
             flips=(FLIPS_TITLE, FLIPS, flip_table(lineup)) if has_flips(lineup) else None,
             notes=[f"{code(row.artifact)}: {note}" for row in lineup.rows for note in row.notes],
             samples=view.samples(lineup),
-            loading=_loading(report, lineup),
+            loading=_loading(facts, lineup),
             measured=(
-                model_sentences(report, lineup),
-                quality_sentences(report, lineup),
+                model_sentences(facts, lineup),
+                quality_sentences(facts, lineup),
                 timing_sentences(lineup),
             ),
             details=detail_table(lineup),
@@ -89,34 +90,43 @@ def write_html(report: Report, lineup: Lineup, history: History) -> str:
     return rendered.rstrip() + "\n"
 
 
+def backend_colours() -> str:
+    """The variables that charts take the backends' colours from."""
+    lines = (
+        f"  --{name}: light-dark({face.colour[0]}, {face.colour[1]});\n"
+        for name, face in faces().items()
+    )
+    return f":root {{\n{''.join(lines)}}}\n"
+
+
 def _failures(lineup: Lineup) -> list[tuple[str, str, Table]]:
     """Title, sentence and table of what failed, for the top of the page."""
     found = []
     if lineup.breaks:
         found.append((BROKEN_TITLE, BROKEN, broken_table(lineup)))
-    if lineup.failed:
-        found.append((FAILED_TITLE, "", failed_table(lineup)))
+    if lineup.missing:
+        found.append((MISSING_TITLE, "", missing_table(lineup)))
     return found
 
 
-def _loading(report: Report, lineup: Lineup) -> list[dict[str, object]]:
+def _loading(facts: Facts, lineup: Lineup) -> list[dict[str, object]]:
     """For each runtime that has artefacts: which, what to install, the code, a remark.
 
     Unlike the Markdown report, the page lies beside the artefacts.
     """
     found = []
-    for backend in RUNTIME_NAMES:
+    for backend, face in faces().items():
         own = [row for row in lineup.offered if row.backend == backend]
         lines = (
-            (code(row.artifact), row.label, code(recipe_line(report.artifacts[row.artifact])))
+            (code(row.artifact), row.label, code(recipe_line(facts.artifacts[row.artifact])))
             for row in own
         )
         if own:
             found.append(
                 {
-                    "how": LOADING[backend],
+                    "face": face,
                     "table": Table(("artefact", "is", "in the recipe"), tuple(lines)),
-                    "code": snippet(backend, [row.artifact for row in own]),
+                    "code": snippet(face, [row.artifact for row in own]),
                 }
             )
     return found
