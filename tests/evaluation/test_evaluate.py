@@ -164,7 +164,7 @@ def test_inventory_of_the_float_models(tiny_base: Path, tiny_graph: Path, tiny_f
     assert size.tensor_types == {"F16": len(weights)}
     assert size.bits_per_weight == pytest.approx(16, abs=0.2)
     assert size.bytes == sum(path.stat().st_size for path in tiny_base.iterdir())
-    assert notes == []
+    assert notes == ()
     size, _ = measure_size("onnx", tiny_graph, tiny_base)
     graph = onnx.load(tiny_graph / "model.onnx", load_external_data=False).graph
     assert size.tensor_types["FP32"] == sum(node.op_type == "MatMul" for node in graph.node)
