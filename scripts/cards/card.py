@@ -7,10 +7,11 @@ from scripts.backends.face import face_of
 from scripts.cards.origin import Origin
 from scripts.cards.subject import Subject
 from scripts.evaluation.result import Evaluation
-from scripts.report.advice import verdict
-from scripts.report.lineup import Lineup, decode, kld, megabytes, prefill
-from scripts.report.numbers import divergence, divergence_with_error, percent, ratio, with_error
-from scripts.report.snippets import recipe_line, snippet
+from scripts.report.lineup import Lineup, kld
+from scripts.report.loading import recipe_line, snippet
+from scripts.report.measures import MEASURES
+from scripts.report.numbers import divergence, percent
+from scripts.report.verdicts import verdict
 
 
 def write_card(subject: Subject, lineup: Lineup, row: Evaluation, origin: Origin) -> str:
@@ -61,36 +62,19 @@ def _opening(subject: Subject, row: Evaluation) -> str:
 
 def _figures(lineup: Lineup, row: Evaluation) -> str:
     """A table of this artefact beside FP16."""
-    base, quality, float_model = lineup.base, row.quality, lineup.float_model(row)
-
-    def perplexity(one: Evaluation) -> str:
-        found = one.quality.perplexity
-        return with_error(f"{found.value:.2f}", found.se)
-
+    base, float_model = lineup.base, lineup.float_model(row)
+    measures = [one for one in MEASURES.values() if one.word is None]
     rows = (
         ("", "this", base.label),
         ("---", "---:", "---:"),
-        ("size, MB", f"{megabytes(row):,.1f}", f"{megabytes(base):,.1f}"),
-        ("bits per weight", f"{row.size.bits_per_weight:.2f}", f"{base.size.bits_per_weight:.2f}"),
-        ("perplexity", perplexity(row), perplexity(base)),
-        ("mean KL divergence, nats", divergence_with_error(quality.kld_mean), "0"),
-        ("99 % KL divergence, nats", divergence(quality.kld_p99), "0"),
-        ("same most likely token", percent(quality.top1_agreement.value), "100 %"),
-        ("prefill, tokens/s", f"{prefill(row):,.0f}", f"{prefill(base):,.0f}"),
-        ("decode, tokens/s", f"{decode(row):,.0f}", f"{decode(base):,.0f}"),
-        ("peak memory, MB", _memory(row), _memory(base)),
+        *((one.header, one.text(row, lineup), one.text(base, lineup)) for one in measures),
     )
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    faster = ratio(decode(row) / decode(float_model))
     return (
-        f"{table}\n\nOver {quality.tokens_scored:,} predictions. Speeds were taken on "
-        f"{row.machine.cpu} with {row.speed.threads} threads; it writes {faster} as fast as "
-        f"{float_model.label}."
+        f"{table}\n\nOver {row.quality.tokens_scored:,} predictions; KLD is the KL divergence from "
+        f"FP16 in nats. Speeds were taken on {row.machine.cpu} with {row.speed.threads} threads; "
+        f"“own float” is {float_model.label}."
     )
-
-
-def _memory(row: Evaluation) -> str:
-    return f"{row.speed.peak_rss_bytes / 1e6:,.0f}"
 
 
 def _loading(row: Evaluation, origin: Origin) -> str:

@@ -1,6 +1,5 @@
 """Charts as deterministic SVG: size against distance, the tail of the distance, speed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +8,9 @@ from matplotlib.figure import Figure
 
 from scripts.backends.face import face_of, faces
 from scripts.evaluation.result import Evaluation
-from scripts.report.advice import VERDICTS
 from scripts.report.labels import place_labels
-from scripts.report.lineup import Lineup, decode, kld, megabytes, prefill
+from scripts.report.lineup import Lineup, decode, frontier, kld, megabytes, prefill
+from scripts.report.verdicts import VERDICTS
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,6 @@ STYLE: Any = {
 # A divergence below this is the noise of FP32; a log axis has to end somewhere.
 _FLOOR = 1e-4
 _USUAL = Look()
-
-
-def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
-    """The rows that no other one beats in both size and distance, smallest first."""
-    best: list[Evaluation] = []
-    for row in sorted(rows, key=lambda row: (row.size.bytes, kld(row))):
-        if not best or kld(row) < kld(best[-1]):
-            best.append(row)
-    return best
 
 
 def figure_of(look: Look, height: float) -> Figure:

@@ -24,6 +24,7 @@ class Facts(Strict):
     `labels` are for all rows; `baselines` starts with the FP16 base. `artifacts` holds the
     recipe's lines, defaults filled in, by the artefact's path below `folder`; `budgets` their
     limits. `off_grid` is the seed of the base's rescaling, None where there was none.
+    `terms` explain the words of the labels.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Facts(Strict):
     artifacts: dict[str, dict[str, JsonValue]]
     budgets: dict[str, Budget] = Field(default_factory=dict)
     yardstick: Yardstick | None = None
+    terms: dict[str, str] = Field(default_factory=dict)
 
     @property
     def source_name(self) -> str:

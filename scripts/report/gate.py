@@ -3,8 +3,8 @@
 from io import StringIO
 from pathlib import Path
 
+from scripts.report.failures import BUDGET_COLUMNS, budget_rows
 from scripts.report.judgement import JUDGEMENT_NAME, Judgement
-from scripts.report.numbers import limit_text, percent
 
 _WIDTH = 78
 
@@ -55,11 +55,10 @@ def _table(judgement: Judgement) -> str:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("artefact", "budget", "limit", "found", "off by"):
-        table.add_column(column, justify="left" if column in ("artefact", "budget") else "right")
-    for one in judgement.breaks:
-        cells = limit_text(one.budget, one.limit), limit_text(one.budget, one.found)
-        table.add_row(one.artifact, one.budget, *cells, percent(one.by))
+    for place, column in enumerate(BUDGET_COLUMNS):
+        table.add_column(column, justify="left" if place < 2 else "right")
+    for cells in budget_rows(judgement.breaks):
+        table.add_row(*cells)
     text = StringIO()
     Console(file=text, width=_WIDTH, no_color=True).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())

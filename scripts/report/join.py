@@ -1,6 +1,6 @@
 """From the stored records to the rows of a report: read, joined, held against their budgets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -8,12 +8,13 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from scripts.errors import QuantmakeError
-from scripts.evaluation.budget import Break, Budget, breaks
+from scripts.evaluation.budget import Break, Budget
 from scripts.evaluation.result import MEASUREMENT, Evaluation, Failed, Measured, Timings
 from scripts.evaluation.sensitivity import Sensitivity
 from scripts.report.facts import Facts
 from scripts.report.judgement import Judgement, Missing
 from scripts.report.lineup import Lineup
+from scripts.report.measures import of_budget
 
 Stored = TypeVar("Stored")
 _TIMINGS: TypeAdapter[Timings] = TypeAdapter(Timings)
@@ -45,7 +46,7 @@ def read_lineup(inputs: Mapping[str, Path], facts: Facts) -> Lineup:
         tuple(missing),
         sensitivity=_sensitivity(inputs),
     )
-    return replace(lineup, breaks=_breaks(lineup, facts.budgets))
+    return replace(lineup, breaks=tuple(breaks(lineup, facts.budgets)))
 
 
 def judge(lineup: Lineup, budgets: Mapping[str, Budget]) -> Judgement:
@@ -108,10 +109,13 @@ def _refuse_other_prompts(rows: Mapping[str, Evaluation], base: Evaluation) -> N
         )
 
 
-def _breaks(lineup: Lineup, budgets: Mapping[str, Budget]) -> tuple[Break, ...]:
-    return tuple(
-        one
-        for row in lineup.artifacts
-        if row.artifact in budgets
-        for one in breaks(budgets[row.artifact], row, lineup.base, lineup.float_model(row))
-    )
+def breaks(lineup: Lineup, budgets: Mapping[str, Budget]) -> Iterator[Break]:
+    """The limits that artefacts do not keep."""
+    for row in lineup.artifacts:
+        for name, limit in (
+            budgets[row.artifact].limits().items() if row.artifact in budgets else ()
+        ):
+            measure = of_budget(name)
+            value = measure.value(row, lineup)
+            if value < limit if measure.higher else value > limit:
+                yield Break(artifact=row.artifact, budget=name, limit=limit, value=value)

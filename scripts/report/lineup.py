@@ -1,6 +1,6 @@
 """The rows of a report: the float model in each runtime, then the artefacts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scripts.evaluation.budget import Break
@@ -71,6 +71,15 @@ def prefill(row: Evaluation) -> float:
 def megabytes(row: Evaluation) -> float:
     """Size on disk, in 10^6 bytes."""
     return row.size.bytes / 1e6
+
+
+def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
+    """The rows that no other one beats in both size and distance, smallest first."""
+    best: list[Evaluation] = []
+    for row in sorted(rows, key=lambda row: (row.size.bytes, kld(row))):
+        if not best or kld(row) < kld(best[-1]):
+            best.append(row)
+    return best
 
 
 def code(text: str) -> str:

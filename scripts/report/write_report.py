@@ -1,5 +1,6 @@
 """QUANTISATION-REPORT.md, its charts and report.html, from the stored evaluations."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,27 +34,28 @@ class WriteReport(Stage):
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The same evaluations give the same bytes. Raises QuantmakeError for what is no
         evaluation, or one with other prompts than the base's."""
-        from scripts.report.gallery import draw_all
+        from scripts.report.gallery import draw_all, shown_in
         from scripts.report.join import judge, read_lineup
-        from scripts.report.page import write_page
+        from scripts.report.markdown import write_markdown
+        from scripts.report.sections import sections
         from scripts.report.web.write import write_html
 
         lineup = read_lineup(inputs, self.facts)
         kept = history(lineup, self.committed)
-        (out / NAME).write_text(write_page(self.facts, lineup, kept), encoding="utf-8")
+        # The Markdown lies beside the folder of the artefacts, the page in it.
+        above = sections(self.facts, lineup, kept, f"{self.facts.folder}/")
+        within = sections(self.facts, lineup, kept, "")
+        (out / NAME).write_text(write_markdown(self.facts, above), encoding="utf-8")
+        (out / HTML_NAME).write_text(write_html(self.facts, lineup, within), encoding="utf-8")
         (out / "charts").mkdir()
-        draw_all(lineup, out / "charts")
+        draw_all(lineup, shown_in(above), out / "charts")
         (out / "charts" / FIGURES).write_text(kept.model_dump_json(indent=1) + "\n")
-        (out / HTML_NAME).write_text(write_html(self.facts, lineup, kept), encoding="utf-8")
         judgement = judge(lineup, self.facts.budgets)
         (out / JUDGEMENT_NAME).write_text(judgement.model_dump_json(indent=1) + "\n")
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Every chart that the page shows is there."""
-        from scripts.report.gallery import CHARTS
-
-        page = (out / NAME).read_text()
-        shown = [name for name in CHARTS if f"charts/{name}" in page]
-        missing = [name for name in shown if not (out / "charts" / name).is_file()]
+        shown = re.findall(r"\((charts/[^)]+)\)", (out / NAME).read_text())
+        missing = [name for name in shown if not (out / name).is_file()]
         if missing:
-            raise QuantmakeError(f"the report lacks the charts {', '.join(missing)}")
+            raise QuantmakeError(f"the report lacks {', '.join(missing)}")

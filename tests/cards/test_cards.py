@@ -79,8 +79,8 @@ def test_front_matter_is_what_the_hub_reads(cards: Path) -> None:
 
 def test_figures_are_those_of_the_report(cards: Path) -> None:
     text = (cards / "model-int8/README.md").read_text().replace("\u00a0", " ")
-    assert "| mean KL divergence, nats | 0.0046 ± 0.0001 | 0 |" in text
-    assert "| size, MB | 155.0 | 269.0 |" in text
+    assert "| KLD | 0.0046 ± 0.0001 | ≈ 0 |" in text
+    assert "| size MB | 155.0 | 269.0 |" in text
     assert "indistinguishable in practice" in text
     assert "`{format: onnx, bits: 8, weight_only: [lm_head], fast: true}`" in text
 

@@ -2,15 +2,8 @@
 
 import pytest
 
-from scripts.report.advice import (
-    VERDICTS,
-    by_runtime,
-    headline,
-    is_usable,
-    picks,
-    verdict,
-    warnings,
-)
+from scripts.report.advice import advice, by_runtime, headline, picks, warnings
+from scripts.report.verdicts import VERDICTS, is_usable, verdict
 from tests.report.factory import evaluation, lineup, usual
 
 
@@ -161,3 +154,26 @@ def test_another_runtime_beats_nobody() -> None:
         evaluation("other", kld=0.06, megabytes=150, decode=90, prefill=800),
     )
     assert warnings(rows) == []
+
+
+def test_one_artefact_for_two_purposes_is_named_once() -> None:
+    cards = dict(advice(usual()).cards)
+    assert list(cards) == ["Smallest that stays usable", "Fastest", "Closest to FP16"]
+    (choice,) = cards["Fastest"]
+    assert choice.badge is not None
+    assert choice.badge.name == "model-q8_0.gguf"
+    assert len(choice.picks) == 2
+
+
+def test_cards_say_what_an_artefact_is_like() -> None:
+    badge = advice(usual()).first.badge
+    assert badge is not None
+    assert badge.word == "indistinguishable in practice"
+    assert dict(badge.figures) == {
+        "size": "145.0\u00a0MB",
+        "of FP16": "54\u00a0%",
+        "KLD": "0.0042",
+        "prefill": "779\u00a0t/s",
+        "decode": "146\u00a0t/s",
+        "runs with": "llama.cpp (CPU, and what is built on it)",
+    }

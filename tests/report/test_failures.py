@@ -38,7 +38,7 @@ def test_judgement_names_what_broke_and_what_was_kept(report: Path) -> None:
     judgement = Judgement.model_validate_json((report / JUDGEMENT_NAME).read_bytes())
     (broken,) = judgement.breaks
     assert (broken.artifact, broken.budget, broken.limit) == ("model-int8", "max_kld", 0.004)
-    assert broken.found == pytest.approx(0.0046)
+    assert broken.value == pytest.approx(0.0046)
     assert broken.by == pytest.approx(0.15)
     assert judgement.rejected == ("model-int8",)
     assert [one.artifact for one in judgement.missing] == ["model-new"]
@@ -57,10 +57,10 @@ def test_failures_stand_at_the_top_of_both_pages(report: Path) -> None:
 
 def test_rejected_artefact_is_recommended_nowhere_but_compared(report: Path) -> None:
     text = (report / NAME).read_text()
-    advice = text[text.index("## Which one") : text.index("### Quality")]
+    advice = text[text.index("## Which one") : text.index("### In short")]
     assert "`model-int8`" not in advice
     assert "`model-q8_0.gguf`" in advice
-    assert "|`model-int8`|" in text[text.index("### Quality") :]
+    assert "|`model-int8`|" in text[text.index("### In short") :]
     assert "quantized/model-int8`" not in text
 
 
@@ -96,7 +96,7 @@ def test_all_that_break_their_budgets_are_still_compared(tmp_path: Path) -> None
 def test_speedups_are_against_the_float_model_of_the_same_runtime(tmp_path: Path) -> None:
     out = written(usual(), tmp_path, budgets={"model.gguf": {"min_decode_speedup": 2.0}})
     (broken,) = Judgement.model_validate_json((out / JUDGEMENT_NAME).read_bytes()).breaks
-    assert broken.found == pytest.approx(215 / 111)
+    assert broken.value == pytest.approx(215 / 111)
 
 
 def test_row_without_timings_says_so(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from scripts.backends.gguf.format import GgufFile
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.exec import run_stage
-from scripts.report.snippets import extract_snippets, snippet
+from scripts.report.loading import extract_snippets, snippet
 from scripts.report.write_report import NAME
 from tests.report.factory import evaluation, inputs_of, lineup, report_of
 
