@@ -10,7 +10,7 @@ from scripts.report.numbers import divergence, percent, ratio
 from scripts.report.parts import Advice, Badge, Choice, Pick, Table
 from scripts.report.verdicts import USABLE, is_clearly_closer, is_usable, rank, verdict
 
-_ON_CARDS = ("bytes", "size_ratio", "kld", "prefill", "decode")
+_ON_CARDS = ("bytes", "kld", "prefill", "decode")
 
 
 def _distance(row: Evaluation) -> str:

@@ -10,6 +10,7 @@ from scripts.backends.face import face_of, faces
 from scripts.evaluation.result import Evaluation
 from scripts.report.labels import place_labels
 from scripts.report.lineup import Lineup, decode, frontier, kld, megabytes, prefill
+from scripts.report.numbers import rate
 from scripts.report.verdicts import VERDICTS
 
 
@@ -243,7 +244,7 @@ def speeds(lineup: Lineup, look: Look = _USUAL) -> Figure:
         )
         for place, one in enumerate(spreads):
             axes.annotate(
-                f"{one.median:,.0f}",
+                rate(one.median),
                 (one.greatest, place),
                 (6, 0),
                 textcoords="offset points",

@@ -81,6 +81,8 @@ class _Page:
 
     @add.register
     def _(self, part: parts.Table) -> None:
+        if part.titled:
+            self.heading(3, part.caption)
         self.table(part.header, part.rows, part.align)
 
     @add.register

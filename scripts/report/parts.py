@@ -43,12 +43,16 @@ class Explanations:
 
 @dataclass(frozen=True)
 class Table:
-    """A header and rows of cells. The columns named in `figures` align right."""
+    """A header and rows of cells. The columns named in `figures` align right.
+
+    Markdown has no captions: that of a `titled` table is a heading there.
+    """
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     figures: frozenset[str] = frozenset()
+    titled: bool = False
 
     @property
     def align(self) -> list[str]:

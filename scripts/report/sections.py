@@ -110,11 +110,7 @@ def _small_model(lineup: Lineup) -> list[Paragraph]:
 
 def _comparison(lineup: Lineup) -> Section:
     effect = f"{_runtime_effect(lineup)} The terms are explained [below](#what-the-words-mean)."
-    tasks: list[Part] = (
-        [Subtitle("Multiple choice"), Paragraph(_TASKS), task_table(lineup)]
-        if has_tasks(lineup)
-        else []
-    )
+    tasks: list[Part] = [task_table(lineup), Paragraph(_TASKS)] if has_tasks(lineup) else []
     divergences = Drawing(
         "divergence",
         "How far the tokens are off: on average, and the worst of 100 and of 1000",
@@ -134,7 +130,6 @@ def _comparison(lineup: Lineup) -> Section:
             divergences,
             speeds,
             *tasks,
-            Subtitle("How the weights are stored"),
             stored_table(lineup),
             *([Items(said)] if (said := notes(lineup)) else []),
         ),

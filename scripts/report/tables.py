@@ -51,7 +51,7 @@ def stored_table(lineup: Lineup) -> Table:
         for row in lineup.rows
     )
     header = ("artefact", "weight tensors stored as")
-    return Table("How the weights are stored", header, tuple(rows))
+    return Table("How the weights are stored", header, tuple(rows), titled=True)
 
 
 def repeats_table(lineup: Lineup) -> Table:
@@ -89,7 +89,7 @@ def task_table(lineup: Lineup) -> Table:
     ]
     header = ("set", "questions", "artefact", "right", "same answer as FP16", "against FP16")
     figures = frozenset({"questions", "right", "same answer as FP16"})
-    return Table("Multiple choice", header, tuple(rows), figures)
+    return Table("Multiple choice", header, tuple(rows), figures, titled=True)
 
 
 def notes(lineup: Lineup) -> tuple[str, ...]:

@@ -171,7 +171,6 @@ def test_cards_say_what_an_artefact_is_like() -> None:
     assert badge.word == "indistinguishable in practice"
     assert dict(badge.figures) == {
         "size": "145.0\u00a0MB",
-        "of FP16": "54\u00a0%",
         "KLD": "0.0042",
         "prefill": "779\u00a0t/s",
         "decode": "146\u00a0t/s",
