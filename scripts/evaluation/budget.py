@@ -12,10 +12,10 @@ _Positive = Annotated[float, Field(gt=0)]
 class Budget(Strict):
     """Limits of one artefact; those left out are not looked at.
 
-    A name is `max_` or `min_` and the key of one of the report's measures. Speedups are against
-    the float model in the same runtime, in the same run.
+    Speedups are against the float model in the same runtime, in the same run.
     """
 
+    # A name is `max_` or `min_` and the key of one of the measures of the report.
     max_kld: _Positive | None = Field(None, description="mean KL divergence from FP16, in nats")
     min_top1: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="share of tokens whose most likely next token is FP16's, 0 to 1"

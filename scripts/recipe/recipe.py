@@ -116,6 +116,11 @@ class Recipe:
             baselines=tuple(row.name for row in self.baselines()),
             artifacts={n: f.model_dump(mode="json") for n, f in self.artifacts.items()},
             budgets=self.header.budgets,
+            terms={
+                word: text
+                for format in self.artifacts.values()
+                for word, text in format.words().items()
+            },
             yardstick=Yardstick(
                 text=on.text, lines=on.lines, windows=on.windows, context=on.context
             ),

@@ -26,6 +26,12 @@ NUMBERS: Terms = (
         "Smaller blocks fit better and cost more bits.",
     ),
 )
+_WEIGHT_ONLY = (
+    "weight-only",
+    "Only the weights are stored as integer codes; they are turned back into floating point as "
+    "they are used. It loses least and helps decoding most. All methods are of this kind, but for "
+    "dynamic and static.",
+)
 _ERROR = (
     "±",
     "One standard error: the same measurement on other text of this kind would land within twice "
@@ -40,7 +46,7 @@ def glossary(facts: Facts, lineup: Lineup) -> Section:
     measures = [(one.name, one.meaning) for one in MEASURES.values()]
     terms: dict[str, Terms] = {
         "Numbers": NUMBERS,
-        "Methods": tuple(facts.terms.items()),
+        "Methods and types": (_WEIGHT_ONLY, *facts.terms.items()),
         "Formats": formats,
         "Measures": (*measures, _ERROR),
     }

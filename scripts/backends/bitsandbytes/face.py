@@ -2,6 +2,11 @@
 
 from scripts.backends.face import Face
 
+TYPES = {
+    "NF4": "A 4-bit type whose 16 values are spaced as weights usually are: densely around 0.",
+    "FP4": "A 4-bit floating-point type: a sign, two bits of exponent and one of mantissa.",
+}
+
 FACE = Face(
     title="transformers and bitsandbytes (GPU or CPU)",
     runtime="transformers with bitsandbytes",
@@ -27,9 +32,8 @@ print(tokenizer.decode(output[0], skip_special_tokens=True))
     tags=("bitsandbytes", "4-bit"),
     terms=(
         (
-            "NF4 (bitsandbytes)",
-            "A 4-bit type whose 16 values are spaced as weights usually are: densely around 0. It "
-            "is a folder that transformers loads as it does any model, on GPUs as well as CPUs. "
+            "bitsandbytes",
+            "A folder that transformers loads as it does any model, on GPUs as well as CPUs. "
             "Double quantisation means that the scales are quantised too.",
         ),
     ),
