@@ -29,8 +29,8 @@ from scripts.recipe.recipe import TOOLCHAIN, distinct_sources, memory_limits
 from scripts.report.committed import committed_figures
 from scripts.report.gate import Gate
 from scripts.report.history import FIGURES
-from scripts.report.verdict import OUTCOME_NAME
-from scripts.report.write_report import HTML_NAME, Report
+from scripts.report.judgement import JUDGEMENT_NAME
+from scripts.report.write_report import HTML_NAME, WriteReport
 
 RECIPES = load_or_exit()
 DOIT_CONFIG = settings(["checksums", "cards", "report"], memory_limits(RECIPES))
@@ -117,7 +117,7 @@ def task_evaluate():
     """Measure each artefact, and the float model in each runtime, against the FP16 base"""
     for r in RECIPES:
         for row in r.rows():
-            stage = Evaluate(artifact=row.name, label=row.label, backend=row.backend)
+            stage = Evaluate(artifact=row.name, backend=row.backend)
             inputs = {"artifact": row.path, "base": r.node("base")}
             inputs["reference"] = r.node("reference")
             yield build(r.task("evaluate", row.name), r.evaluation(row), stage, **inputs)
@@ -144,7 +144,7 @@ def task_pages():
     """Write the report, as Markdown and as a page, and its charts from the stored evaluations"""
     for r in RECIPES:
         committed = committed_figures(r.report_folder / "charts" / FIGURES)
-        stage = Report.model_validate({**r.facts(), "committed": committed})
+        stage = WriteReport(facts=r.facts(), committed=committed)
         yield build(r.task("pages"), r.node("report"), stage, **r.report_inputs())
 
 
@@ -159,7 +159,7 @@ def task_texts():
     """Write model cards, bills of materials and statements of provenance"""
     for r in RECIPES:
         inputs = {f"origin/{name}": r.origin(name) for name in r.artifacts} | r.row_inputs()
-        yield build(r.task("texts"), r.node("cards"), Cards(**r.card_facts()), **inputs)
+        yield build(r.task("texts"), r.node("cards"), Cards(subject=r.subject()), **inputs)
 
 
 def task_cards():
@@ -171,5 +171,5 @@ def task_cards():
 def task_report():
     """Evaluate what is stale, put the report in its place, set aside what breaks its budget"""
     for r in RECIPES:
-        gate, places = Gate(r.node("report"), r.out), {HTML_NAME: r.out, OUTCOME_NAME: None}
+        gate, places = Gate(r.node("report"), r.out), {HTML_NAME: r.out, JUDGEMENT_NAME: None}
         yield publish(r.task("report"), r.node("report"), r.report_folder, places, judge=gate)

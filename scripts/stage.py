@@ -20,7 +20,7 @@ class Stage(BaseModel):
 
     `packages` names the distributions whose versions the output's bytes depend on;
     `cpu_features` is true where they depend on the processor's instruction set too; where that
-    depends on the options, `depends_on_cpu` is overridden.
+    depends on the options, `uses` and `depends_on_cpu` are overridden.
     `reproducible` is false where the output differs from run to run, as timings do: it is
     then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
     have hard links: onnx and onnx_ir refuse external data that has.
@@ -33,13 +33,13 @@ class Stage(BaseModel):
     reproducible: ClassVar[bool] = True
     linkable: ClassVar[bool] = False
 
+    def uses(self) -> tuple[str, ...]:
+        """The distributions whose versions the output's bytes depend on."""
+        return self.packages
+
     def depends_on_cpu(self) -> bool:
         """Whether the output's bytes depend on the processor's instruction set."""
         return self.cpu_features
-
-    def uses(self) -> tuple[str, ...]:
-        """`packages`; overridden where that depends on the options."""
-        return self.packages
 
     def reaches(self) -> tuple[str, ...]:
         """Modules that `run` loads by their names, or in a process of its own: the scan of its

@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, TypeVar, get_args
@@ -100,6 +101,12 @@ class Format(Stage):
     def describe(self) -> str:
         """One line for lists of tasks: the label."""
         return self.label()
+
+    def words(self) -> dict[str, str]:
+        """What the words of the label mean, for people who have never quantised a model."""
+        from scripts.methods.words import WORDS
+
+        return {word: WORDS[word] for word in re.findall(r"\w+", self.label()) if word in WORDS}
 
     def label(self) -> str:
         """A name for tables and charts, such as `INT8 static (ONNX)`."""

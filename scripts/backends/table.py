@@ -24,13 +24,19 @@ class Backend:
     `formats` are modules that register formats, or packages of such modules; `loader` is the
     class, as module:Class, that loads an artefact as a `scripts.backends.model.Model`; `inventory`
     the function, as module:function, that gives its `scripts.backends.inventory.Inventory`.
+    `packages` are the distributions that its figures depend on; `load_factor` is what a loaded
+    artefact takes of memory, in times its size. `face` is the record, as module:NAME, of what
+    people see of it; a backend that only computes the base has none.
     """
 
     name: str
     loader: str
     inventory: str
     float_model: FloatModel
+    packages: tuple[str, ...]
+    load_factor: float = 1.3
     formats: tuple[str, ...] = ()
+    face: str = ""
 
 
 def modules_of(backend: str) -> tuple[str, ...]:
@@ -45,21 +51,35 @@ _TORCH = ("scripts.backends.torch_model:TorchModel", "scripts.backends.torch_inv
 BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("pytorch", *_TORCH, _BASE),
-        Backend("bitsandbytes", *_TORCH, _BASE, ("scripts.backends.bitsandbytes.format",)),
+        # It computes FP16 weights in FP32.
+        Backend("pytorch", *_TORCH, _BASE, packages=("torch", "transformers"), load_factor=2.0),
+        Backend(
+            "bitsandbytes",
+            *_TORCH,
+            _BASE,
+            packages=("torch", "transformers", "bitsandbytes"),
+            formats=("scripts.backends.bitsandbytes.format",),
+            face="scripts.backends.bitsandbytes.face:FACE",
+        ),
         Backend(
             "onnx",
             "scripts.backends.onnx.loader:OrtModel",
             "scripts.backends.onnx.inventory:inventory",
             FloatModel("graph", "FP32 graph (ONNX)"),
-            ("scripts.backends.onnx.formats",),
+            packages=("onnxruntime",),
+            formats=("scripts.backends.onnx.formats",),
+            face="scripts.backends.onnx.face:FACE",
         ),
         Backend(
             "gguf",
             "scripts.backends.gguf.loader:LlamaModel",
             "scripts.backends.gguf.inventory:inventory",
             FloatModel("f16.gguf", "GGUF F16"),
-            ("scripts.backends.gguf.format",),
+            packages=("llama-cpp-python",),
+            formats=("scripts.backends.gguf.format",),
+            face="scripts.backends.gguf.face:FACE",
         ),
     )
 }
+YARDSTICK = next(iter(BACKENDS))
+"""The backend that computes the FP16 base, which everything is compared with."""

@@ -3,20 +3,15 @@
 Fields of the front matter: huggingface_hub's ModelCardData.
 """
 
+from scripts.backends.face import face_of
 from scripts.cards.origin import Origin
 from scripts.cards.subject import Subject
 from scripts.evaluation.result import Evaluation
-from scripts.report.advice import verdict
-from scripts.report.lineup import Lineup, decode, kld, megabytes, prefill
-from scripts.report.numbers import divergence, divergence_with_error, percent, ratio, with_error
-from scripts.report.snippets import LOADING, recipe_line, snippet
-
-_LIBRARIES = {"bitsandbytes": "transformers", "onnx": "onnx", "gguf": "gguf"}
-_TAGS = {
-    "bitsandbytes": ("bitsandbytes", "4-bit"),
-    "onnx": ("onnx", "onnxruntime-genai"),
-    "gguf": ("gguf", "llama.cpp"),
-}
+from scripts.report.lineup import Lineup, kld
+from scripts.report.loading import recipe_line, snippet
+from scripts.report.measures import MEASURES
+from scripts.report.numbers import divergence, percent
+from scripts.report.verdicts import verdict
 
 
 def write_card(subject: Subject, lineup: Lineup, row: Evaluation, origin: Origin) -> str:
@@ -28,7 +23,7 @@ def write_card(subject: Subject, lineup: Lineup, row: Evaluation, origin: Origin
         "## Figures",
         _figures(lineup, row),
         "## How to load it",
-        _loading(row),
+        _loading(row, origin),
         "## How it was made",
         _provenance(subject, row, origin),
     )
@@ -39,12 +34,13 @@ def front_matter(subject: Subject, row: Evaluation) -> str:
     """YAML between the dashes, without them."""
     from huggingface_hub import ModelCardData
 
-    tags = ["quantised", *_TAGS[row.backend], *subject.card.tags]
+    face = face_of(row.backend)
+    tags = ["quantised", *face.tags, *subject.card.tags]
     data = ModelCardData(
         base_model=subject.base_model,
         license=subject.card.license,
         language=list(subject.card.language) or None,
-        library_name=_LIBRARIES[row.backend],
+        library_name=face.library,
         pipeline_tag="text-generation",
         tags=list(dict.fromkeys(tags)),
         base_model_relation="quantized" if subject.base_model else None,
@@ -66,46 +62,27 @@ def _opening(subject: Subject, row: Evaluation) -> str:
 
 def _figures(lineup: Lineup, row: Evaluation) -> str:
     """A table of this artefact beside FP16."""
-    base, quality, float_model = lineup.base, row.quality, lineup.float_model(row)
-
-    def perplexity(one: Evaluation) -> str:
-        found = one.quality.perplexity
-        return with_error(f"{found.value:.2f}", found.se)
-
+    base, float_model = lineup.base, lineup.float_model(row)
+    measures = [one for one in MEASURES.values() if one.word is None]
     rows = (
-        ("", "this", "FP16"),
+        ("", "this", base.label),
         ("---", "---:", "---:"),
-        ("size, MB", f"{megabytes(row):,.1f}", f"{megabytes(base):,.1f}"),
-        ("bits per weight", f"{row.size.bits_per_weight:.2f}", f"{base.size.bits_per_weight:.2f}"),
-        ("perplexity", perplexity(row), perplexity(base)),
-        ("mean KL divergence, nats", divergence_with_error(quality.kld_mean), "0"),
-        ("99 % KL divergence, nats", divergence(quality.kld_p99), "0"),
-        ("same most likely token", percent(quality.top1_agreement.value), "100 %"),
-        ("prefill, tokens/s", f"{prefill(row):,.0f}", f"{prefill(base):,.0f}"),
-        ("decode, tokens/s", f"{decode(row):,.0f}", f"{decode(base):,.0f}"),
-        ("peak memory, MB", _memory(row), _memory(base)),
+        *((one.header, one.text(row, lineup), one.text(base, lineup)) for one in measures),
     )
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    faster = ratio(decode(row) / decode(float_model))
     return (
-        f"{table}\n\nOver {quality.tokens_scored:,} predictions. Speeds were taken on "
-        f"{row.machine.cpu} with {row.speed.threads} threads, FP16 in PyTorch; against "
-        f"{float_model.label} it writes {faster} as fast."
+        f"{table}\n\nOver {row.quality.tokens_scored:,} predictions; KLD is the KL divergence from "
+        f"FP16 in nats. Speeds were taken on {row.machine.cpu} with {row.speed.threads} threads; "
+        f"“own float” is {float_model.label}."
     )
 
 
-def _memory(row: Evaluation) -> str:
-    return f"{row.speed.peak_rss_bytes / 1e6:,.0f}"
-
-
-def _loading(row: Evaluation) -> str:
-    loading = LOADING[row.backend]
-    code = snippet(row.backend, ["." if row.backend != "gguf" else _file_name(row)])
-    return f"`{loading.install}`\n\n```python\n{code.strip()}\n```\n\n{loading.remark}"
-
-
-def _file_name(row: Evaluation) -> str:
-    return row.artifact.rpartition("/")[2]
+def _loading(row: Evaluation, origin: Origin) -> str:
+    """The card lies in an artefact that is a folder, and beside one that is a file."""
+    face = face_of(row.backend)
+    path = row.artifact.rpartition("/")[2] if origin.kind == "file" else "."
+    code = snippet(face, [path]).strip()
+    return f"`{face.install}`\n\n```python\n{code}\n```\n\n{face.remark}"
 
 
 def _provenance(subject: Subject, row: Evaluation, origin: Origin) -> str:

@@ -2,25 +2,22 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from scripts.errors import QuantmakeError
+from scripts.strict import Strict
 
 
-class File(BaseModel):
+class File(Strict):
     """One file of the artefact: its path in it, bytes, SHA-256 in hex."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     size: int
     sha256: str
 
 
-class Origin(BaseModel):
+class Origin(Strict):
     """The action key with its parts, and the files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
     key: str

@@ -1,16 +1,13 @@
 """What all cards of a recipe have in common."""
 
-from pathlib import PurePath
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from scripts.report.facts import Facts
+from scripts.strict import Strict
 
-from scripts.sources.redact import redact
 
-
-class CardFacts(BaseModel):
+class CardFacts(Strict):
     """What a model card says that can't be measured; a section of the recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_model: str | None = Field(
         default=None, description="the base's name on the hub, ORG/NAME; known for hf: sources"
@@ -21,15 +18,9 @@ class CardFacts(BaseModel):
     tags: tuple[str, ...] = Field(default=(), description="further tags for the hub")
 
 
-class Subject(BaseModel):
+class Subject(Facts):
     """The model and the recipe that cards are of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str
-    source: str
-    recipe: str
-    artifacts: dict[str, dict[str, JsonValue]]
     card: CardFacts
 
     @property
@@ -38,11 +29,3 @@ class Subject(BaseModel):
         if self.card.base_model or not self.source.startswith("hf:"):
             return self.card.base_model
         return self.source.removeprefix("hf:").partition("@")[0]
-
-    @property
-    def source_name(self) -> str:
-        """The source without credentials, and without the folders of this machine."""
-        scheme, _, place = self.source.partition(":")
-        if scheme == "path" and PurePath(place).is_absolute():
-            return f"path:…/{PurePath(place).name}"
-        return redact(self.source, self.source)

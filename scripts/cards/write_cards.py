@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, JsonValue
-
-from scripts.cards.subject import CardFacts
-from scripts.evaluation.budget import Budget
+from scripts.backends.face import face_modules
+from scripts.cards.subject import Subject
 from scripts.stage import Stage
 
 README, BOM, STATEMENT = "README.md", "bom.cdx.json", "provenance.intoto.json"
@@ -20,14 +18,12 @@ class Cards(Stage):
     `NAME.README.md` beside a file. Artefacts that may not be shipped or were not measured get none.
     """
 
-    model: str
-    source: str
-    recipe: str
-    card: CardFacts
-    baselines: tuple[str, ...]
-    artifacts: dict[str, dict[str, JsonValue]]
-    budgets: dict[str, Budget] = Field(default_factory=dict)
+    subject: Subject
     packages = ("cyclonedx-python-lib", "huggingface-hub", "in-toto-attestation")
+
+    def reaches(self) -> tuple[str, ...]:
+        """The faces of the backends."""
+        return face_modules()
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The same evaluations give the same bytes. Raises QuantmakeError for broken records."""
@@ -35,13 +31,11 @@ class Cards(Stage):
         from scripts.cards.card import write_card
         from scripts.cards.origin import read_origin
         from scripts.cards.provenance import write_statement
-        from scripts.cards.subject import Subject
-        from scripts.report.join import read_lineup, verdict_of
+        from scripts.report.join import judge, read_lineup
 
-        lineup = read_lineup(inputs, self.baselines, tuple(self.artifacts), self.budgets)
-        rejected = verdict_of(lineup, self.budgets).rejected
-        chosen = self.model_dump(include={"model", "source", "recipe", "card", "artifacts"})
-        subject = Subject.model_validate(chosen)
+        subject = self.subject
+        lineup = read_lineup(inputs, subject)
+        rejected = judge(lineup, subject.budgets).rejected
         for row in lineup.artifacts:
             if row.artifact in rejected:
                 continue

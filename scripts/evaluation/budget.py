@@ -1,23 +1,21 @@
 """Budgets: what an artefact may cost at most and must gain at least, to be shipped."""
 
-from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
-from scripts.evaluation.result import Evaluation, Record
+from scripts.strict import Strict
 
 _Positive = Annotated[float, Field(gt=0)]
 
 
-class Budget(BaseModel):
+class Budget(Strict):
     """Limits of one artefact; those left out are not looked at.
 
     Speedups are against the float model in the same runtime, in the same run.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+    # A name is `max_` or `min_` and the key of one of the measures of the report.
     max_kld: _Positive | None = Field(None, description="mean KL divergence from FP16, in nats")
     min_top1: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="share of tokens whose most likely next token is FP16's, 0 to 1"
@@ -44,43 +42,15 @@ class Budget(BaseModel):
         return {name: float(value) for name, value in self.model_dump(exclude_none=True).items()}
 
 
-class Break(Record):
-    """A limit that an artefact does not keep, and what was found."""
+class Break(Strict):
+    """A limit that an artefact does not keep, and the value that it has."""
 
     artifact: str
     budget: str
     limit: float
-    found: float
+    value: float
 
     @property
     def by(self) -> float:
         """How far beyond the limit, as a share of it."""
-        return abs(self.found / self.limit - 1)
-
-
-# Each figure of a row; the second and third argument are the base and the runtime's float model.
-_FIGURES: dict[str, Callable[[Evaluation, Evaluation, Evaluation], float]] = {
-    "max_kld": lambda row, *_: row.quality.kld_mean.value,
-    "min_top1": lambda row, *_: row.quality.top1_agreement.value,
-    "max_perplexity_ratio": lambda row, *_: row.quality.perplexity_ratio.value,
-    "max_bytes": lambda row, *_: float(row.size.bytes),
-    "max_size_ratio": lambda row, base, _: row.size.bytes / base.size.bytes,
-    "min_prefill_speedup": lambda row, _, own: (
-        row.speed.prefill_tokens_per_s.median / own.speed.prefill_tokens_per_s.median
-    ),
-    "min_decode_speedup": lambda row, _, own: (
-        row.speed.decode_tokens_per_s.median / own.speed.decode_tokens_per_s.median
-    ),
-    "max_rss": lambda row, *_: float(row.speed.peak_rss_bytes),
-}
-
-
-def breaks(budget: Budget, row: Evaluation, base: Evaluation, own: Evaluation) -> list[Break]:
-    """The limits that `row` does not keep; `own` is the float model in its runtime."""
-    found = []
-    for name, limit in budget.limits().items():
-        value = _FIGURES[name](row, base, own)
-        kept = value <= limit if name.startswith("max") else value >= limit
-        if not kept:
-            found.append(Break(artifact=row.artifact, budget=name, limit=limit, found=value))
-    return found
+        return abs(self.value / self.limit - 1)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.backends.table import modules_of
+from scripts.backends.table import BACKENDS, modules_of
 from scripts.forecast import Forecast, Inputs
 from scripts.stage import Stage
 
@@ -16,31 +16,34 @@ _LINES_SHOWN = 3
 class Evaluate(Stage):
     """Measure one artefact against the FP16 base
 
-    Inputs: the artefact, the base and the reference. `out` is a JSON file, an `Outcome`: an
-    artefact that can't be measured gets a record that says why, and is measured again by the next
+    Inputs: the artefact, the base and the reference. `out` is a JSON file, a `Measured`: an
+    artefact that can't be measured gets a `Failed` that says why, and is measured again by the next
     build. The base's own quality comes from the stored reference: it is not scored a second time.
     """
 
     artifact: str
-    label: str
     backend: str
-    packages = ("bitsandbytes", "llama-cpp-python", "numpy", "onnxruntime", "torch", "transformers")
+    packages = ("numpy", "torch", "transformers")
     cpu_features = True
 
     def describe(self) -> str:
         """For lists of tasks."""
-        return f"Measure {self.label} against the FP16 base"
+        return f"Measure {self.artifact} against the FP16 base"
+
+    def uses(self) -> tuple[str, ...]:
+        """Those of the backend too."""
+        return tuple({*self.packages, *BACKENDS[self.backend].packages})
 
     def reaches(self) -> tuple[str, ...]:
         """What scores it, in a process of its own, and what its backend reads it with."""
         return ("scripts.evaluation.score", *modules_of(self.backend))
 
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """Most runtimes bring weights into a layout of their own; torch computes FP16 in FP32."""
+        """What is loaded takes more than its file: most runtimes have a layout of their own."""
         artifact = inputs.get("artifact")
         if artifact is None:
             return None
-        times = 2.0 if self.backend == "pytorch" else 1.3
+        times = BACKENDS[self.backend].load_factor
         return Forecast(int(1.2e9 + times * artifact.disk), 0, artifact.about)
 
     def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
@@ -55,7 +58,7 @@ class Evaluate(Stage):
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "scripts.evaluation.score"),
-                *(self.artifact, self.label, self.backend),
+                *(self.artifact, self.backend),
                 *(str(inputs[name]) for name in names),
                 str(out),
             ],
@@ -68,17 +71,15 @@ class Evaluate(Stage):
             return
         reason = done.stdout.partition("error: ")[2].strip() or self._last_words(done)
         print(f"{self.artifact} could not be measured: {reason}")
-        failed = Failed(
-            artifact=self.artifact, label=self.label, backend=self.backend, reason=reason
-        )
+        failed = Failed(artifact=self.artifact, reason=reason)
         out.write_text(failed.model_dump_json(indent=1) + "\n")
 
     def is_settled(self, target: Path) -> bool:
         """Whether it was measured: a failure is never taken as the last word."""
-        from scripts.evaluation.result import OUTCOME, Measured
+        from scripts.evaluation.result import MEASUREMENT, Measured
 
         try:
-            return isinstance(OUTCOME.validate_json(target.read_bytes()), Measured)
+            return isinstance(MEASUREMENT.validate_json(target.read_bytes()), Measured)
         except (OSError, ValueError):
             return False
 

@@ -17,16 +17,16 @@ def count_parameters(base: Path) -> int:
     return sum(tensor.values for tensor in tensors_in(base).values())
 
 
-def measure_size(backend: str, artifact: Path, base: Path) -> tuple[Size, list[str]]:
+def measure_size(backend: str, artifact: Path, base: Path) -> tuple[Size, tuple[str, ...]]:
     """The size record of an artefact, and sentences on it for the report."""
     module, _, name = BACKENDS[backend].inventory.partition(":")
-    found: Inventory = getattr(importlib.import_module(module), name)(artifact)
+    inventory: Inventory = getattr(importlib.import_module(module), name)(artifact)
     files = [artifact] if artifact.is_file() else [p for p in artifact.rglob("*") if p.is_file()]
     parameters = count_parameters(base)
     size = Size(
         bytes=sum(path.stat().st_size for path in files if path.name not in _PAGES),
         parameters=parameters,
-        bits_per_weight=8 * found.weight_bytes / parameters,
-        tensor_types=dict(sorted(found.types.items())),
+        bits_per_weight=8 * inventory.weight_bytes / parameters,
+        tensor_types=dict(sorted(inventory.types.items())),
     )
-    return size, list(found.notes)
+    return size, inventory.notes

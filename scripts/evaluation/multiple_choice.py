@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scripts.backends.model import Model
 from scripts.errors import QuantmakeError
-from scripts.evaluation.result import Estimate, Record, TaskScore
+from scripts.evaluation.result import Estimate, TaskScore
 from scripts.evaluation.windows import bos_of, text_file
 from scripts.progress import track
+from scripts.strict import Strict
 
 SCORED = "tasks.json"
 _Text = Annotated[str, Field(min_length=1)]
@@ -34,7 +35,7 @@ class Line(BaseModel):
     answer: Annotated[int, Field(ge=0)]
 
 
-class Item(Record):
+class Item(Strict):
     """A question and its choices as token ids, the choices' lengths in bytes, the right one."""
 
     question: list[int]
@@ -43,7 +44,7 @@ class Item(Record):
     answer: int
 
 
-class Task(Record):
+class Task(Strict):
     """The items of a set, and the choice of each that the FP16 base takes."""
 
     items: list[Item]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scripts.backends.table import modules_of
+from scripts.backends.table import YARDSTICK, modules_of
 from scripts.forecast import Forecast, Inputs
 from scripts.progress import track
 from scripts.stage import Stage
@@ -40,7 +40,7 @@ class Reference(Stage):
 
     def reaches(self) -> tuple[str, ...]:
         """What loads the base."""
-        return modules_of("pytorch")
+        return modules_of(YARDSTICK)
 
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
         """From the sizes of the model."""
@@ -78,7 +78,7 @@ class Reference(Stage):
         self._write_prompts(tokenizer, inputs["base"], out / "prompts.json")
         tasks = {name: read_items(inputs[f"task/{name}"], tokenizer, name) for name in self.tasks}
         model = load_model(
-            "pytorch", inputs["base"], threads=available_cores(), context=self.context
+            YARDSTICK, inputs["base"], threads=available_cores(), context=self.context
         )
         first = self.context // 2
         for number, tokens in enumerate(track(list(windows), "scoring windows")):

@@ -1,29 +1,25 @@
 """The records that evaluations write and the report reads.
 
-`evaluation/<artefact>.json` holds an `Outcome`: what was measured, or why nothing could be.
+`evaluation/<artefact>.json` holds a `Measured`, or a `Failed` that says why there is none.
 `timings.json` holds the `Timings` of all rows. The report joins them to an `Evaluation` for each.
 Every number carries its unit in its name, and its uncertainty or spread beside it.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
+
+from scripts.strict import Strict
 
 
-class Record(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Estimate(Record):
+class Estimate(Strict):
     """A mean over scored tokens with its standard error."""
 
     value: float
     se: float
 
 
-class Spread(Record):
+class Spread(Strict):
     """Median, least and greatest of `repeats` measurements after a warm-up."""
 
     median: float
@@ -32,7 +28,7 @@ class Spread(Record):
     repeats: int
 
 
-class Size(Record):
+class Size(Strict):
     """What the artefact takes on disk. Bits per weight count the embedding and all metadata of
     the quantisation; `tensor_types` counts weight tensors by stored type, such as {"Q4_0": 211}."""
 
@@ -42,7 +38,7 @@ class Size(Record):
     tensor_types: dict[str, int]
 
 
-class Quality(Record):
+class Quality(Strict):
     """Distance from the FP16 base over `tokens_scored` next-token predictions; KLD in nats."""
 
     tokens_scored: int
@@ -55,7 +51,7 @@ class Quality(Record):
     rms_delta_p: float
 
 
-class Flip(Record):
+class Flip(Strict):
     """A token where FP16's most likely next token is not the artefact's.
 
     `context` is the text before it; `expected` is FP16's token and its probability there, `got`
@@ -70,7 +66,7 @@ class Flip(Record):
     kld: float
 
 
-class TaskScore(Record):
+class TaskScore(Strict):
     """A multiple-choice set: the share of right answers, and of answers that are FP16's.
 
     `lost` are items that FP16 has right and this row wrong, `won` the other way round.
@@ -83,14 +79,14 @@ class TaskScore(Record):
     won: int
 
 
-class Sample(Record):
+class Sample(Strict):
     """One greedy completion."""
 
     prompt: str
     completion: str
 
 
-class Measured(Record):
+class Measured(Strict):
     """One artefact on the yardstick, timings apart: the same bytes give the same record.
 
     `flips` are the worst; `tasks` by the names in the recipe; `notes` are sentences that the
@@ -99,31 +95,29 @@ class Measured(Record):
 
     status: Literal["measured"] = "measured"
     artifact: str
-    label: str
     backend: str
     size: Size
     quality: Quality
-    samples: list[Sample]
-    flips: list[Flip] = []
-    tasks: dict[str, TaskScore] = {}
-    notes: list[str] = []
+    samples: tuple[Sample, ...]
+    flips: tuple[Flip, ...] = ()
+    tasks: dict[str, TaskScore] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-class Failed(Record):
+class Failed(Strict):
     """An artefact that could not be measured, and why, for people."""
 
     status: Literal["failed"] = "failed"
     artifact: str
-    label: str
-    backend: str
     reason: str
 
 
-Outcome = Annotated[Measured | Failed, Field(discriminator="status")]
-OUTCOME: TypeAdapter[Measured | Failed] = TypeAdapter(Outcome)
+MEASUREMENT: TypeAdapter[Measured | Failed] = TypeAdapter(
+    Annotated[Measured | Failed, Field(discriminator="status")]
+)
 
 
-class Speed(Record):
+class Speed(Strict):
     """Timings in a fresh process; they are not reproducible and no action key holds them."""
 
     prefill_tokens: int
@@ -136,7 +130,7 @@ class Speed(Record):
     threads: int
 
 
-class Machine(Record):
+class Machine(Strict):
     """Where the timings were taken."""
 
     cpu: str
@@ -145,7 +139,7 @@ class Machine(Record):
     packages: dict[str, str]
 
 
-class Timings(Record):
+class Timings(Strict):
     """All rows, timed in turn: their speeds by name, and why the others have none."""
 
     machine: Machine
@@ -154,7 +148,8 @@ class Timings(Record):
 
 
 class Evaluation(Measured):
-    """One row of the report: what was measured, with its timings."""
+    """One row of the report: what was measured, with its timings and the label of the recipe."""
 
+    label: str
     speed: Speed
     machine: Machine

@@ -1,6 +1,6 @@
 """Score one artefact, in a process of its own, since a broken one may end it.
 
-`python -m scripts.evaluation.score NAME LABEL RUNTIME ARTEFACT BASE REFERENCE OUT` writes a
+`python -m scripts.evaluation.score NAME BACKEND ARTEFACT BASE REFERENCE OUT` writes a
 `Measured` record to OUT; a failure is printed as `error: …`.
 """
 
@@ -31,11 +31,10 @@ _CONTEXT_SHOWN = 16
 
 
 @dataclass(frozen=True)
-class Row:
+class Candidate:
     """What is scored, and against what."""
 
     name: str
-    label: str
     backend: str
     artifact: Path
     base: Path
@@ -47,25 +46,26 @@ class Row:
         return self.artifact == self.base
 
 
-def measure(row: Row) -> Measured:
+def measure(candidate: Candidate) -> Measured:
     """Raises QuantmakeError where the artefact does not load or gives broken logits."""
     torch.set_num_threads(available_cores())
-    windows = read_windows(row.reference)
-    prompts = json.loads((row.reference / "prompts.json").read_text())
-    tasks = read_scored(row.reference)
+    windows = read_windows(candidate.reference)
+    prompts = json.loads((candidate.reference / "prompts.json").read_text())
+    tasks = read_scored(candidate.reference)
     longest = max(len(entry["tokens"]) for entry in prompts["prompts"]) + prompts["new_tokens"]
     context = max(windows.shape[1], longest, *(task.longest for task in tasks.values()), 1)
-    model = load_model(row.backend, row.artifact, threads=available_cores(), context=context)
-    size, notes = measure_size(row.backend, row.artifact, row.base)
-    comparison = compare(row, model, windows)
-    tokenizer = load_decoder(row.base)
+    model = load_model(
+        candidate.backend, candidate.artifact, threads=available_cores(), context=context
+    )
+    size, notes = measure_size(candidate.backend, candidate.artifact, candidate.base)
+    comparison = compare(candidate, model, windows)
+    tokenizer = load_decoder(candidate.base)
     return Measured(
-        artifact=row.name,
-        label=row.label,
-        backend=row.backend,
+        artifact=candidate.name,
+        backend=candidate.backend,
         size=size,
         quality=comparison.quality(),
-        samples=[
+        samples=tuple(
             Sample(
                 prompt=entry["prompt"],
                 completion=tokenizer.decode(
@@ -74,34 +74,34 @@ def measure(row: Row) -> Measured:
                 ),
             )
             for entry in prompts["prompts"]
-        ],
-        flips=list(_flips(comparison, windows, tokenizer)),
-        tasks=_tasks(tasks, model, is_base=row.is_base),
+        ),
+        flips=tuple(_flips(comparison, windows, tokenizer)),
+        tasks=_tasks(tasks, model, is_base=candidate.is_base),
         notes=notes,
     )
 
 
-def compare(row: Row, model: Model, windows: Any) -> Comparison:
+def compare(candidate: Candidate, model: Model, windows: Any) -> Comparison:
     """Every window's second half beside the stored log-probabilities of the base."""
     first = windows.shape[1] // 2
     comparison = Comparison()
     for number, tokens in enumerate(track(list(windows), "scoring windows")):
-        base = torch.from_numpy(read_window(row.reference / "logprobs.npy", number))
-        logits = base if row.is_base else torch.from_numpy(model.scores(tokens, first)[:-1])
+        base = torch.from_numpy(read_window(candidate.reference / "logprobs.npy", number))
+        logits = base if candidate.is_base else torch.from_numpy(model.scores(tokens, first)[:-1])
         if logits.shape != base.shape:
             raise QuantmakeError(
-                f"{row.name} has a vocabulary of {logits.shape[-1]}, the base "
+                f"{candidate.name} has a vocabulary of {logits.shape[-1]}, the base "
                 f"{base.shape[-1]}; they are not the same model"
             )
         comparison.add(base, logits, torch.from_numpy(tokens[first + 1 :]))
     return comparison
 
 
-def generate(model: Model, prompt: list[int], stop: list[int], most: int) -> list[int]:
-    """Greedy token ids after `prompt`, up to a stop token or `most` of them."""
+def generate(model: Model, prompt: list[int], stop: list[int], limit: int) -> list[int]:
+    """Greedy token ids after `prompt`, up to a stop token or `limit` of them."""
     ids: list[int] = []
     logits = model.prefill(np.array(prompt, np.int64))
-    while len(ids) < most:
+    while len(ids) < limit:
         token = int(logits.argmax())
         if token in stop:
             break
@@ -134,10 +134,10 @@ def _tasks(tasks: Any, model: Model, *, is_base: bool) -> dict[str, TaskScore]:
 
 def main(given: list[str]) -> int:
     """Measure and write."""
-    name, label, backend, artifact, base, reference, out = given
-    row = Row(name, label, backend, Path(artifact), Path(base), Path(reference))
+    name, backend, artifact, base, reference, out = given
+    candidate = Candidate(name, backend, Path(artifact), Path(base), Path(reference))
     try:
-        Path(out).write_text(measure(row).model_dump_json(indent=1) + "\n")
+        Path(out).write_text(measure(candidate).model_dump_json(indent=1) + "\n")
     except QuantmakeError as error:
         print(f"error: {error}")
         return error.exit_code

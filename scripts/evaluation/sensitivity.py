@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.evaluation.result import Estimate, Record
+from scripts.evaluation.result import Estimate
 from scripts.forecast import Forecast, Inputs
 from scripts.progress import track
 from scripts.stage import Stage
+from scripts.strict import Strict
 from scripts.tensors.outline import Memory, forecast
 
 if TYPE_CHECKING:
@@ -18,14 +19,14 @@ FILE = "sensitivity.json"
 EMBEDDING = "embedding and head"
 
 
-class LayerError(Record):
+class LayerError(Strict):
     """Mean KL divergence in nats from the unrounded model, where only this layer is rounded."""
 
     name: str
     kld: Estimate
 
 
-class Sensitivity(Record):
+class Sensitivity(Strict):
     """All decoder layers in order, then the embedding with the head; none of a model whose
     layers are not known."""
 

@@ -1,6 +1,6 @@
 """One artefact in a process of its own, timed when its turn comes.
 
-`python -m scripts.evaluation.speed RUNTIME ARTEFACT REFERENCE` imports the runtime, then answers
+`python -m scripts.evaluation.speed BACKEND ARTEFACT REFERENCE` imports the runtime, then answers
 each line of its input (`load`, `round`, `end`) with a line of JSON. A process per artefact, so that
 peak RSS and load time are its own.
 """
@@ -18,8 +18,8 @@ from typing import Any, TextIO
 from scripts.backends.model import Model, load_model
 from scripts.backends.table import BACKENDS
 from scripts.errors import QuantmakeError
-from scripts.evaluation.result import Record
 from scripts.lean import imports_are_done, start_lean
+from scripts.strict import Strict
 from scripts.token_windows import read_windows
 from scripts.workers import available_cores
 
@@ -31,7 +31,7 @@ _WARM_UP = 8
 _MOST_SECONDS = 1.25
 
 
-class Loaded(Record):
+class Loaded(Strict):
     """What a worker says once it is ready."""
 
     load_s: float
@@ -40,7 +40,7 @@ class Loaded(Record):
     decode_tokens: int
 
 
-class Round(Record):
+class Round(Strict):
     """One turn: speeds in tokens per second, the time to the first token of a short prompt."""
 
     prefill: float

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.backends.table import modules_of
+from scripts.backends.table import BACKENDS, modules_of
 from scripts.progress import Progress
 from scripts.stage import Stage
 
@@ -85,7 +85,7 @@ class Worker:
 class TimeAll(Stage):
     """Time all artefacts, and the float model in each runtime, in turn
 
-    `rows` are the runtimes by the rows' names; inputs: `artifact/NAME` for each and the reference.
+    `rows` are the backends by the rows' names; inputs: `artifact/NAME` for each and the reference.
     Each row is loaded in a process of its own, as many of them at one time as memory holds; then
     each has its turn in every round. `out` is a JSON file, `Timings`.
     """
@@ -93,12 +93,21 @@ class TimeAll(Stage):
     rows: dict[str, str]
     rounds: int = ROUNDS
     reproducible = False
-    packages = ("bitsandbytes", "llama-cpp-python", "numpy", "onnxruntime", "torch", "transformers")
+    packages = ("numpy",)
 
     def reaches(self) -> tuple[str, ...]:
         """What times them, in processes of their own, and what loads them."""
-        backends = {name for one in self.rows.values() for name in modules_of(one)}
-        return ("scripts.evaluation.speed", *sorted(backends))
+        modules = {name for one in self.rows.values() for name in modules_of(one)}
+        return ("scripts.evaluation.speed", *sorted(modules))
+
+    def uses(self) -> tuple[str, ...]:
+        """Those of the rows' backends too."""
+        return (*self.packages, *self._runtimes())
+
+    def _runtimes(self) -> tuple[str, ...]:
+        """The distributions that the rows run with, in the order of the table."""
+        used = (one for name, one in BACKENDS.items() if name in self.rows.values())
+        return tuple(dict.fromkeys(package for one in used for package in one.packages))
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """A row that can't be timed is named in the record with its reason."""
@@ -116,7 +125,7 @@ class TimeAll(Stage):
                 else:
                     failures[name] = found
         record = Timings(
-            machine=describe(available_cores()),
+            machine=describe(available_cores(), self._runtimes()),
             speeds=dict(sorted(speeds.items())),
             failures=dict(sorted(failures.items())),
         )

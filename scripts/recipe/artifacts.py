@@ -115,8 +115,8 @@ def _bad_name(name: str, format: type[Format], others: list[str]) -> str | None:
     if format.suffix and path.suffix != format.suffix:
         end = format.suffix
         return f"this format is one file; its name ends in {end}, such as {name}{end}"
-    if not format.suffix and path.suffix == ".gguf":
-        return "this format is a folder; a name that ends in .gguf is for the format gguf"
+    if not format.suffix and path.suffix in {one.suffix for one in all_formats()} - {""}:
+        return f"this format is a folder; a name that ends in {path.suffix} is for a file's format"
     inside = [other for other in others if other != name and path.is_relative_to(other)]
     if inside:
         return f"{name!r} lies inside the artefact {inside[0]!r}; two artefacts can't share a path"

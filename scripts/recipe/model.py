@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import ByteSize, Field
 
 from scripts.cards.subject import CardFacts
 from scripts.evaluation.budget import Budget
 from scripts.evaluation.reference import PROMPTS
+from scripts.strict import Strict
 
 Digest = Annotated[
     str,
@@ -20,12 +21,6 @@ _SOURCE = (
     "pypi:NAME==VERSION/MEMBER, hf:ORG/NAME@COMMIT, path:FOLDER, path:FILE, or a URL that fsspec "
     "knows"
 )
-
-
-class Strict(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ModelSource(Strict):

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.backends.format import Format
-from scripts.backends.table import BACKENDS
+from scripts.backends.table import BACKENDS, YARDSTICK
+from scripts.cards.subject import Subject
 from scripts.engine.session import Limit
 from scripts.recipe.model import Header, ModelSource, Text
+from scripts.report.facts import Facts, Yardstick
 from scripts.sources.fetch import Fetch
 
 SOURCES = Path("cache/sources")
@@ -84,11 +86,12 @@ class Recipe:
 
     def inputs(self, format: Format) -> dict[str, Path]:
         """The nodes that an artefact of this format is made from, by name."""
-        return {need: self.node("f16.gguf" if need == "f16" else need) for need in format.needed()}
+        files = {Path(one.float_model.node).stem: one.float_model.node for one in BACKENDS.values()}
+        return {need: self.node(files.get(need, need)) for need in format.needed()}
 
     def baselines(self) -> list[Row]:
         """The float model in each runtime that an artefact of this recipe uses."""
-        used = {"pytorch", *(format.backend for format in self.artifacts.values())}
+        used = {YARDSTICK, *(format.backend for format in self.artifacts.values())}
         models = dict.fromkeys(one.float_model for one in BACKENDS.values() if one.name in used)
         owner = {one.float_model: one.name for one in reversed(BACKENDS.values())}
         return [Row(one.node, one.label, owner[one], self.node(one.node)) for one in models]
@@ -100,27 +103,32 @@ class Recipe:
             for name, format in self.artifacts.items()
         ]
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> Facts:
         """What the report says of this recipe."""
-        return {
-            "model": self.title,
-            "source": self.model.source,
-            "recipe": str(self.path),
-            "folder": str(self.out),
-            "off_grid": self.model.off_grid,
-            "yardstick": self.header.evaluation.model_dump(
-                mode="json", include={"text", "lines", "windows", "context"}
+        on = self.header.evaluation
+        return Facts(
+            model=self.title,
+            source=self.model.source,
+            recipe=str(self.path),
+            folder=str(self.out),
+            off_grid=self.model.off_grid,
+            labels={row.name: row.label for row in self.rows()},
+            baselines=tuple(row.name for row in self.baselines()),
+            artifacts={n: f.model_dump(mode="json") for n, f in self.artifacts.items()},
+            budgets=self.header.budgets,
+            terms={
+                word: text
+                for format in self.artifacts.values()
+                for word, text in format.words().items()
+            },
+            yardstick=Yardstick(
+                text=on.text, lines=on.lines, windows=on.windows, context=on.context
             ),
-            "baselines": [row.name for row in self.baselines()],
-            "artifacts": {n: f.model_dump(mode="json") for n, f in self.artifacts.items()},
-            "budgets": {n: b.limits() for n, b in self.header.budgets.items()},
-        }
+        )
 
-    def card_facts(self) -> dict[str, object]:
+    def subject(self) -> Subject:
         """What the model cards say of this recipe."""
-        names = ("model", "source", "recipe", "baselines", "artifacts", "budgets")
-        facts = self.facts()
-        return {"card": self.header.card, **{name: facts[name] for name in names}}
+        return Subject(**dict(self.facts()), card=self.header.card)
 
     def reference_inputs(self) -> dict[str, Path]:
         """What the yardstick is made from: the base, the text, the multiple-choice sets."""

@@ -1,75 +1,16 @@
 """Which artefact to take for what, and what to be wary of, from the numbers alone."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import hypot, inf
 
+from scripts.backends.face import face_of, faces
 from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup, code, decode, kld, listed, megabytes, prefill
+from scripts.report.measures import MEASURES, SPEED_MARGIN
 from scripts.report.numbers import divergence, percent, ratio
+from scripts.report.parts import Advice, Badge, Choice, Pick, Table
+from scripts.report.verdicts import USABLE, is_clearly_closer, is_usable, rank, verdict
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """A word for a mean KL divergence below `limit` nats, and what it means for a user."""
-
-    limit: float
-    word: str
-    meaning: str
-
-
-VERDICTS = (
-    Verdict(0.01, "indistinguishable in practice", "take it in place of FP16 without a thought"),
-    Verdict(0.05, "close", "wording changes now and then, what is said hardly ever"),
-    Verdict(0.2, "noticeable", "often other words; fine for chat and drafts, test it on your task"),
-    Verdict(0.5, "poor", "clearly weaker than FP16; only where nothing else fits"),
-    Verdict(inf, "broken", "no longer the same model; something went wrong in making it"),
-)
-USABLE = "noticeable"
-# Medians this near to each other change places from run to run.
-SPEED_MARGIN = 0.05
-
-RUNTIME_NAMES: dict[str, str] = {
-    "bitsandbytes": "transformers and bitsandbytes (GPU or CPU)",
-    "onnx": "ONNX Runtime (CPU)",
-    "gguf": "llama.cpp (CPU, and what is built on it)",
-}
-
-
-@dataclass(frozen=True)
-class Pick:
-    """One recommendation: for whom, which artefact (None where none fits), and why in figures."""
-
-    purpose: str
-    name: str | None
-    reason: str
-
-
-def rank(row: Evaluation) -> int:
-    """The place of a row's verdict in VERDICTS; 0 is the best."""
-    found = (place for place, one in enumerate(VERDICTS) if kld(row) < one.limit)
-    return next(found, len(VERDICTS) - 1)
-
-
-def verdict(row: Evaluation) -> str:
-    """A word for the distance from the base."""
-    return VERDICTS[rank(row)].word
-
-
-def limit_of(word: str) -> float:
-    """The divergence that a verdict ends at, in nats."""
-    return next(one.limit for one in VERDICTS if one.word == word)
-
-
-def is_usable(row: Evaluation) -> bool:
-    """Whether the artefact is near enough to the base to be recommended."""
-    return kld(row) < limit_of(USABLE)
-
-
-def is_clearly_closer(one: Evaluation, two: Evaluation) -> bool:
-    """Whether `one` is closer to the base by more than the standard error of the difference."""
-    error = hypot(one.quality.kld_mean.se, two.quality.kld_mean.se)
-    return kld(two) - kld(one) > error
+_ON_CARDS = ("bytes", "kld", "prefill", "decode")
 
 
 def _distance(row: Evaluation) -> str:
@@ -123,7 +64,7 @@ def _closest(lineup: Lineup) -> Pick:
 
 
 def _no_usable() -> str:
-    return f"no artefact is near enough to FP16 (KL divergence below {limit_of(USABLE)})"
+    return f"no artefact is near enough to FP16 (KL divergence below {USABLE})"
 
 
 def _smallest(lineup: Lineup) -> Pick:
@@ -154,9 +95,8 @@ def _fastest(purpose: str, speed: Callable[[Evaluation], float], lineup: Lineup)
         return Pick(purpose, None, _no_usable())
     best = _quickest(usable, speed)
     own = lineup.float_model(best)
-    reason = (
-        f"{speed(best):,.0f} tokens/s, {ratio(speed(best) / speed(lineup.base))} FP16 in PyTorch"
-    )
+    times = ratio(speed(best) / speed(lineup.base))
+    reason = f"{speed(best):,.0f} tokens/s, {times} {lineup.base.label}"
     if own is not lineup.base:
         reason += f" and {ratio(speed(best) / speed(own))} {own.label}"
     reason += f"; {_distance(best)}"
@@ -168,8 +108,8 @@ def _fastest(purpose: str, speed: Callable[[Evaluation], float], lineup: Lineup)
 
 def by_runtime(lineup: Lineup) -> list[Pick]:
     """For each runtime that has artefacts: its best verdict, and the smallest of those."""
-    found = []
-    for backend, name in RUNTIME_NAMES.items():
+    picks = []
+    for backend, face in faces().items():
         own = [row for row in lineup.offered if row.backend == backend]
         if own:
             best_rank = min(map(rank, own))
@@ -180,8 +120,53 @@ def by_runtime(lineup: Lineup) -> list[Pick]:
             reason = f"{_distance(best)}, {_size(best)}, {decode(best):,.0f} tokens/s"
             if not is_usable(best):
                 reason = f"the nearest of its kind, but prefer another runtime if you can: {reason}"
-            found.append(Pick(name, best.artifact, reason))
-    return found
+            picks.append(Pick(face.title, best.artifact, reason))
+    return picks
+
+
+def runtime_table(lineup: Lineup) -> Table:
+    """What to take where the runtime is given."""
+    rows = (
+        (one.purpose, f"**{code(one.name)}**" if one.name else "none", one.reason)
+        for one in by_runtime(lineup)
+    )
+    header = ("you deploy with", "take", "because")
+    return Table("What to take where the runtime is given", header, tuple(rows))
+
+
+def advice(lineup: Lineup) -> Advice:
+    """The one to take by default; then the smallest, the fastest, the closest."""
+    first = headline(lineup)
+    closest, smallest, answers, reading = picks(lineup)
+    cards = (
+        (smallest.purpose, (smallest,)),
+        ("Fastest", (answers, reading)),
+        (closest.purpose, (closest,)),
+    )
+    return Advice(
+        Choice(_badge(lineup, first.name), (first,)),
+        tuple((title, _choices(lineup, chosen)) for title, chosen in cards),
+    )
+
+
+def _choices(lineup: Lineup, chosen: Sequence[Pick]) -> tuple[Choice, ...]:
+    """Picks of the same artefact share its name and figures."""
+    names = dict.fromkeys(pick.name for pick in chosen)
+    return tuple(
+        Choice(_badge(lineup, name), tuple(pick for pick in chosen if pick.name == name))
+        for name in names
+    )
+
+
+def _badge(lineup: Lineup, name: str | None) -> Badge | None:
+    """The figures of an artefact; None for a pick that has none."""
+    row = next((one for one in lineup.artifacts if one.artifact == name), None)
+    if row is None:
+        return None
+    measures = [MEASURES[key] for key in _ON_CARDS]
+    figures = [(one.name, one.amount(one.value(row, lineup))) for one in measures]
+    runtime = ("runs with", face_of(row.backend).title)
+    return Badge(row.artifact, verdict(row), rank(row), (*figures, runtime))
 
 
 def warnings(lineup: Lineup) -> list[str]:
@@ -211,13 +196,13 @@ def _far(row: Evaluation) -> str:
 def _slow(row: Evaluation, lineup: Lineup) -> str:
     return (
         f"{code(row.artifact)} answers **more slowly than FP16** here: {decode(row):,.1f} tokens/s "
-        f"against {decode(lineup.base):,.1f} in PyTorch; it saves space only."
+        f"against {decode(lineup.base):,.1f}; it saves space only."
     )
 
 
 def _better(row: Evaluation, others: Sequence[Evaluation]) -> Evaluation | None:
     """The closest row of the same runtime that is better or level on all counts."""
-    found = [
+    better = [
         one
         for one in others
         if one.backend == row.backend
@@ -226,7 +211,7 @@ def _better(row: Evaluation, others: Sequence[Evaluation]) -> Evaluation | None:
         and decode(one) > decode(row)
         and prefill(one) > prefill(row)
     ]
-    return min(found, key=kld) if found else None
+    return min(better, key=kld) if better else None
 
 
 def _beaten(row: Evaluation, better: Evaluation) -> str:

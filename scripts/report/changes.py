@@ -3,71 +3,71 @@
 from collections.abc import Iterator
 from math import hypot
 
-from scripts.report.advice import SPEED_MARGIN
-from scripts.report.history import Figures, History, Snapshot
+from scripts.evaluation.result import Estimate
+from scripts.report.history import History, Kept, Snapshot
 from scripts.report.lineup import code
-from scripts.report.numbers import divergence, percent
-from scripts.report.tables import Table
+from scripts.report.measures import MEASURES, SPEED, Measure, value_of
+from scripts.report.numbers import percent
+from scripts.report.parts import Paragraph, Part, Section, Table
 
-TITLE = "Since the last committed report"
-_SIZE_MARGIN = 0.001
-_BETTER = {True: "better", False: "worse"}
-
-Row = tuple[str, str, str, str, str]
+Change = tuple[str, str, str, str, str]
 
 
-def change_sentence(history: History) -> str:
-    """What is compared with what; nothing where there was no report before."""
-    before = history.before
-    if before is None:
-        return ""
+def changes(history: History) -> list[Section]:
+    """No section where there was no report before."""
+    if history.before is None:
+        return []
+    table = change_table(history.now, history.before)
+    sentence = change_sentence(history.now, history.before)
+    if not table.rows:
+        sentence = f"No artefact got better or worse. {sentence}"
+    parts: list[Part] = [Paragraph(sentence)]
+    if table.rows:
+        parts.append(table)
+    return [Section("Since the last committed report", tuple(parts))]
+
+
+def change_sentence(now: Snapshot, before: Snapshot) -> str:
+    """What counts as a change."""
+    margins = {one.key: one.margin for one in MEASURES.values() if one.margin}
     speeds = (
-        f"speeds from {percent(SPEED_MARGIN, 0)} on"
-        if before.cpu == history.now.cpu
+        f"speeds from {percent(margins['decode'], 0)} on"
+        if before.cpu == now.cpu
         else f"speeds not at all, since they were taken on another processor, {before.cpu}"
     )
-    sentence = (
+    return (
         f"A KL divergence counts as changed beyond the standard error of the difference, a size "
-        f"from {percent(_SIZE_MARGIN)} on, {speeds}."
+        f"from {percent(margins['bytes'])} on, {speeds}."
     )
-    if change_table(history).rows:
-        return sentence
-    return f"No artefact got better or worse. {sentence}"
 
 
-def change_table(history: History) -> Table:
+def change_table(now: Snapshot, before: Snapshot) -> Table:
     """A row for each figure that changed."""
-    rows = tuple(_rows(history.now, history.before)) if history.before else ()
     header = ("artefact", "figure", "is", "before", "now")
-    return Table(header, rows, frozenset({"before", "now"}))
+    rows = tuple(_rows(now, before))
+    return Table("What got better or worse", header, rows, frozenset({"before", "now"}))
 
 
-def _rows(now: Snapshot, before: Snapshot) -> Iterator[Row]:
+def _rows(now: Snapshot, before: Snapshot) -> Iterator[Change]:
     for name in sorted({*now.artifacts, *before.artifacts}):
         if name not in before.artifacts:
             yield code(name), "", "new", "", ""
         elif name not in now.artifacts:
             yield code(name), "", "gone", "", ""
         else:
-            pair = now.artifacts[name], before.artifacts[name]
-            yield from ((code(name), *cells) for cells in _quality(*pair))
-            if now.cpu == before.cpu:
-                yield from ((code(name), *cells) for cells in _speeds(*pair))
+            for key, figure in now.artifacts[name].items():
+                measure, old = MEASURES[key], before.artifacts[name].get(key)
+                compared = measure.group != SPEED or now.cpu == before.cpu
+                if old is not None and compared and _differs(measure, figure, old):
+                    yield _change(name, measure, value_of(figure), value_of(old))
 
 
-def _quality(now: Figures, before: Figures) -> Iterator[tuple[str, str, str, str]]:
-    if abs(now.kld.value - before.kld.value) > hypot(now.kld.se, before.kld.se):
-        values = divergence(before.kld.value), divergence(now.kld.value)
-        yield "KLD", _BETTER[now.kld.value < before.kld.value], *values
-    if abs(now.bytes / before.bytes - 1) >= _SIZE_MARGIN:
-        sizes = f"{before.bytes / 1e6:,.1f}", f"{now.bytes / 1e6:,.1f}"
-        yield "MB", _BETTER[now.bytes < before.bytes], *sizes
+def _differs(measure: Measure, now: Kept, before: Kept) -> bool:
+    if isinstance(now, Estimate) and isinstance(before, Estimate):
+        return abs(now.value - before.value) > hypot(now.se, before.se)
+    return abs(value_of(now) / value_of(before) - 1) >= (measure.margin or 0)
 
 
-def _speeds(now: Figures, before: Figures) -> Iterator[tuple[str, str, str, str]]:
-    for name, new, old in (
-        ("prefill t/s", now.prefill, before.prefill),
-        ("decode t/s", now.decode, before.decode),
-    ):
-        if abs(new / old - 1) >= SPEED_MARGIN:
-            yield name, _BETTER[new > old], f"{old:,.0f}", f"{new:,.0f}"
+def _change(name: str, measure: Measure, now: float, before: float) -> Change:
+    word = "better" if (now > before) == measure.higher else "worse"
+    return code(name), measure.header, word, measure.show(before), measure.show(now)

@@ -1,16 +1,17 @@
 """Charts as deterministic SVG: size against distance, the tail of the distance, speed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from scripts.backends.face import face_of, faces
 from scripts.evaluation.result import Evaluation
-from scripts.report.advice import VERDICTS
 from scripts.report.labels import place_labels
-from scripts.report.lineup import Lineup, decode, kld, megabytes, prefill
+from scripts.report.lineup import Lineup, decode, frontier, kld, megabytes, prefill
+from scripts.report.numbers import rate
+from scripts.report.verdicts import VERDICTS
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,8 @@ class Look:
     narrow: bool = False
 
 
-# From Okabe and Ito's palette: told apart by people with any colour vision.
-COLOURS = {"pytorch": "#b0447f", "bitsandbytes": "#b0447f", "onnx": "#0072b2", "gguf": "#c25100"}
-_MARKS = {"bitsandbytes": "D", "onnx": "o", "gguf": "s"}
-_NAMES = {"bitsandbytes": "bitsandbytes", "onnx": "ONNX", "gguf": "GGUF"}
 INK, SOFT, GREY, LINE, BAND = "#24292f", "#57606a", "#9aa2ab", "#e4e7eb", "#f4f6f8"
+ACCENT = "#0a5fb4"
 STYLE: Any = {
     # The same ids in every file, and glyphs as paths, so that no font of the reader matters.
     "svg.hashsalt": "quantmake",
@@ -61,20 +59,16 @@ _FLOOR = 1e-4
 _USUAL = Look()
 
 
-def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
-    """The rows that no other one beats in both size and distance, smallest first."""
-    best: list[Evaluation] = []
-    for row in sorted(rows, key=lambda row: (row.size.bytes, kld(row))):
-        if not best or kld(row) < kld(best[-1]):
-            best.append(row)
-    return best
-
-
 def figure_of(look: Look, height: float) -> Figure:
     """An empty figure, `height` in inches."""
     figure = Figure(figsize=(look.width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _colour(row: Evaluation) -> str:
+    """An artefact's, by its backend."""
+    return face_of(row.backend).colour[0]
 
 
 def _shown(value: float) -> float:
@@ -104,18 +98,18 @@ def size_quality(lineup: Lineup, look: Look = _USUAL) -> Figure:
         zorder=2,
         label="best for its size",
     )
-    for backend, colour in COLOURS.items():
+    for backend, face in faces().items():
         own = [row for row in rows if row.backend == backend]
         if own:
             axes.scatter(
                 [megabytes(row) for row in own],
                 [_shown(kld(row)) for row in own],
                 s=62,
-                color=colour,
-                marker=_MARKS[backend],
+                color=face.colour[0],
+                marker=face.marker,
                 edgecolor="white",
                 linewidth=0.8,
-                label=_NAMES[backend],
+                label=face.short,
                 zorder=4,
             )
     axes.axvline(megabytes(base), color=INK, linewidth=1.2)
@@ -136,7 +130,7 @@ def size_quality(lineup: Lineup, look: Look = _USUAL) -> Figure:
         axes.set_title("Further left is smaller, further down is closer to FP16", pad=26)
     _legend(axes, 2 if look.narrow else 4)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    colours = [COLOURS[row.backend] for row in rows]
+    colours = [_colour(row) for row in rows]
     points = [(megabytes(row), _shown(kld(row)), row.artifact) for row in rows]
     place_labels(figure, axes, points, colours, corners)
     return figure
@@ -194,7 +188,7 @@ def divergences(lineup: Lineup, look: Look = _USUAL) -> Figure:
     axes.set_xscale("log")
     shapes = (("o", 54, "mean"), ("|", 120, "99 %"), ("d", 34, "99.9 %"))
     for place, row in enumerate(ordered):
-        quality, colour = row.quality, COLOURS[row.backend]
+        quality, colour = row.quality, _colour(row)
         values = [_shown(v) for v in (kld(row), quality.kld_p99, quality.kld_p999)]
         axes.plot(values[::2], [place] * 2, color=colour, linewidth=2.4, alpha=0.35, zorder=2)
         for value, (shape, size, _) in zip(values, shapes, strict=True):
@@ -225,7 +219,7 @@ def speeds(lineup: Lineup, look: Look = _USUAL) -> Figure:
     height = 0.36 * len(rows) + 1.1
     figure = figure_of(look, 2 * height if look.narrow else height)
     panels = figure.subplots(*((2, 1) if look.narrow else (1, 2)), sharey=True)
-    colours = [GREY if lineup.is_baseline(row) else COLOURS[row.backend] for row in rows]
+    colours = [GREY if lineup.is_baseline(row) else _colour(row) for row in rows]
     for axes, title, kind in (
         (panels[0], "Prefill: reading, tokens/s", prefill),
         (panels[1], "Decode: writing, tokens/s", decode),
@@ -250,7 +244,7 @@ def speeds(lineup: Lineup, look: Look = _USUAL) -> Figure:
         )
         for place, one in enumerate(spreads):
             axes.annotate(
-                f"{one.median:,.0f}",
+                rate(one.median),
                 (one.greatest, place),
                 (6, 0),
                 textcoords="offset points",

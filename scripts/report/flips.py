@@ -2,12 +2,11 @@
 
 from scripts.evaluation.result import Flip
 from scripts.report.lineup import Lineup
-from scripts.report.numbers import divergence, percent
+from scripts.report.numbers import divergence, whole_percent
+from scripts.report.parts import Paragraph, Section, Table
 from scripts.report.samples import escaped
-from scripts.report.tables import Table
 
-FLIPS_TITLE = "Where they disagree most"
-FLIPS = """\
+_FLIPS = """\
 For each artefact, the places of the evaluation's text where its most likely next token is not \
 FP16's and the divergence is greatest, with the probability that each gives its own token. Names \
 and numbers that flip are worth more worry than synonyms."""
@@ -15,9 +14,17 @@ _SHOWN = 3
 _SPACE, _NEWLINE = "␣", "⏎"
 
 
-def has_flips(lineup: Lineup) -> bool:
-    """Whether any artefact disagrees anywhere."""
-    return any(row.flips for row in lineup.artifacts)
+def flips(lineup: Lineup) -> list[Section]:
+    """The worst few of each artefact; no section where none disagrees anywhere."""
+    rows = tuple(
+        (lineup.name(row) if place == 0 else "", *_cells(flip))
+        for row in lineup.artifacts
+        for place, flip in enumerate(row.flips[:_SHOWN])
+    )
+    header = ("artefact", "after the text", "FP16 says", "it says", "KLD")
+    table = Table("The worst places of each artefact", header, rows, frozenset({"KLD"}))
+    parts = (Paragraph(_FLIPS), table)
+    return [Section("Where they disagree most", parts, "Disagreements")] if rows else []
 
 
 def visible(token: str) -> str:
@@ -26,22 +33,11 @@ def visible(token: str) -> str:
     return escaped(_SPACE + shown[1:] if shown.startswith(" ") else shown)
 
 
-def flip_table(lineup: Lineup) -> Table:
-    """The worst few of each artefact."""
-    rows = tuple(
-        (lineup.name(row) if place == 0 else "", *_cells(flip))
-        for row in lineup.artifacts
-        for place, flip in enumerate(row.flips[:_SHOWN])
-    )
-    header = ("artefact", "after the text", "FP16 says", "it says", "KLD")
-    return Table(header, rows, frozenset({"KLD"}))
-
-
 def _cells(flip: Flip) -> tuple[str, str, str, str]:
     context = " ".join(flip.context.split())
     return (
         f"… {escaped(context)}",
-        f"{visible(flip.expected)} ({percent(flip.expected_p, 0)})",
-        f"{visible(flip.got)} ({percent(flip.got_p, 0)})",
+        f"{visible(flip.expected)} ({whole_percent(flip.expected_p)})",
+        f"{visible(flip.got)} ({whole_percent(flip.got_p)})",
         divergence(flip.kld),
     )

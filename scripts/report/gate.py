@@ -3,14 +3,14 @@
 from io import StringIO
 from pathlib import Path
 
-from scripts.report.numbers import limit_text, percent
-from scripts.report.verdict import OUTCOME_NAME, Verdict
+from scripts.report.failures import BUDGET_COLUMNS, budget_rows
+from scripts.report.judgement import JUDGEMENT_NAME, Judgement
 
 _WIDTH = 78
 
 
 class Gate:
-    """Reads the verdict that the report in the folder `report` was written with.
+    """Reads the judgement that the report in the folder `report` was written with.
 
     Artefacts lie below `out`; those that broke their budget, or have one and could not be
     measured, are rejected.
@@ -19,12 +19,12 @@ class Gate:
     def __init__(self, report: Path, out: Path) -> None:
         self.verdict, self._out = report, out
 
-    def read(self) -> Verdict:
-        """The verdict; an empty one where there is none yet."""
+    def read(self) -> Judgement:
+        """The judgement; an empty one where there is none yet."""
         try:
-            return Verdict.model_validate_json((self.verdict / OUTCOME_NAME).read_bytes())
+            return Judgement.model_validate_json((self.verdict / JUDGEMENT_NAME).read_bytes())
         except (OSError, ValueError):
-            return Verdict(breaks=[], failed=[], rejected=[])
+            return Judgement()
 
     def rejected(self) -> set[Path]:
         """The artefacts that may not be shipped."""
@@ -32,15 +32,15 @@ class Gate:
 
     def complaint(self) -> str:
         """What broke by how much, and what could not be measured; empty where all is well."""
-        verdict = self.read()
+        judgement = self.read()
         parts = []
-        if verdict.breaks:
-            parts.append(f"budgets are broken:\n{_table(verdict)}")
-        if verdict.failed:
-            lines = (f"  {one.artifact}: {one.reason}" for one in verdict.failed)
+        if judgement.breaks:
+            parts.append(f"budgets are broken:\n{_table(judgement)}")
+        if judgement.missing:
+            lines = (f"  {one.artifact}: {one.reason}" for one in judgement.missing)
             parts.append("\n".join(["these could not be measured:", *lines]))
-        if verdict.rejected:
-            names = ", ".join(verdict.rejected)
+        if judgement.rejected:
+            names = ", ".join(judgement.rejected)
             parts.append(
                 f"Not shipped, but kept in {self._out / '.rejected'}: {names}. Change the "
                 "artefact's line or its budget in the recipe, and run doit again."
@@ -48,18 +48,17 @@ class Gate:
         return "\n".join(parts)
 
 
-def _table(verdict: Verdict) -> str:
+def _table(judgement: Judgement) -> str:
     """The broken budgets, no wider than a terminal of 80 columns."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("artefact", "budget", "limit", "found", "off by"):
-        table.add_column(column, justify="left" if column in ("artefact", "budget") else "right")
-    for one in verdict.breaks:
-        cells = limit_text(one.budget, one.limit), limit_text(one.budget, one.found)
-        table.add_row(one.artifact, one.budget, *cells, percent(one.by))
+    for place, column in enumerate(BUDGET_COLUMNS):
+        table.add_column(column, justify="left" if place < 2 else "right")
+    for cells in budget_rows(judgement.breaks):
+        table.add_row(*cells)
     text = StringIO()
     Console(file=text, width=_WIDTH, no_color=True).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())

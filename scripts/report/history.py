@@ -1,28 +1,24 @@
 """The figures of a report as data, kept beside it: what the next one is compared with."""
 
-from scripts.evaluation.result import Estimate, Record
-from scripts.report.lineup import Lineup, decode, prefill
+from scripts.evaluation.result import Estimate, Spread
+from scripts.report.lineup import Lineup
+from scripts.report.measures import MEASURES, Figure
+from scripts.strict import Strict
 
 FIGURES = "figures.json"
 
-
-class Figures(Record):
-    """What is compared of one artefact; KLD in nats, speeds in tokens per second."""
-
-    bytes: int
-    kld: Estimate
-    prefill: float
-    decode: float
+Kept = float | Estimate
 
 
-class Snapshot(Record):
-    """All artefacts of one report, and the processor that their speeds belong to."""
+class Snapshot(Strict):
+    """What is compared of each artefact of a report, by the measures' keys, and the processor that
+    its speeds belong to."""
 
     cpu: str
-    artifacts: dict[str, Figures]
+    artifacts: dict[str, dict[str, Kept]]
 
 
-class History(Record):
+class History(Strict):
     """The figures of a report, and those of the one that it was compared with."""
 
     now: Snapshot
@@ -35,15 +31,11 @@ def history(lineup: Lineup, committed: History | None) -> History:
     Where the committed report is this very one, what that was compared with stays, so that
     committing a report does not change it.
     """
+    compared = [one for one in MEASURES.values() if one.margin is not None]
     now = Snapshot(
         cpu=lineup.base.machine.cpu,
         artifacts={
-            row.artifact: Figures(
-                bytes=row.size.bytes,
-                kld=row.quality.kld_mean,
-                prefill=prefill(row),
-                decode=decode(row),
-            )
+            row.artifact: {one.key: _kept(one.figure(row, lineup)) for one in compared}
             for row in lineup.artifacts
         },
     )
@@ -51,3 +43,7 @@ def history(lineup: Lineup, committed: History | None) -> History:
         return History(now=now, before=None)
     before = committed.before if committed.now == now else committed.now
     return History(now=now, before=before)
+
+
+def _kept(figure: Figure) -> Kept:
+    return figure.median if isinstance(figure, Spread) else figure

@@ -1,6 +1,6 @@
 """From the stored records to the rows of a report: read, joined, held against their budgets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -8,54 +8,52 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from scripts.errors import QuantmakeError
-from scripts.evaluation.budget import Break, Budget, breaks
-from scripts.evaluation.result import OUTCOME, Evaluation, Failed, Measured, Timings
+from scripts.evaluation.budget import Break, Budget
+from scripts.evaluation.result import MEASUREMENT, Evaluation, Failed, Measured, Timings
 from scripts.evaluation.sensitivity import Sensitivity
+from scripts.report.facts import Facts
+from scripts.report.judgement import Judgement, Missing
 from scripts.report.lineup import Lineup
-from scripts.report.verdict import Verdict
+from scripts.report.measures import of_budget
 
-Record = TypeVar("Record")
+Stored = TypeVar("Stored")
 _TIMINGS: TypeAdapter[Timings] = TypeAdapter(Timings)
 
 
-def read_lineup(
-    inputs: Mapping[str, Path],
-    baselines: tuple[str, ...],
-    artifacts: tuple[str, ...],
-    budgets: Mapping[str, Budget],
-) -> Lineup:
+def read_lineup(inputs: Mapping[str, Path], facts: Facts) -> Lineup:
     """The rows, checked to be comparable.
 
     Raises QuantmakeError for what is no record, for other prompts than the base's, and where the
     base itself or every artefact could not be measured.
     """
-    outcomes, timings = _records(inputs, (*baselines, *artifacts))
+    measurements, timings = _records(inputs, (*facts.baselines, *facts.artifacts))
     rows: dict[str, Evaluation] = {}
-    failed: list[Failed] = []
-    for name, outcome in outcomes.items():
-        row = _join(outcome, timings)
-        if isinstance(row, Failed):
-            failed.append(row)
+    missing: list[Missing] = []
+    for name, one in measurements.items():
+        row = _join(name, one, timings, facts.labels[name])
+        if isinstance(row, Missing):
+            missing.append(row)
         else:
             rows[name] = row
-    base = rows.get(baselines[0])
-    if base is None or not any(name in rows for name in artifacts):
-        reasons = "".join(f"\n  {one.artifact}: {one.reason}" for one in failed)
+    base = rows.get(facts.baselines[0])
+    if base is None or not any(name in rows for name in facts.artifacts):
+        reasons = "".join(f"\n  {one.artifact}: {one.reason}" for one in missing)
         raise QuantmakeError(f"there is nothing to compare, since these failed:{reasons}")
     _refuse_other_prompts(rows, base)
-    found = Lineup(
-        tuple(rows[name] for name in baselines if name in rows),
-        tuple(rows[name] for name in artifacts if name in rows),
-        tuple(failed),
+    lineup = Lineup(
+        tuple(rows[name] for name in facts.baselines if name in rows),
+        tuple(rows[name] for name in facts.artifacts if name in rows),
+        tuple(missing),
+        sensitivity=_sensitivity(inputs),
     )
-    return replace(found, breaks=_breaks(found, budgets), sensitivity=_sensitivity(inputs))
+    return replace(lineup, breaks=tuple(breaks(lineup, facts.budgets)))
 
 
-def verdict_of(lineup: Lineup, budgets: Mapping[str, Budget]) -> Verdict:
+def judge(lineup: Lineup, budgets: Mapping[str, Budget]) -> Judgement:
     """What decides on the build; an artefact with a budget that can't be shown to hold is out."""
     out = {one.artifact for one in lineup.breaks}
-    out |= {one.artifact for one in lineup.failed if one.artifact in budgets}
-    return Verdict(breaks=list(lineup.breaks), failed=list(lineup.failed), rejected=sorted(out))
+    out |= {one.artifact for one in lineup.missing if one.artifact in budgets}
+    return Judgement(breaks=lineup.breaks, missing=lineup.missing, rejected=tuple(sorted(out)))
 
 
 def _sensitivity(inputs: Mapping[str, Path]) -> Sensitivity | None:
@@ -68,7 +66,7 @@ def _records(
 ) -> tuple[dict[str, Measured | Failed], Timings]:
     broken: list[str] = []
 
-    def read(path: Path, kind: TypeAdapter[Record]) -> Record | None:
+    def read(path: Path, kind: TypeAdapter[Stored]) -> Stored | None:
         try:
             return kind.validate_json(path.read_bytes())
         except ValidationError as error:
@@ -77,30 +75,28 @@ def _records(
             broken.append(f"{path.name}: {where}: {first['msg']}")
             return None
 
-    outcomes = {name: read(inputs[f"evaluation/{name}"], OUTCOME) for name in names}
+    measurements = {name: read(inputs[f"evaluation/{name}"], MEASUREMENT) for name in names}
     timings = read(inputs["timings"], _TIMINGS)
     if broken or timings is None:
         raise QuantmakeError(
             "these evaluations can't be read: " + "; ".join(broken) + ". Delete them and run "
             "doit report, which measures the artefacts again."
         )
-    return {name: one for name, one in outcomes.items() if one is not None}, timings
+    return {name: one for name, one in measurements.items() if one is not None}, timings
 
 
-def _join(outcome: Measured | Failed, timings: Timings) -> Evaluation | Failed:
+def _join(
+    name: str, measured: Measured | Failed, timings: Timings, label: str
+) -> Evaluation | Missing:
     """What was measured with its timings, or why one of them is missing."""
-    if isinstance(outcome, Failed):
-        return outcome
-    speed = timings.speeds.get(outcome.artifact)
+    if isinstance(measured, Failed):
+        return Missing(artifact=name, label=label, reason=measured.reason)
+    speed = timings.speeds.get(name)
     if speed is None:
-        return Failed(
-            artifact=outcome.artifact,
-            label=outcome.label,
-            backend=outcome.backend,
-            reason=timings.failures.get(outcome.artifact, "it was not timed; run doit report"),
-        )
-    fields = {name: getattr(outcome, name) for name in type(outcome).model_fields}
-    return Evaluation(**fields, speed=speed, machine=timings.machine)
+        reason = timings.failures.get(name, "it was not timed; run doit report")
+        return Missing(artifact=name, label=label, reason=reason)
+    fields = {field: getattr(measured, field) for field in type(measured).model_fields}
+    return Evaluation(**fields, label=label, speed=speed, machine=timings.machine)
 
 
 def _refuse_other_prompts(rows: Mapping[str, Evaluation], base: Evaluation) -> None:
@@ -113,10 +109,13 @@ def _refuse_other_prompts(rows: Mapping[str, Evaluation], base: Evaluation) -> N
         )
 
 
-def _breaks(lineup: Lineup, budgets: Mapping[str, Budget]) -> tuple[Break, ...]:
-    return tuple(
-        one
-        for row in lineup.artifacts
-        if row.artifact in budgets
-        for one in breaks(budgets[row.artifact], row, lineup.base, lineup.float_model(row))
-    )
+def breaks(lineup: Lineup, budgets: Mapping[str, Budget]) -> Iterator[Break]:
+    """The limits that artefacts do not keep."""
+    for row in lineup.artifacts:
+        for name, limit in (
+            budgets[row.artifact].limits().items() if row.artifact in budgets else ()
+        ):
+            measure = of_budget(name)
+            value = measure.value(row, lineup)
+            if value < limit if measure.higher else value > limit:
+                yield Break(artifact=row.artifact, budget=name, limit=limit, value=value)

@@ -1,30 +1,31 @@
 """The rows of a report: the float model in each runtime, then the artefacts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scripts.evaluation.budget import Break
-from scripts.evaluation.result import Evaluation, Failed
+from scripts.evaluation.result import Evaluation
 from scripts.evaluation.sensitivity import Sensitivity
+from scripts.report.judgement import Missing
 
 
 @dataclass(frozen=True)
 class Lineup:
     """`baselines` starts with the FP16 base, which everything is compared with.
 
-    `failed` are rows that could not be measured; `breaks` the budgets that artefacts broke;
+    `missing` are rows that could not be measured; `breaks` the budgets that artefacts broke;
     `sensitivity` is what rounding each layer alone does, where that was measured.
     """
 
     baselines: tuple[Evaluation, ...]
     artifacts: tuple[Evaluation, ...]
-    failed: tuple[Failed, ...] = ()
+    missing: tuple[Missing, ...] = ()
     breaks: tuple[Break, ...] = ()
     sensitivity: Sensitivity | None = None
 
     @property
     def base(self) -> Evaluation:
-        """The FP16 base in PyTorch."""
+        """The FP16 base."""
         return self.baselines[0]
 
     @property
@@ -70,6 +71,15 @@ def prefill(row: Evaluation) -> float:
 def megabytes(row: Evaluation) -> float:
     """Size on disk, in 10^6 bytes."""
     return row.size.bytes / 1e6
+
+
+def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
+    """The rows that no other one beats in both size and distance, smallest first."""
+    best: list[Evaluation] = []
+    for row in sorted(rows, key=lambda row: (row.size.bytes, kld(row))):
+        if not best or kld(row) < kld(best[-1]):
+            best.append(row)
+    return best
 
 
 def code(text: str) -> str:

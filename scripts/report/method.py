@@ -1,37 +1,129 @@
-"""How it was measured, in sentences: the model, the yardstick, the machine."""
+"""How artefacts were made and measured: the steps, the yardstick, the machine."""
 
-from pathlib import PurePath
-
-from scripts.report import prose
+from scripts.backends.face import faces
+from scripts.backends.table import BACKENDS, YARDSTICK
+from scripts.report.facts import Facts, public
 from scripts.report.lineup import Lineup, code
-from scripts.report.write_report import Report
-from scripts.sources.redact import redact
+from scripts.report.parts import Code, Explanations, Paragraph, Section, Terms
+from scripts.report.tables import repeats_table
 
 
-def model_sentences(report: Report, lineup: Lineup) -> str:
+def workflow() -> Section:
+    """From the source to this page."""
+    drawing = Code("mermaid", "From the source to this page", _drawing())
+    parts = (drawing, Explanations(_steps(), numbered=True))
+    return Section("How the artefacts are made", parts, "How they are made")
+
+
+def method(facts: Facts, lineup: Lineup) -> Section:
+    """On what, by which definitions, on what machine."""
+    parts = (
+        Paragraph(_model(facts, lineup)),
+        Paragraph(_quality(facts, lineup)),
+        Paragraph(_timings(lineup)),
+        repeats_table(lineup),
+    )
+    return Section("How it was measured", parts, "How it was measured")
+
+
+def _float_nodes() -> dict[str, str]:
+    """The nodes that hold a float model for one backend's artefacts, with its short name."""
+    base = BACKENDS[YARDSTICK].float_model
+    return {
+        BACKENDS[name].float_model.node: face.short
+        for name, face in faces().items()
+        if BACKENDS[name].float_model != base
+    }
+
+
+def _steps() -> Terms:
+    """How artefacts come to be, in order."""
+    nodes = _float_nodes()
+    once = " and ".join(f"once for all {short} artefacts" for short in nodes.values())
+    return (
+        ("source", "the model is fetched, and its digest checked."),
+        ("base", "it becomes a folder of FP16 weights in Hugging Face layout, with its tokenizer."),
+        (
+            "reference",
+            "the base predicts every token of the evaluation's text; its probabilities are kept.",
+        ),
+        (
+            "calibration",
+            "a text that shares no line with the evaluation's is set aside, to learn from it what "
+            "calibrated methods need to know.",
+        ),
+        (", ".join(nodes), f"the base is exported {once}, without loss."),
+        ("artefacts", "each is quantised from one of these, checked, hashed and put in its place."),
+        (
+            "evaluation",
+            "each artefact, and the float model in each runtime, reads the same tokens and is "
+            "compared with the reference.",
+        ),
+        ("report", "this page is written from the stored evaluations."),
+    )
+
+
+def _drawing() -> str:
+    """The same for Mermaid."""
+    nodes = list(_float_nodes())
+    lines = [
+        'source --> base["base (FP16)"]',
+        "base --> reference --> evaluation",
+        "base --> calibration",
+        *(f'base --> float{place}["{node}"]' for place, node in enumerate(nodes)),
+    ]
+    for name, face in faces().items():
+        node = BACKENDS[name].float_model.node
+        origin = f"float{nodes.index(node)}" if node in nodes else "base"
+        lines += [
+            f'{origin} --> {name}["{face.short} artefacts"]',
+            f"calibration -.-> {name}",
+            f"{name} --> evaluation",
+        ]
+    return "".join(
+        f"{line}\n"
+        for line in ("flowchart LR", *(f"    {one}" for one in lines), "    evaluation --> report")
+    )
+
+
+def _model(facts: Facts, lineup: Lineup) -> str:
     """Which model, of what size, and what was done to it before anything else."""
     sentence = (
-        f"The model is {code(_public(report.source))}, {lineup.base.size.parameters:,} parameters."
+        f"The model is {code(facts.source_name)}, {lineup.base.size.parameters:,} parameters."
     )
-    if report.off_grid is None:
+    if facts.off_grid is None:
         return sentence
-    return f"{sentence} {prose.off_grid_sentence(report.off_grid)}"
+    return (
+        f"{sentence} The base was moved off the 4-bit grid of its source by a function-preserving "
+        f"rescaling (`off_grid`, seed {facts.off_grid}), because the source is a 4-bit file, which "
+        "a 4-bit format of the same kind would reproduce exactly and so seem free of loss: the "
+        "base computes the same function, but its weights lie on no such grid."
+    )
 
 
-def quality_sentences(report: Report, lineup: Lineup) -> str:
+def _quality(facts: Facts, lineup: Lineup) -> str:
     """On what text quality was measured, and by which definitions."""
     return (
-        f"{_yardstick(report)} Every row read the same token ids; "
+        f"{_yardstick(facts)} Every row read the same token ids; "
         f"{lineup.base.quality.tokens_scored:,} predictions were scored, those in the second half "
         "of each window, where the model has seen enough to predict from. Definitions are those of "
         "llama.cpp's `llama-perplexity --kl-divergence`: KLD is KL(FP16 ‖ row), from FP32 "
-        "log-probabilities. The error of “× FP16” is that of paired differences, so it is smaller "
-        "than those of the two perplexities. The base's weights are FP16; PyTorch computes with "
-        "them in FP32."
+        "log-probabilities. The base's weights are FP16; they are computed with in FP32."
     ).strip()
 
 
-def timing_sentences(lineup: Lineup) -> str:
+def _yardstick(facts: Facts) -> str:
+    yardstick = facts.yardstick
+    if yardstick is None:
+        return ""
+    first, end = yardstick.lines
+    return (
+        f"The text is {code(public(yardstick.text))}, lines {first + 1:,} to {end:,}, cut into "
+        f"{yardstick.windows} windows of {yardstick.context} tokens."
+    )
+
+
+def _timings(lineup: Lineup) -> str:
     """On what machine the timings were taken, and how."""
     base, machine = lineup.base, lineup.base.machine
     most = max(row.speed.decode_tokens for row in lineup.rows)
@@ -46,23 +138,4 @@ def timing_sentences(lineup: Lineup) -> str:
         "are medians after a warm-up, with least, greatest and number of repeats below. Timings "
         "belong to this machine and change from run to run; all other figures come out the same "
         "again."
-    )
-
-
-def _public(source: str) -> str:
-    """A source without credentials, and without the folders of this machine."""
-    scheme, _, place = source.partition(":")
-    if scheme == "path" and PurePath(place).is_absolute():
-        return f"path:…/{PurePath(place).name}"
-    return redact(source, source)
-
-
-def _yardstick(report: Report) -> str:
-    yardstick = report.yardstick
-    if yardstick is None:
-        return ""
-    first, end = yardstick.lines
-    return (
-        f"The text is {code(_public(yardstick.text))}, lines {first + 1:,} to {end:,}, cut into "
-        f"{yardstick.windows} windows of {yardstick.context} tokens."
     )

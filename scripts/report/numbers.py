@@ -1,6 +1,11 @@
 """Numbers as people read them: as many digits as tell something."""
 
-from scripts.evaluation.result import Estimate
+from collections.abc import Callable
+
+from scripts.evaluation.result import Estimate, Spread
+
+Show = Callable[[float], str]
+"""A number as text: its unit, if it has one, follows a space that no line break divides."""
 
 # Below this a divergence is the noise of FP32 arithmetic.
 _NOISE = 5e-6
@@ -17,18 +22,6 @@ def divergence(value: float) -> str:
     return f"{value:.1f}"
 
 
-def divergence_with_error(estimate: Estimate) -> str:
-    """Such as `0.0052 ± 0.0001`, which no line break divides."""
-    value = divergence(estimate.value)
-    return value if value == "≈ 0" else with_error(value, estimate.se)
-
-
-def with_error(value: str, error: float) -> str:
-    """`value` and its error with the same places; an error that rounds to nothing is left out."""
-    text = f"{error:.{len(value.partition('.')[2])}f}"
-    return f"{value}{_JOIN}±{_JOIN}{text}" if float(text) else value
-
-
 def percent(share: float, places: int = 1) -> str:
     """`share` of 1 in per cent; what is not all of it never reads 100 %."""
     text = f"{100 * share:.{places}f}"
@@ -37,10 +30,19 @@ def percent(share: float, places: int = 1) -> str:
     return f"{text}{_JOIN}%"
 
 
-def percent_with_error(estimate: Estimate) -> str:
-    """Such as `94.7 ± 0.3 %`."""
-    figure, sign = percent(estimate.value).split(_JOIN)
-    return with_error(figure, 100 * estimate.se) + _JOIN + sign
+def whole_percent(share: float) -> str:
+    """As `percent`, without places."""
+    return percent(share, 0)
+
+
+def places(count: int) -> Show:
+    """Numbers with so many places."""
+    return lambda value: f"{value:,.{count}f}"
+
+
+def rate(value: float) -> str:
+    """Tokens per second: no places from 100 on."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def ratio(value: float) -> str:
@@ -48,12 +50,24 @@ def ratio(value: float) -> str:
     return f"{value:.0f}×" if value >= 10 else f"{value:.1f}×"
 
 
-def limit_text(budget: str, value: float) -> str:
-    """A budget's limit, or the figure that it was held against, in the budget's unit."""
-    if budget in ("max_bytes", "max_rss"):
-        return f"{value / 1e6:,.2f}{_JOIN}MB"
-    if budget == "min_top1":
-        return percent(value)
-    if budget == "max_kld":
-        return divergence(value)
-    return f"{value:.3f}×"
+def megabytes(places: int) -> Show:
+    """Bytes in 10^6 of them, with so many places."""
+    return lambda count: f"{count / 1e6:,.{places}f}"
+
+
+def with_error(show: Show, estimate: Estimate) -> str:
+    """Such as `0.0052 ± 0.0001` or `94.7 ± 0.3 %`, which no line break divides.
+
+    The error has the places of its value; one that rounds to nothing is left out.
+    """
+    number, _, unit = show(estimate.value).partition(_JOIN)
+    error = (100 if unit == "%" else 1) * estimate.se
+    text = f"{error:.{len(number.partition('.')[2])}f}"
+    parts = [number, *(["±", text] if float(text) and number != "≈ 0" else []), unit]
+    return _JOIN.join(filter(None, parts))
+
+
+def with_spread(show: Show, spread: Spread) -> str:
+    """The median with the least and greatest of the repeats, and how many these were."""
+    low, high = show(spread.least), show(spread.greatest)
+    return f"{show(spread.median)} ({low} to {high}, {spread.repeats}×)"

@@ -2,9 +2,13 @@
 
 import re
 
-from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup
-from scripts.report.tables import Table
+from scripts.report.parts import Answers, Completion, Paragraph, Section
+
+_SAMPLES = """\
+Greedy completions: the most likely token is taken at each step. **Bold** begins at the first \
+word that is not FP16's; from there on the texts go separate ways, and a different answer need \
+not be a worse one."""
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#~])")
 
@@ -54,18 +58,22 @@ def ends_early(base: str, other: str) -> bool:
     return 0 < departure(base, other) == len(other) < len(base)
 
 
-def marked(base: str, other: str) -> str:
-    """`other` for a cell, bold from where it departs from `base`."""
-    other = other.strip()
-    if not other:
+def marked(answer: Completion) -> str:
+    """An answer for a cell of Markdown, bold from where it departs from the base's."""
+    if not answer.kept and not answer.changed:
         return "*(nothing)*"
-    if ends_early(base, other):
-        return f"{escaped(other)} **(ends here)**"
-    kept, changed = parted(base, other)
-    bold = "<br>".join(f"**{escaped(line)}**" for line in changed.split("\n") if line.strip())
-    gap = other[len(kept.rstrip()) : len(other) - len(changed.lstrip())]
+    if answer.ends_early:
+        return f"{escaped(answer.kept)} **(ends here)**"
+    bold = "<br>".join(
+        f"**{escaped(line)}**" for line in answer.changed.split("\n") if line.strip()
+    )
+    gap = answer.kept[len(answer.kept.rstrip()) :] + answer.changed[: _indent(answer.changed)]
     between = "<br>" if "\n" in gap else " "
-    return between.join(part for part in (escaped(kept), bold) if part)
+    return between.join(part for part in (escaped(answer.kept), bold) if part)
+
+
+def _indent(text: str) -> int:
+    return len(text) - len(text.lstrip())
 
 
 def same_until(base: str, other: str) -> str:
@@ -77,14 +85,22 @@ def same_until(base: str, other: str) -> str:
     return "1 word" if words == 1 else f"{words} words"
 
 
-def sample_table(lineup: Lineup, place: int) -> Table:
-    """All rows' completions of one prompt; the first row is the base."""
-    base = lineup.base.samples[place].completion
+def completion(name: str, base: str, other: str) -> Completion:
+    """The answer `other` of the row `name`, beside the base's."""
+    kept, changed = parted(base, other)
+    return Completion(name, same_until(base, other), kept, changed, ends_early(base, other))
 
-    def cells(row: Evaluation) -> tuple[str, str, str]:
-        own = row.samples[place].completion
-        return lineup.name(row), same_until(base, own), marked(base, own)
 
-    yardstick = (lineup.name(lineup.base), "", marked(base, base))
-    rest = (cells(row) for row in lineup.rows[1:])
-    return Table(("artefact", "same for", "completion"), (yardstick, *rest))
+def samples(lineup: Lineup) -> Section:
+    """All rows' completions of each prompt."""
+    answers = (
+        Answers(
+            sample.prompt,
+            tuple(
+                completion(lineup.name(row), sample.completion, row.samples[place].completion)
+                for row in lineup.rows
+            ),
+        )
+        for place, sample in enumerate(lineup.base.samples)
+    )
+    return Section("Samples side by side", (Paragraph(_SAMPLES), *answers), "Samples")

@@ -4,35 +4,39 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from scripts.evaluation.sensitivity import EMBEDDING, LayerError
-from scripts.report.charts import COLOURS, GREY, INK, LINE, Look, figure_of
+from scripts.evaluation.sensitivity import EMBEDDING, LayerError, Sensitivity
+from scripts.report.charts import ACCENT, GREY, INK, LINE, Look, figure_of
 from scripts.report.lineup import Lineup
 from scripts.report.numbers import divergence
+from scripts.report.parts import Drawing, Paragraph, Section
 
-SENSITIVITY_TITLE = "Which layers are sensitive"
+TITLE = "How far the predictions move when one layer alone has 4 bits"
 _NAMED = 3
 
 
-def has_sensitivity(lineup: Lineup) -> bool:
-    """Whether it was measured."""
-    return lineup.sensitivity is not None and bool(lineup.sensitivity.layers)
+def sensitivity(lineup: Lineup) -> list[Section]:
+    """No section where it was not measured."""
+    measured = lineup.sensitivity
+    if measured is None or not measured.layers:
+        return []
+    sentence = _sentence(measured)
+    drawing = Drawing("sensitivity", TITLE, sentence)
+    parts = (Paragraph(sentence), drawing)
+    return [Section("Which layers are sensitive", parts, "Sensitive layers")]
 
 
-def sensitivity_sentence(lineup: Lineup) -> str:
+def _sentence(measured: Sensitivity) -> str:
     """What the chart shows, and the layers that matter most."""
-    found = lineup.sensitivity
-    if found is None:
-        return ""
-    layers = [one for one in found.layers if one.name != EMBEDDING]
-    ends = [one for one in found.layers if one.name == EMBEDDING]
+    layers = [one for one in measured.layers if one.name != EMBEDDING]
+    ends = [one for one in measured.layers if one.name == EMBEDDING]
     worst = sorted(layers, key=lambda one: -one.kld.value)[:_NAMED]
     named = ", ".join(f"{one.name} ({divergence(one.kld.value)})" for one in worst)
     return (
-        f"Each bar stands for one layer of the model, rounded to {found.bits} bits in blocks of "
-        f"{found.block_size} while all the others stay as they are, and shows how far the "
-        f"predictions then move: the mean KL divergence, over {found.tokens_scored:,} predictions "
-        f"on the calibration's text. The most sensitive are {named}: they gain most from more "
-        "bits or from a calibrated method."
+        f"Each bar stands for one layer of the model, rounded to {measured.bits} bits in blocks of "
+        f"{measured.block_size} while all the others stay as they are, and shows how far the "
+        f"predictions then move: the mean KL divergence, over {measured.tokens_scored:,} "
+        f"predictions on the calibration's text. The most sensitive are {named}: they gain most "
+        "from more bits or from a calibrated method."
         + "".join(f" For the {one.name} it is {divergence(one.kld.value)}." for one in ends)
     )
 
@@ -46,7 +50,7 @@ def sensitivities(lineup: Lineup, look: Look) -> Figure:
     axes: Any = figure.add_subplot()
     values = [one.kld.value for one in layers]
     errors = [one.kld.se for one in layers]
-    colours = [GREY if one.name == EMBEDDING else COLOURS["onnx"] for one in layers]
+    colours = [GREY if one.name == EMBEDDING else ACCENT for one in layers]
     # The embedding stands a little apart from the layers.
     places = [place + (0.6 if one.name == EMBEDDING else 0) for place, one in enumerate(layers)]
     error_style = {"ecolor": INK, "elinewidth": 0.9, "capsize": 1.5}
@@ -65,7 +69,7 @@ def sensitivities(lineup: Lineup, look: Look) -> Figure:
         axes.grid(axis="y", color=LINE, linewidth=0.8)
         axes.tick_params(axis="x", length=0)
     if look.titles:
-        axes.set_title("How far the predictions move when one layer alone has 4 bits")
+        axes.set_title(TITLE)
     return figure
 
 

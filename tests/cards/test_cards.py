@@ -13,7 +13,8 @@ from scripts.cards.subject import CardFacts, Subject
 from scripts.cards.write_cards import Cards
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
-from tests.report.factory import failed, inputs_of, report_of, usual
+from scripts.report.lineup import Lineup
+from tests.report.factory import facts_of, failure, inputs_of, usual
 
 FACTS = {"base_model": "org/tiny", "license": "apache-2.0", "language": ["en"]}
 SHA256 = hashlib.sha256(b"").hexdigest()
@@ -36,12 +37,15 @@ def origin(path: Path, kind: str, *files: str) -> Path:
     return path
 
 
+def subject(rows: Lineup, **changes: Any) -> Subject:
+    """What the cards of these rows are of."""
+    return Subject(**dict(facts_of(rows, **changes)), card=CardFacts.model_validate(FACTS))
+
+
 def write(folder: Path, **changes: Any) -> Path:
     """The cards of the usual line-up."""
     rows = usual()
-    report = report_of(rows).model_dump(mode="json")
-    names = ("model", "source", "recipe", "baselines", "artifacts")
-    stage = Cards.model_validate({**{n: report[n] for n in names}, "card": FACTS, **changes})
+    stage = Cards(subject=subject(rows, **changes))
     inputs = inputs_of(rows, folder / "evaluation")
     for row in rows.artifacts:
         is_file = row.artifact.endswith(".gguf")
@@ -75,8 +79,8 @@ def test_front_matter_is_what_the_hub_reads(cards: Path) -> None:
 
 def test_figures_are_those_of_the_report(cards: Path) -> None:
     text = (cards / "model-int8/README.md").read_text().replace("\u00a0", " ")
-    assert "| mean KL divergence, nats | 0.0046 ± 0.0001 | 0 |" in text
-    assert "| size, MB | 155.0 | 269.0 |" in text
+    assert "| KLD | 0.0046 ± 0.0001 | ≈ 0 |" in text
+    assert "| size MB | 155.0 | 269.0 |" in text
     assert "indistinguishable in practice" in text
     assert "`{format: onnx, bits: 8, weight_only: [lm_head], fast: true}`" in text
 
@@ -136,16 +140,13 @@ def test_rejected_artefact_gets_none(tmp_path: Path) -> None:
 
 def test_artefact_that_was_not_measured_gets_none(tmp_path: Path) -> None:
     write(tmp_path)
-    lost = failed("model-int4").model_dump_json()
+    lost = failure("model-int4", "it does not load")
     rows = usual()
     stage_inputs = inputs_of(rows, tmp_path / "evaluation")
     stage_inputs["evaluation/model-int4"].write_text(lost)
     for row in rows.artifacts:
         stage_inputs[f"origin/{row.artifact}"] = tmp_path / "origin" / f"{row.artifact}.json"
-    report = report_of(rows).model_dump(mode="json")
-    names = ("model", "source", "recipe", "baselines", "artifacts")
-    stage = Cards.model_validate({**{n: report[n] for n in names}, "card": FACTS})
-    run_stage(stage, stage_inputs, tmp_path / "again")
+    run_stage(Cards(subject=subject(rows)), stage_inputs, tmp_path / "again")
     assert not (tmp_path / "again/model-int4").exists()
     assert (tmp_path / "again/model-int8/README.md").exists()
 
@@ -168,8 +169,8 @@ def test_broken_origin_is_named(tmp_path: Path) -> None:
 )
 def test_base_on_the_hub(source: str, facts: dict[str, str], base: str | None) -> None:
     card = CardFacts.model_validate(facts)
-    subject = Subject(model="Tiny", source=source, recipe="r", artifacts={}, card=card)
-    assert subject.base_model == base
+    found = Subject(**dict(facts_of(usual(), source=source)), card=card)
+    assert found.base_model == base
 
 
 def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:

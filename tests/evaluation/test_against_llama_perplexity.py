@@ -85,7 +85,7 @@ def test_perplexity_and_divergence_agree_within_one_per_cent(
     for path in (tiny_f16, q4_0):
         inputs = {"artifact": path, "base": tiny_base, "reference": tmp_path / "reference"}
         out = tmp_path / f"{path.stem}.json"
-        run_stage(Evaluate(artifact="x", label="X", backend="gguf"), inputs, out)
+        run_stage(Evaluate(artifact="x", backend="gguf"), inputs, out)
         quality = Measured.model_validate_json(out.read_bytes()).quality
         logprobs, _ = llama_logprobs(path, text)
         assert quality.perplexity.value == pytest.approx(perplexity(logprobs, tokens), rel=0.01)

@@ -15,7 +15,7 @@ from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.inventory import count_parameters, measure_size
 from scripts.evaluation.machine import describe
 from scripts.evaluation.reference import Reference
-from scripts.evaluation.result import OUTCOME, Failed, Measured
+from scripts.evaluation.result import MEASUREMENT, Failed, Measured
 from scripts.evaluation.score import generate
 from scripts.evaluation.windowed import append_window, read_window
 from scripts.exec import run_stage
@@ -34,9 +34,9 @@ def reference(tiny_base: Path, tiny_text: Path, tmp_path_factory: pytest.TempPat
 def outcome(
     backend: str, artifact: Path, base: Path, reference: Path, out: Path
 ) -> Measured | Failed:
-    stage = Evaluate(artifact="model-x", label="X", backend=backend)
+    stage = Evaluate(artifact="model-x", backend=backend)
     run_stage(stage, {"artifact": artifact, "base": base, "reference": reference}, out)
-    found = OUTCOME.validate_json(out.read_bytes())
+    found = MEASUREMENT.validate_json(out.read_bytes())
     assert stage.is_settled(out) == isinstance(found, Measured)
     return found
 
@@ -164,7 +164,7 @@ def test_inventory_of_the_float_models(tiny_base: Path, tiny_graph: Path, tiny_f
     assert size.tensor_types == {"F16": len(weights)}
     assert size.bits_per_weight == pytest.approx(16, abs=0.2)
     assert size.bytes == sum(path.stat().st_size for path in tiny_base.iterdir())
-    assert notes == []
+    assert notes == ()
     size, _ = measure_size("onnx", tiny_graph, tiny_base)
     graph = onnx.load(tiny_graph / "model.onnx", load_external_data=False).graph
     assert size.tensor_types["FP32"] == sum(node.op_type == "MatMul" for node in graph.node)
@@ -183,7 +183,7 @@ def test_greedy_text_ends_at_a_stop_token(tiny_base: Path) -> None:
 
 
 def test_machine_says_what_the_timings_ran_on() -> None:
-    machine = describe(2)
+    machine = describe(2, ["torch"])
     assert machine.cpu
     assert machine.cores == 2
     assert torch.__version__.startswith(machine.packages["torch"].partition("+")[0])

@@ -52,7 +52,7 @@ def test_every_runtime_answers_as_the_base(
 ) -> None:
     artifact = {"pytorch": tiny_base, "onnx": tiny_graph, "gguf": tiny_f16}[backend]
     inputs = {"artifact": artifact, "base": tiny_base, "reference": reference}
-    run_stage(Evaluate(artifact="x", label="X", backend=backend), inputs, tmp_path / "x.json")
+    run_stage(Evaluate(artifact="x", backend=backend), inputs, tmp_path / "x.json")
     score = Measured.model_validate_json((tmp_path / "x.json").read_bytes()).tasks["animals"]
     assert score.items == 3
     assert score.accuracy.value == pytest.approx(2 / 3)

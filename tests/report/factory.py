@@ -18,8 +18,11 @@ from scripts.evaluation.result import (
     Timings,
 )
 from scripts.evaluation.sensitivity import EMBEDDING, LayerError, Sensitivity
+from scripts.report.facts import Facts
+from scripts.report.history import History
+from scripts.report.judgement import Missing
 from scripts.report.lineup import Lineup
-from scripts.report.write_report import Report
+from scripts.report.write_report import WriteReport
 
 PROMPTS = ("What is the capital of France?", "Why is the sky blue?", "Write a poem.")
 _PARAMETERS = 134_515_008
@@ -72,8 +75,10 @@ def evaluation(
             peak_rss_bytes=round(3e6 * megabytes),
             threads=2,
         ),
-        samples=[Sample(prompt=prompt, completion=f"Paris, says {name}.") for prompt in PROMPTS],
-        flips=[
+        samples=tuple(
+            Sample(prompt=prompt, completion=f"Paris, says {name}.") for prompt in PROMPTS
+        ),
+        flips=(
             Flip(
                 context="It cost",
                 expected=" $",
@@ -81,10 +86,10 @@ def evaluation(
                 got=f" {name}|",
                 got_p=0.6,
                 kld=200 * kld,
-            )
-        ]
+            ),
+        )
         if kld > 0
-        else [],
+        else (),
         machine=Machine(cpu="Test CPU", features=["avx2"], cores=2, packages={"torch": "2.13.0"}),
     )
     return record.model_copy(update=changes)
@@ -127,33 +132,40 @@ def usual() -> Lineup:
     )
 
 
-def report_of(rows: Lineup, **changes: object) -> Report:
-    """The stage for these rows; `changes` replace its options."""
+def facts_of(rows: Lineup, **changes: object) -> Facts:
+    """What the recipe says of these rows; `changes` replace parts of it."""
     options: dict[str, object] = {
         "model": "Tiny_Model",
         "source": "hf:org/tiny@abc",
         "recipe": "recipes/tiny.yaml",
         "folder": "quantized",
         "off_grid": None,
+        "labels": {row.artifact: row.label for row in (*rows.rows, *rows.missing)},
         "baselines": [row.artifact for row in rows.baselines],
         "artifacts": {
             row.artifact: {"format": "onnx", "bits": 8, "weight_only": ["lm_head"], "fast": True}
-            for row in (*rows.artifacts, *rows.failed)
+            for row in (*rows.artifacts, *rows.missing)
         },
         "yardstick": {"text": "path:news.txt", "lines": [0, 150], "windows": 20, "context": 512},
     }
-    return Report.model_validate({**options, **changes})
+    return Facts.model_validate({**options, **changes})
+
+
+def report_of(rows: Lineup, committed: History | None = None, **changes: object) -> WriteReport:
+    """The stage for these rows; `changes` replace parts of the recipe's facts."""
+    return WriteReport(facts=facts_of(rows, **changes), committed=committed)
 
 
 def inputs_of(rows: Lineup, folder: Path) -> dict[str, Path]:
     """The rows as the files that evaluations and timings write."""
     folder.mkdir(exist_ok=True)
     found = {}
-    for row in (*rows.rows, *rows.failed):
-        path = folder / f"{row.artifact}.json"
-        kept = None if isinstance(row, Failed) else set(Measured.model_fields)
-        path.write_text(row.model_dump_json(include=kept))
-        found[f"evaluation/{row.artifact}"] = path
+    for row in rows.rows:
+        path = found[f"evaluation/{row.artifact}"] = folder / f"{row.artifact}.json"
+        path.write_text(row.model_dump_json(include=set(Measured.model_fields)))
+    for one in rows.missing:
+        path = found[f"evaluation/{one.artifact}"] = folder / f"{one.artifact}.json"
+        path.write_text(failure(one.artifact, one.reason))
     timings = Timings(
         machine=rows.base.machine,
         speeds={row.artifact: row.speed for row in rows.rows},
@@ -167,6 +179,11 @@ def inputs_of(rows: Lineup, folder: Path) -> dict[str, Path]:
     return found
 
 
-def failed(name: str, reason: str = "it does not load") -> Failed:
+def missing(name: str, reason: str = "it does not load") -> Missing:
     """A row that could not be measured."""
-    return Failed(artifact=name, label=f"Label of {name}", backend="onnx", reason=reason)
+    return Missing(artifact=name, label=f"Label of {name}", reason=reason)
+
+
+def failure(name: str, reason: str) -> str:
+    """The record that an evaluation leaves which failed."""
+    return Failed(artifact=name, reason=reason).model_dump_json()

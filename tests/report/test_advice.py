@@ -2,15 +2,8 @@
 
 import pytest
 
-from scripts.report.advice import (
-    VERDICTS,
-    by_runtime,
-    headline,
-    is_usable,
-    picks,
-    verdict,
-    warnings,
-)
+from scripts.report.advice import advice, by_runtime, headline, picks, warnings
+from scripts.report.verdicts import VERDICTS, is_usable, verdict
 from tests.report.factory import evaluation, lineup, usual
 
 
@@ -57,7 +50,7 @@ def test_reasons_are_figures() -> None:
     assert "KL divergence 0.0042 (indistinguishable in practice)" in closest
     assert "105 MB, 39\u00a0% of FP16" in smallest
     assert "whatever is smaller is poor" in smallest
-    assert decode.startswith("146 tokens/s, 9.1× FP16 in PyTorch and 1.3× Label of f16.gguf")
+    assert decode.startswith("146 tokens/s, 9.1× Label of base and 1.3× Label of f16.gguf")
 
 
 def test_speeds_too_near_to_call_go_to_the_closer_one() -> None:
@@ -127,7 +120,7 @@ def test_poor_and_broken_are_warned_of() -> None:
 def test_slower_than_the_base_is_warned_of() -> None:
     rows = lineup(evaluation("slow", decode=8, prefill=100))
     assert warnings(rows) == [
-        "`slow` answers **more slowly than FP16** here: 8.0 tokens/s against 16.0 in PyTorch; it "
+        "`slow` answers **more slowly than FP16** here: 8.0 tokens/s against 16.0; it "
         "saves space only."
     ]
     assert "itself is as fast, so take it for its size only" in picks(rows)[2].reason
@@ -161,3 +154,25 @@ def test_another_runtime_beats_nobody() -> None:
         evaluation("other", kld=0.06, megabytes=150, decode=90, prefill=800),
     )
     assert warnings(rows) == []
+
+
+def test_one_artefact_for_two_purposes_is_named_once() -> None:
+    cards = dict(advice(usual()).cards)
+    assert list(cards) == ["Smallest that stays usable", "Fastest", "Closest to FP16"]
+    (choice,) = cards["Fastest"]
+    assert choice.badge is not None
+    assert choice.badge.name == "model-q8_0.gguf"
+    assert len(choice.picks) == 2
+
+
+def test_cards_say_what_an_artefact_is_like() -> None:
+    badge = advice(usual()).first.badge
+    assert badge is not None
+    assert badge.word == "indistinguishable in practice"
+    assert dict(badge.figures) == {
+        "size": "145.0\u00a0MB",
+        "KLD": "0.0042",
+        "prefill": "779\u00a0t/s",
+        "decode": "146\u00a0t/s",
+        "runs with": "llama.cpp (CPU, and what is built on it)",
+    }

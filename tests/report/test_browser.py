@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from scripts.report.history import history
+from scripts.report.sections import sections
 from scripts.report.web.write import write_html
-from tests.report.factory import report_of, usual
+from tests.report.factory import facts_of, usual
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -31,9 +32,9 @@ def browser() -> Iterator[Any]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of the usual line-up, on disk."""
     file: Path = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(
-        write_html(report_of(usual()), usual(), history(usual(), None)), encoding="utf-8"
-    )
+    facts, rows = facts_of(usual()), usual()
+    page = write_html(facts, rows, sections(facts, rows, history(rows, None), ""))
+    file.write_text(page, encoding="utf-8")
     return file.as_uri()
 
 
@@ -103,16 +104,26 @@ def _column(page: Any, place: int) -> list[str]:
 
 def test_table_sorts_by_mouse(browser: Any, address: str) -> None:
     page = _opened(browser, address)
-    head = page.get_by_role("columnheader", name="MB", exact=True)
+    head = page.get_by_role("columnheader", name="size MB", exact=True)
     assert head.get_attribute("aria-sort") is None
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
-    sizes = [float(text) for text in _column(page, 3)]
+    sizes = [float(text) for text in _column(page, 4)]
     assert sizes == sorted(sizes)
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") == "descending"
-    assert [float(text) for text in _column(page, 3)] == sizes[::-1]
-    assert page.get_by_role("status").inner_text() == "Sorted by MB, descending"
+    assert [float(text) for text in _column(page, 4)] == sizes[::-1]
+    assert page.get_by_role("status").inner_text() == "Sorted by size MB, descending"
+    page.close()
+
+
+def test_first_click_sorts_the_best_first(browser: Any, address: str) -> None:
+    page = _opened(browser, address)
+    head = page.locator("#figures").get_by_role("columnheader", name="decode t/s", exact=True)
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    speeds = [float(text) for text in _column(page, 6)]
+    assert speeds == sorted(speeds, reverse=True)
     page.close()
 
 
@@ -145,5 +156,5 @@ def test_without_scripts_all_is_there_but_the_buttons(browser: Any, address: str
     page = context.new_page()
     page.goto(address)
     assert page.get_by_role("button").count() == 0
-    assert page.get_by_role("columnheader", name="MB", exact=True).is_visible()
+    assert page.get_by_role("columnheader", name="size MB", exact=True).is_visible()
     context.close()

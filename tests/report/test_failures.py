@@ -7,10 +7,10 @@ import pytest
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
 from scripts.report.gate import Gate
+from scripts.report.judgement import JUDGEMENT_NAME, Judgement
 from scripts.report.lineup import Lineup
-from scripts.report.verdict import OUTCOME_NAME, Verdict
 from scripts.report.write_report import HTML_NAME, NAME
-from tests.report.factory import evaluation, failed, inputs_of, lineup, report_of, usual
+from tests.report.factory import evaluation, failure, inputs_of, lineup, missing, report_of, usual
 
 BUDGETS = {
     "model-int8": {"max_kld": 0.004, "min_decode_speedup": 2.0, "max_size_ratio": 0.62},
@@ -29,19 +29,19 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The usual line-up, in which model-int8 is too far off, and one row that does not load."""
     rows = usual()
     rows = Lineup(
-        rows.baselines, rows.artifacts, (failed("model-new", "it does not load, at all"),)
+        rows.baselines, rows.artifacts, (missing("model-new", "it does not load, at all"),)
     )
     return written(rows, tmp_path_factory.mktemp("failed"), budgets=BUDGETS)
 
 
-def test_verdict_names_what_broke_and_what_was_kept(report: Path) -> None:
-    verdict = Verdict.model_validate_json((report / OUTCOME_NAME).read_bytes())
-    (broken,) = verdict.breaks
+def test_judgement_names_what_broke_and_what_was_kept(report: Path) -> None:
+    judgement = Judgement.model_validate_json((report / JUDGEMENT_NAME).read_bytes())
+    (broken,) = judgement.breaks
     assert (broken.artifact, broken.budget, broken.limit) == ("model-int8", "max_kld", 0.004)
-    assert broken.found == pytest.approx(0.0046)
+    assert broken.value == pytest.approx(0.0046)
     assert broken.by == pytest.approx(0.15)
-    assert verdict.rejected == ["model-int8"]
-    assert [one.artifact for one in verdict.failed] == ["model-new"]
+    assert judgement.rejected == ("model-int8",)
+    assert [one.artifact for one in judgement.missing] == ["model-new"]
 
 
 def test_failures_stand_at_the_top_of_both_pages(report: Path) -> None:
@@ -57,10 +57,10 @@ def test_failures_stand_at_the_top_of_both_pages(report: Path) -> None:
 
 def test_rejected_artefact_is_recommended_nowhere_but_compared(report: Path) -> None:
     text = (report / NAME).read_text()
-    advice = text[text.index("## Which one") : text.index("### Quality")]
+    advice = text[text.index("## Which one") : text.index("### In short")]
     assert "`model-int8`" not in advice
     assert "`model-q8_0.gguf`" in advice
-    assert "|`model-int8`|" in text[text.index("### Quality") :]
+    assert "|`model-int8`|" in text[text.index("### In short") :]
     assert "quantized/model-int8`" not in text
 
 
@@ -83,7 +83,7 @@ def test_gate_is_silent_where_all_is_well(tmp_path: Path) -> None:
 
 
 def test_budget_that_cannot_be_shown_to_hold_is_broken(tmp_path: Path) -> None:
-    rows = Lineup(usual().baselines, usual().artifacts, (failed("model-new"),))
+    rows = Lineup(usual().baselines, usual().artifacts, (missing("model-new"),))
     out = written(rows, tmp_path, budgets={"model-new": {"max_kld": 1}})
     assert Gate(out, Path("quantized")).rejected() == {Path("quantized/model-new")}
 
@@ -95,8 +95,8 @@ def test_all_that_break_their_budgets_are_still_compared(tmp_path: Path) -> None
 
 def test_speedups_are_against_the_float_model_of_the_same_runtime(tmp_path: Path) -> None:
     out = written(usual(), tmp_path, budgets={"model.gguf": {"min_decode_speedup": 2.0}})
-    (broken,) = Verdict.model_validate_json((out / OUTCOME_NAME).read_bytes()).breaks
-    assert broken.found == pytest.approx(215 / 111)
+    (broken,) = Judgement.model_validate_json((out / JUDGEMENT_NAME).read_bytes()).breaks
+    assert broken.value == pytest.approx(215 / 111)
 
 
 def test_row_without_timings_says_so(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_row_without_timings_says_so(tmp_path: Path) -> None:
     text = inputs["timings"].read_text().replace('"model-int4":', '"another":')
     inputs["timings"].write_text(text)
     run_stage(report_of(rows), inputs, tmp_path / "report")
-    verdict = Verdict.model_validate_json((tmp_path / "report" / OUTCOME_NAME).read_bytes())
-    assert [(one.artifact, "not timed" in one.reason) for one in verdict.failed] == [
+    judgement = Judgement.model_validate_json((tmp_path / "report" / JUDGEMENT_NAME).read_bytes())
+    assert [(one.artifact, "not timed" in one.reason) for one in judgement.missing] == [
         ("model-int4", True)
     ]
 
@@ -115,8 +115,6 @@ def test_row_without_timings_says_so(tmp_path: Path) -> None:
 def test_nothing_to_compare_is_an_error(lost: str, tmp_path: Path) -> None:
     rows = lineup(evaluation("model-int8"))
     inputs = inputs_of(rows, tmp_path / "evaluation")
-    inputs[f"evaluation/{lost}"].write_text(
-        failed(lost, "killed by a cosmic ray").model_dump_json()
-    )
+    inputs[f"evaluation/{lost}"].write_text(failure(lost, "killed by a cosmic ray"))
     with pytest.raises(QuantmakeError, match="killed by a cosmic ray"):
         run_stage(report_of(rows), inputs, tmp_path / "report")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from scripts.exec import run_stage
-from scripts.report.changes import change_sentence, change_table
+from scripts.report.changes import change_sentence, change_table, changes
 from scripts.report.committed import committed_figures
-from scripts.report.history import FIGURES, History, history
+from scripts.report.history import FIGURES, History, Snapshot, history
 from scripts.report.lineup import Lineup
+from scripts.report.parts import Paragraph
 from scripts.report.write_report import HTML_NAME, NAME
 from tests.report.factory import evaluation, inputs_of, lineup, report_of
 
@@ -28,19 +29,22 @@ NEW = lineup(
 )
 
 
-def _compared(old: Lineup, new: Lineup) -> History:
-    return history(new, history(old, None))
+def _compared(old: Lineup, new: Lineup) -> tuple[Snapshot, Snapshot]:
+    """The figures now and before."""
+    compared = history(new, history(old, None))
+    assert compared.before is not None
+    return compared.now, compared.before
 
 
 def test_what_got_better_and_worse() -> None:
-    assert change_table(_compared(OLD, NEW)).rows == (
+    assert change_table(*_compared(OLD, NEW)).rows == (
         ("`better`", "KLD", "better", "0.0500", "0.0100"),
-        ("`better`", "MB", "better", "150.0", "120.0"),
+        ("`better`", "size MB", "better", "150.0", "120.0"),
         ("`better`", "decode t/s", "better", "100", "130"),
         ("`gone`", "", "gone", "", ""),
         ("`new`", "", "new", "", ""),
         ("`worse`", "KLD", "worse", "0.0500", "0.0900"),
-        ("`worse`", "decode t/s", "worse", "100", "90"),
+        ("`worse`", "decode t/s", "worse", "100", "90.0"),
     )
 
 
@@ -49,18 +53,22 @@ def test_speeds_of_another_processor_are_not_compared() -> None:
     machine = base.machine.model_copy(update={"cpu": "Other CPU"})
     elsewhere = Lineup((base.model_copy(update={"machine": machine}),), OLD.artifacts)
     found = _compared(elsewhere, NEW)
-    assert not [row for row in change_table(found).rows if row[1] == "decode t/s"]
-    assert "another processor, Other CPU" in change_sentence(found)
+    assert not [row for row in change_table(*found).rows if row[1] == "decode t/s"]
+    assert "another processor, Other CPU" in change_sentence(*found)
 
 
 def test_noise_is_no_change() -> None:
     found = _compared(lineup(OLD.artifacts[2]), lineup(NEW.artifacts[2]))
-    assert change_table(found).rows == ()
-    assert change_sentence(found).startswith("No artefact got better or worse. A KL divergence")
+    assert change_table(*found).rows == ()
+    rows = lineup(OLD.artifacts[2])
+    (section,) = changes(history(lineup(NEW.artifacts[2]), history(rows, None)))
+    (said,) = section.parts
+    assert isinstance(said, Paragraph)
+    assert said.text.startswith("No artefact got better or worse. A KL divergence")
 
 
 def test_first_report_has_nothing_to_say() -> None:
-    assert change_sentence(history(NEW, None)) == ""
+    assert changes(history(NEW, None)) == []
 
 
 def test_committing_a_report_does_not_change_it(tmp_path: Path) -> None:

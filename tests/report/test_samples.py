@@ -5,7 +5,8 @@ from markdown_it import MarkdownIt
 from mdutils.mdutils import MdUtils
 
 from scripts.evaluation.result import Sample
-from scripts.report.samples import departure, escaped, marked, same_until, sample_table
+from scripts.report.parts import Answers
+from scripts.report.samples import completion, departure, escaped, marked, same_until, samples
 from tests.report.factory import evaluation, lineup
 
 BASE = "The capital of France is Paris. It is old."
@@ -26,7 +27,7 @@ BASE = "The capital of France is Paris. It is old."
     ],
 )
 def test_bold_from_the_first_other_word(other: str, text: str, same: str) -> None:
-    assert marked(BASE, other) == text
+    assert marked(completion("x", BASE, other)) == text
     assert same_until(BASE, other) == same
 
 
@@ -50,7 +51,7 @@ NASTY = [
 def test_markup_in_a_completion_stays_text(text: str) -> None:
     """GitHub's tables, as markdown-it reads them, show the very text."""
     page = MdUtils(file_name="")
-    page.new_table(2, 2, ["a", "b", "x", marked("", text)], "left")
+    page.new_table(2, 2, ["a", "b", "x", marked(completion("x", "", text))], "left")
     tokens = MarkdownIt("commonmark").enable(["table"]).parse(page.get_md_text())
     cells = [token for token in tokens if token.type == "inline"]
     assert len(cells) == 4
@@ -64,11 +65,13 @@ def test_dollars_make_no_formula() -> None:
     assert escaped("$5 or $6") == "<span>$</span>5 or <span>$</span>6"
 
 
-def test_table_compares_each_row_with_the_base() -> None:
-    other = [
+def test_each_row_is_compared_with_the_base() -> None:
+    other = tuple(
         Sample(prompt=sample.prompt, completion="Paris, says nobody.")
         for sample in evaluation("x").samples
-    ]
-    table = sample_table(lineup(evaluation("x", samples=other)), 1)
-    assert table.rows[0] == ("*Label of base*", "", "Paris, says base.")
-    assert table.rows[-1] == ("`x`", "2 words", "Paris, says **nobody.**")
+    )
+    _, _, answers, _ = samples(lineup(evaluation("x", samples=other))).parts
+    assert isinstance(answers, Answers)
+    base, *_, last = answers.completions
+    assert (base.name, base.kept, base.changed) == ("*Label of base*", "Paris, says base.", "")
+    assert (last.name, last.same, marked(last)) == ("`x`", "2 words", "Paris, says **nobody.**")

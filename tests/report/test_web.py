@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.face import faces
 from scripts.evaluation.result import Sample
 from scripts.report.advice import picks, warnings
 from scripts.report.history import history
 from scripts.report.lineup import Lineup
-from scripts.report.tables import detail_table, quality_table, size_table, speed_table
-from scripts.report.web.view import GROUPS, cards, comparison, samples
+from scripts.report.parts import Answers
+from scripts.report.samples import samples
+from scripts.report.sections import sections
 from scripts.report.web.write import markdown, write_html
-from tests.report.factory import PROMPTS, evaluation, lineup, report_of, usual
+from tests.report.factory import PROMPTS, evaluation, facts_of, lineup, usual
 
 _VOID = {"meta", "br", "use", "path", "link", "img"}
 
@@ -51,7 +53,8 @@ class Reader(HTMLParser):
 
 
 def _page(rows: Lineup, **changes: object) -> str:
-    return write_html(report_of(rows, **changes), rows, history(rows, None))
+    facts = facts_of(rows, **changes)
+    return write_html(facts, rows, sections(facts, rows, history(rows, None), ""))
 
 
 @pytest.fixture(scope="module")
@@ -94,35 +97,6 @@ def test_advice_and_warnings_say_what_the_markdown_report_says(page: str) -> Non
         assert str(markdown(warning)) in page
 
 
-def test_table_shows_the_cells_of_the_markdown_tables() -> None:
-    rows = usual()
-    found = comparison(rows)
-    columns = [column for group in GROUPS.values() for column in group]
-    for table in (quality_table(rows), size_table(rows), speed_table(rows)):
-        for name in set(table.header) - {"artefact", "weight tensors stored as"}:
-            expected = [row[table.header.index(name)] for row in table.rows]
-            assert [cells[columns.index(name)].text for _, _, cells in found.rows] == expected
-    assert set(detail_table(rows).header) <= {"artefact", *columns}
-
-
-def test_figures_sort_by_value_and_words_by_distance() -> None:
-    found = comparison(usual())
-    columns = [column for group in GROUPS.values() for column in group]
-    prefill = columns.index("prefill t/s")
-    assert [cells[prefill].key for *_, cells in found.rows][:5] == [340, 346, 588, 685, 688]
-    assert 1003.0 in [cells[prefill].key for *_, cells in found.rows]
-    word = sorted(cells[0].key for *_, cells in found.rows)
-    assert word[-1] == 1.116
-
-
-def test_one_artefact_for_two_purposes_is_named_once() -> None:
-    smallest, fastest, closest = cards(usual())
-    assert [smallest.title, closest.title] == ["Smallest that stays usable", "Closest to FP16"]
-    (choice,) = fastest.choices
-    assert choice.facts is not None
-    assert choice.facts.name == "model-q4_k_m.gguf" or len(choice.picks) == 2
-
-
 def test_profiles_that_nothing_fits_say_so() -> None:
     page = _page(lineup(evaluation("wreck", kld=3)))
     assert page.count('<p class="name">none</p>') == 2
@@ -131,7 +105,7 @@ def test_profiles_that_nothing_fits_say_so() -> None:
 
 def test_names_and_completions_stay_text() -> None:
     nasty = "</script><script>alert(1)</script> & <b>bold</b>"
-    told = [Sample(prompt=prompt, completion=nasty) for prompt in PROMPTS]
+    told = tuple(Sample(prompt=prompt, completion=nasty) for prompt in PROMPTS)
     page = _page(lineup(evaluation("a", samples=told)), model="<i>Tiny</i>")
     assert page.count("<script>") == 1
     assert "<b>bold</b>" not in page
@@ -143,15 +117,17 @@ def test_samples_show_where_they_depart_and_who_agrees() -> None:
     base = Sample(prompt="Say!", completion="one two three")
     texts = {"same": "one two three", "other": "one four", "short": "one two", "silent": " "}
     rows = Lineup(
-        (evaluation("base", "pytorch", samples=[base]),),
+        (evaluation("base", "pytorch", samples=(base,)),),
         tuple(
-            evaluation(name, samples=[Sample(prompt="Say!", completion=text)])
+            evaluation(name, samples=(Sample(prompt="Say!", completion=text),))
             for name, text in texts.items()
         ),
     )
-    (found,) = samples(rows)
-    assert found.identical == ("`same`",)
-    parts = [(one.name, one.kept, one.changed, one.ends_early) for one in found.others]
+    _, answers = samples(rows).parts
+    assert isinstance(answers, Answers)
+    _, same, *others = answers.completions
+    assert (same.name, same.same) == ("`same`", "all")
+    parts = [(one.name, one.kept, one.changed, one.ends_early) for one in others]
     assert parts == [
         ("`other`", "one ", "four", False),
         ("`short`", "one two", "", True),
@@ -170,3 +146,9 @@ def test_paths_are_those_beside_the_page(page: str) -> None:
 
 def test_it_tells_no_folder_of_this_machine(page: str) -> None:
     assert str(Path.cwd()) not in page
+
+
+def test_colours_of_the_backends_are_those_of_their_faces(page: str) -> None:
+    for name, face in faces().items():
+        assert f"--{name}: light-dark({face.colour[0]}, {face.colour[1]});" in page
+        assert f"var(--{name})" in page

@@ -12,8 +12,8 @@ from scripts.evaluation.result import Evaluation, Sample
 from scripts.exec import run_stage
 from scripts.report.gallery import CHARTS
 from scripts.report.history import FIGURES
+from scripts.report.judgement import JUDGEMENT_NAME
 from scripts.report.lineup import Lineup
-from scripts.report.verdict import OUTCOME_NAME
 from scripts.report.write_report import HTML_NAME, NAME
 from tests.report.factory import evaluation, inputs_of, lineup, report_of, usual
 
@@ -35,8 +35,8 @@ def test_folder_holds_both_pages_and_the_charts_alone(tmp_path: Path) -> None:
     text = _written(usual(), tmp_path)
     files = {str(path.relative_to(tmp_path / "report")) for path in tmp_path.rglob("report/**/*")}
     shown = set(re.findall(r"\((charts/[^)]+)\)", text))
-    assert shown == {f"charts/{name}" for name in CHARTS}
-    assert files == {NAME, HTML_NAME, OUTCOME_NAME, "charts", f"charts/{FIGURES}", *shown}
+    assert shown == {f"charts/{name}.svg" for name in CHARTS}
+    assert files == {NAME, HTML_NAME, JUDGEMENT_NAME, "charts", f"charts/{FIGURES}", *shown}
 
 
 def test_same_evaluations_give_the_same_bytes_in_another_process(tmp_path: Path) -> None:
@@ -49,7 +49,12 @@ def test_same_evaluations_give_the_same_bytes_in_another_process(tmp_path: Path)
     other = tmp_path / "other"
     other.mkdir()
     subprocess.run([sys.executable, "-c", code, str(other)], check=True)
-    for name in (NAME, HTML_NAME, f"charts/{FIGURES}", *(f"charts/{chart}" for chart in CHARTS)):
+    for name in (
+        NAME,
+        HTML_NAME,
+        f"charts/{FIGURES}",
+        *(f"charts/{chart}.svg" for chart in CHARTS),
+    ):
         assert (tmp_path / "report" / name).read_bytes() == (other / "report" / name).read_bytes()
 
 
@@ -57,7 +62,7 @@ def test_every_artefact_has_its_rows(page: str) -> None:
     lines = page.splitlines()
     for row in usual().artifacts:
         rows = [line for line in lines if line.startswith(f"|`{row.artifact}`|")]
-        assert len(rows) == 5 + len(row.samples)
+        assert len(rows) == 7 + len(row.samples)
         assert f"`quantized/{row.artifact}`" in page
 
 
@@ -106,7 +111,7 @@ def test_off_grid_is_told_where_it_was_done(page: str, tmp_path: Path) -> None:
 
 
 def test_notes_are_printed(tmp_path: Path) -> None:
-    rows = lineup(evaluation("model.gguf", "gguf", notes=["180 of 272 fell back."]))
+    rows = lineup(evaluation("model.gguf", "gguf", notes=("180 of 272 fell back.",)))
     assert "- `model.gguf`: 180 of 272 fell back." in _written(rows, tmp_path)
 
 
@@ -166,7 +171,7 @@ def test_broken_evaluations_are_all_named(tmp_path: Path) -> None:
 
 
 def test_other_prompts_are_refused(tmp_path: Path) -> None:
-    asked: Evaluation = evaluation("asked-else", samples=[Sample(prompt="Hm?", completion="?")])
+    asked: Evaluation = evaluation("asked-else", samples=(Sample(prompt="Hm?", completion="?"),))
     rows = lineup(evaluation("fine"), asked)
     with pytest.raises(QuantmakeError, match="the evaluations of asked-else answer other prompts"):
         report_of(rows).run(inputs_of(rows, tmp_path / "evaluation"), tmp_path)
@@ -175,7 +180,7 @@ def test_other_prompts_are_refused(tmp_path: Path) -> None:
 def test_missing_chart_is_refused(tmp_path: Path) -> None:
     _written(usual(), tmp_path)
     (tmp_path / "report/charts/speed.svg").unlink()
-    with pytest.raises(QuantmakeError, match=r"lacks the charts speed\.svg$"):
+    with pytest.raises(QuantmakeError, match=r"lacks charts/speed\.svg$"):
         report_of(usual()).check({}, tmp_path / "report")
 
 

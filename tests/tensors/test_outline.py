@@ -104,7 +104,7 @@ def test_stages_that_hold_the_whole_model_say_so() -> None:
     capture = Capture().forecast(INPUTS, HERE)
     assert capture is not None
     assert capture.memory < whole / 2
-    row = Evaluate(artifact="x", label="x", backend="onnxruntime")
+    row = Evaluate(artifact="x", backend="onnx")
     said = row.forecast({"artifact": Forecast(0, 10**10)}, HERE)
     assert said is not None
     assert said.memory > 10**10

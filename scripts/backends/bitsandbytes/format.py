@@ -81,6 +81,13 @@ class Bitsandbytes4bit(Format):
         """Such as `INT4 NF4 (bitsandbytes)`, `INT4 NF4 GPTQ (bitsandbytes)`."""
         return f"INT4 {self.quant_type.upper()}{' GPTQ' * (self.method == 'gptq')} (bitsandbytes)"
 
+    def words(self) -> dict[str, str]:
+        """The 4-bit type too."""
+        from scripts.backends.bitsandbytes.face import TYPES
+
+        name = self.quant_type.upper()
+        return {name: TYPES[name], **super().words()}
+
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
         """From the sizes of the model."""
         of_gptq = 40.0 if self.method == "gptq" else 0.0

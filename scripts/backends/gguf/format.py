@@ -84,6 +84,12 @@ class GgufFile(Format):
         name = f"auto ({size})" if self.type == "auto" else self.type.upper()
         return f"GGUF {name}" + ", imatrix" * self.imatrix + ", GPTQ" * (self.rounding == "gptq")
 
+    def words(self) -> dict[str, str]:
+        """The type too, or the one whose size is kept to."""
+        from scripts.backends.gguf.face import type_words
+
+        return {**super().words(), **type_words(self.like or self.type)}
+
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
         """From the sizes of the model."""
         bits = 16 if self.type in FLOAT_TYPES else _BITS.get((self.like or self.type)[:3], 9)

@@ -1,14 +1,16 @@
 """The charts as SVG inside the page: colours of the page's theme, text that stays text."""
 
 import re
+from collections.abc import Iterable
 from io import StringIO
 
 import matplotlib as mpl
 from markupsafe import Markup
 
+from scripts.backends.face import faces
 from scripts.report.charts import (
+    ACCENT,
     BAND,
-    COLOURS,
     GREY,
     INK,
     LINE,
@@ -16,7 +18,7 @@ from scripts.report.charts import (
     STYLE,
     Look,
 )
-from scripts.report.gallery import METADATA, Chart, charts_of
+from scripts.report.gallery import CHARTS, METADATA
 from scripts.report.lineup import Lineup
 
 # One for screens and paper, one for phones; the style sheet shows the one that fits.
@@ -30,10 +32,11 @@ _VARIABLES = {
     GREY: "grey",
     LINE: "line",
     BAND: "band",
+    ACCENT: "link",
     "#ffffff": "paper",
     # Matplotlib's own first colour, which the whiskers' caps are filled with: lines of no area.
     "#1f77b4": "ink",
-    **{colour: backend.replace(".", "") for backend, colour in COLOURS.items()},
+    **{face.colour[0]: name for name, face in faces().items()},
 }
 _COLOUR = re.compile("|".join(_VARIABLES))
 _HEAD = re.compile(r'^.*?<svg [^>]*(viewBox="[^"]*")[^>]*>', re.DOTALL)
@@ -41,23 +44,20 @@ _IDS = re.compile(r' id="([^"]*)"')
 _REFERENCES = re.compile(r'(url\(#|href="#)([^)"]*)')
 
 
-def figures(lineup: Lineup) -> dict[str, Markup]:
-    """By their file names, less their suffix: each chart in all looks."""
+def figures(lineup: Lineup, names: Iterable[str]) -> dict[str, Markup]:
+    """The charts by their names, each in all looks."""
     return {
-        name.removesuffix(".svg"): Markup("\n").join(
-            _inline(name, chart, look, lineup) for look in LOOKS
-        )
-        for name, chart in charts_of(lineup).items()
+        name: Markup("\n").join(_inline(name, look, lineup) for look in LOOKS) for name in names
     }
 
 
-def _inline(name: str, chart: Chart, look: str, lineup: Lineup) -> Markup:
+def _inline(name: str, look: str, lineup: Lineup) -> Markup:
     style = {**STYLE, "svg.fonttype": "none"}
     with mpl.rc_context(style):
-        figure = chart.draw(lineup, LOOKS[look])
+        figure = CHARTS[name](lineup, LOOKS[look])
         written = StringIO()
         figure.savefig(written, format="svg", metadata=METADATA, transparent=True)
-    return Markup(themed(written.getvalue(), name.removesuffix(".svg"), look))
+    return Markup(themed(written.getvalue(), name, look))
 
 
 def themed(svg: str, name: str, look: str) -> str:
@@ -68,10 +68,10 @@ def themed(svg: str, name: str, look: str) -> str:
     svg = _HEAD.sub(rf'<svg class="{look}" \1 aria-hidden="true" focusable="false">', svg, count=1)
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = _COLOUR.sub(lambda found: f"var(--{_VARIABLES[found[0]]})", svg)
+    svg = _COLOUR.sub(lambda colour: f"var(--{_VARIABLES[colour[0]]})", svg)
     svg = re.sub(r" font-family: [^;]*;", "", svg)
     svg = svg.replace("xlink:href", "href")
     used = {place for _, place in _REFERENCES.findall(svg)}
     prefix = f"{name}-{look}-"
-    svg = _IDS.sub(lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", svg)
+    svg = _IDS.sub(lambda one: f' id="{prefix}{one[1]}"' if one[1] in used else "", svg)
     return _REFERENCES.sub(rf"\g<1>{prefix}\g<2>", svg).strip()

@@ -16,7 +16,7 @@
   show();
 })();
 
-// The names of the columns become buttons: first ascending, then descending.
+// The names of the columns become buttons: first the best first, then the worst.
 (() => {
   const table = document.getElementById("figures");
   const body = table.tBodies[0];
@@ -27,7 +27,8 @@
     return Number.isNaN(x) || Number.isNaN(y) ? one.localeCompare(two) : x - y;
   };
   const sort = (head, column) => {
-    const descending = head.getAttribute("aria-sort") === "ascending";
+    const before = head.getAttribute("aria-sort");
+    const descending = before ? before === "ascending" : head.dataset.sort === "higher";
     const sign = descending ? -1 : 1;
     const key = (row) => row.cells[column].dataset.key;
     const rows = [...body.rows].sort((one, two) => sign * compare(key(one), key(two)));

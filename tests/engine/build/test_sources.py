@@ -41,7 +41,7 @@ def test_a_stage_reaches_its_helpers_and_not_the_engine() -> None:
 
 def test_templates_and_styles_count_with_their_package() -> None:
     reached = source_digests("scripts.report.write_report")
-    for name in ("page.html.jinja", "macros.jinja", "style.css", "page.js"):
+    for name in ("page.html.jinja", "parts.jinja", "style.css", "page.js"):
         file = ROOT / "scripts" / "report" / "web" / name
         assert (
             reached[f"scripts.report.web/{name}"] == hashlib.sha256(file.read_bytes()).hexdigest()

@@ -74,6 +74,13 @@ class OnnxInteger(Format):
         """Such as `INT8 static (ONNX)`."""
         return f"INT8 {self.title} (ONNX)"
 
+    def words(self) -> dict[str, str]:
+        """What is done beside the method, too."""
+        from scripts.methods.words import WORDS
+
+        chosen = {"SmoothQuant": self.smooth, "mixed precision": self.max_kld is not None}
+        return {**super().words(), **{word: WORDS[word] for word in chosen if chosen[word]}}
+
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
         """From the sizes of the model; choices are made with graphs in memory."""
         chooses = self.max_kld is not None or "calibration" in self.needed()

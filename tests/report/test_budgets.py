@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from scripts.evaluation.budget import Budget, breaks
+from scripts.evaluation.budget import Break, Budget
+from scripts.report.join import breaks
+from scripts.report.lineup import Lineup
 from tests.report.factory import evaluation
 
 BASE = evaluation("base", "pytorch", kld=0, megabytes=200, decode=10, prefill=100)
@@ -11,8 +13,13 @@ OWN = evaluation("graph", kld=0, megabytes=400, decode=20, prefill=200)
 ROW = evaluation("model-int8", kld=0.01, megabytes=100, decode=60, prefill=500)
 
 
+def broken(budget: Budget) -> list[Break]:
+    """What the row breaks of it."""
+    return list(breaks(Lineup((BASE, OWN), (ROW,)), {ROW.artifact: budget}))
+
+
 @pytest.mark.parametrize(
-    ("name", "kept", "broken", "found"),
+    ("name", "kept", "limit", "value"),
     [
         ("max_kld", 0.01, 0.0099, 0.01),
         ("min_top1", 0.93, 0.94, 0.93),
@@ -24,16 +31,16 @@ ROW = evaluation("model-int8", kld=0.01, megabytes=100, decode=60, prefill=500)
         ("max_rss", "300MB", "299MB", 300e6),
     ],
 )
-def test_limits(name: str, kept: object, broken: object, found: float) -> None:
-    assert breaks(Budget.model_validate({name: kept}), ROW, BASE, OWN) == []
-    (one,) = breaks(Budget.model_validate({name: broken}), ROW, BASE, OWN)
+def test_limits(name: str, kept: object, limit: object, value: float) -> None:
+    assert broken(Budget.model_validate({name: kept})) == []
+    (one,) = broken(Budget.model_validate({name: limit}))
     assert (one.artifact, one.budget) == ("model-int8", name)
-    assert one.found == pytest.approx(found)
+    assert one.value == pytest.approx(value)
 
 
 def test_several_limits_break_apart() -> None:
     budget = Budget(max_kld=0.001, max_size_ratio=0.1, min_top1=0.5)
-    assert [one.budget for one in breaks(budget, ROW, BASE, OWN)] == ["max_kld", "max_size_ratio"]
+    assert [one.budget for one in broken(budget)] == ["max_kld", "max_size_ratio"]
 
 
 @pytest.mark.parametrize("bad", [{}, {"max_kld": 0}, {"min_top1": 1.5}, {"max_klt": 1}])

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
+from scripts.backends.face import face_of, faces
 from scripts.backends.format import Format
 from scripts.backends.gguf.format import GgufFile
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.exec import run_stage
-from scripts.report.snippets import LOADING, extract_snippets, snippet
-from scripts.report.write_report import NAME, Report
-from tests.report.factory import evaluation, inputs_of, lineup
+from scripts.report.loading import extract_snippets, snippet
+from scripts.report.write_report import NAME
+from tests.report.factory import evaluation, inputs_of, lineup, report_of
 
 ARTIFACTS: dict[str, Format] = {
     "model-int4": Bitsandbytes4bit(format="bitsandbytes"),
@@ -39,22 +40,15 @@ def folder(tiny_base: Path, tiny_f16: Path, tmp_path_factory: pytest.TempPathFac
     for name, one in ARTIFACTS.items():
         run_stage(one, {need: nodes[need] for need in one.needs}, root / "quantized" / name)
     inputs = inputs_of(rows, root / "evaluation")
-    report = Report(
-        model="Tiny",
-        source="path:tiny",
-        recipe="recipes/tiny.yaml",
-        folder="quantized",
-        off_grid=None,
-        baselines=tuple(row.artifact for row in rows.baselines),
-        artifacts={name: one.model_dump(mode="json") for name, one in ARTIFACTS.items()},
-    )
+    lines = {name: one.model_dump(mode="json") for name, one in ARTIFACTS.items()}
+    report = report_of(rows, artifacts=lines)
     run_stage(report, inputs, root / "report")
     return root
 
 
 def _choices() -> list[tuple[int, str]]:
     """Each artefact, and the number of the snippet that loads it."""
-    runtimes = list(LOADING)
+    runtimes = list(faces())
     return [(runtimes.index(one.backend), name) for name, one in ARTIFACTS.items()]
 
 
@@ -78,11 +72,11 @@ def test_snippet_loads_the_artefact_and_writes(place: int, name: str, folder: Pa
 
 
 def test_report_has_one_snippet_for_each_runtime(folder: Path) -> None:
-    assert len(extract_snippets((folder / "report" / NAME).read_text())) == len(LOADING)
+    assert len(extract_snippets((folder / "report" / NAME).read_text())) == len(faces())
 
 
 def test_snippet_names_every_artefact_and_loads_the_first() -> None:
-    code = snippet("gguf", ["out/a.gguf", 'out/b"c.gguf'])
+    code = snippet(face_of("gguf"), ["out/a.gguf", 'out/b"c.gguf'])
     assert code.splitlines()[:5] == [
         "from llama_cpp import Llama",
         "",

@@ -1,0 +1,50 @@
+"""What people see of a backend: in reports, on charts, on model cards."""
+
+import importlib
+from dataclasses import dataclass
+
+from scripts.backends.table import BACKENDS
+
+Terms = tuple[tuple[str, str], ...]
+"""Words and what they mean, for somebody who has never quantised a model."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A backend as people see it.
+
+    `title` says what one deploys with, `runtime` what the code below it runs, `short` is for
+    legends. `colour` is for light and for dark paper, `marker` one of matplotlib's. `code` loads
+    what the variable `path` names and completes a sentence; `install` is what it needs, `remark`
+    what else there is to say of it. `library` and `tags` are the hub's. `terms` explain the
+    backend's kind of files.
+    """
+
+    title: str
+    runtime: str
+    short: str
+    colour: tuple[str, str]
+    marker: str
+    install: str
+    code: str
+    remark: str
+    library: str
+    tags: tuple[str, ...]
+    terms: Terms
+
+
+def face_modules() -> tuple[str, ...]:
+    """The modules of all faces, for `Stage.reaches`."""
+    return tuple(one.face.partition(":")[0] for one in BACKENDS.values() if one.face)
+
+
+def face_of(backend: str) -> Face:
+    """The face of a backend that has artefacts."""
+    module, _, name = BACKENDS[backend].face.partition(":")
+    face: Face = getattr(importlib.import_module(module), name)
+    return face
+
+
+def faces() -> dict[str, Face]:
+    """By the names of the backends, in the order of the table."""
+    return {name: face_of(name) for name, one in BACKENDS.items() if one.face}

@@ -1,0 +1,53 @@
+"""What a recipe says that the report and the cards repeat."""
+
+from pathlib import PurePath
+
+from pydantic import Field, JsonValue
+
+from scripts.evaluation.budget import Budget
+from scripts.sources.redact import redact
+from scripts.strict import Strict
+
+
+class Yardstick(Strict):
+    """The text that everything was measured on: lines `[first, end)`, `windows` of `context`."""
+
+    text: str
+    lines: tuple[int, int]
+    windows: int
+    context: int
+
+
+class Facts(Strict):
+    """The model, and the rows of the report by their names.
+
+    `labels` are for all rows; `baselines` starts with the FP16 base. `artifacts` holds the
+    recipe's lines, defaults filled in, by the artefact's path below `folder`; `budgets` their
+    limits. `off_grid` is the seed of the base's rescaling, None where there was none.
+    `terms` explain the words of the labels.
+    """
+
+    model: str
+    source: str
+    recipe: str
+    folder: str
+    off_grid: int | None
+    labels: dict[str, str]
+    baselines: tuple[str, ...]
+    artifacts: dict[str, dict[str, JsonValue]]
+    budgets: dict[str, Budget] = Field(default_factory=dict)
+    yardstick: Yardstick | None = None
+    terms: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def source_name(self) -> str:
+        """The source without credentials, and without the folders of this machine."""
+        return public(self.source)
+
+
+def public(source: str) -> str:
+    """A source without credentials, and without the folders of this machine."""
+    scheme, _, place = source.partition(":")
+    if scheme == "path" and PurePath(place).is_absolute():
+        return f"path:…/{PurePath(place).name}"
+    return redact(source, source)

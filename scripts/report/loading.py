@@ -1,0 +1,67 @@
+"""How to load each artefact: code that a test takes out of the report and runs."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+import yaml
+
+from scripts.backends.face import Face, faces
+from scripts.report.facts import Facts
+from scripts.report.lineup import Lineup, code
+from scripts.report.parts import Code, Paragraph, Part, Section, Subtitle, Table
+
+_LOADING = """\
+Run these from the folder that this page lies in. They continue a plain text, which works with \
+every model; an instruction-tuned one answers better to its chat template."""
+_PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def loading(facts: Facts, lineup: Lineup, folder: str) -> Section:
+    """For each runtime that has artefacts: which, what to install, the code, a remark.
+
+    `folder` is that of the artefacts with a slash at its end, from where the page lies.
+    """
+    parts = (Paragraph(_LOADING), *_parts(facts, lineup, folder))
+    return Section("How to load each one", parts, "How to load them")
+
+
+def _parts(facts: Facts, lineup: Lineup, folder: str) -> Iterator[Part]:
+    for backend, face in faces().items():
+        own = [row for row in lineup.offered if row.backend == backend]
+        if not own:
+            continue
+        lines = (
+            (
+                code(f"{folder}{row.artifact}"),
+                row.label,
+                code(recipe_line(facts.artifacts[row.artifact])),
+            )
+            for row in own
+        )
+        yield Subtitle(face.runtime)
+        header = ("artefact", "is", "in the recipe")
+        yield Table(f"Artefacts for {face.runtime}", header, tuple(lines))
+        yield Paragraph(code(face.install))
+        paths = [f"{folder}{row.artifact}" for row in own]
+        yield Code("python", f"Python for {face.runtime}", snippet(face, paths))
+        yield Paragraph(face.remark)
+
+
+def snippet(face: Face, paths: Sequence[str]) -> str:
+    """Python that loads the first of `paths` and completes a sentence; the others are named."""
+    first, *others = (json.dumps(path) for path in paths)
+    lines = [f"path = {first}", *(f"# path = {other}" for other in others)]
+    imports, _, rest = face.code.partition("\n\n")
+    return "\n".join([imports, "", *lines, "", rest])
+
+
+def recipe_line(line: object) -> str:
+    """A line of the recipe as it may stand there."""
+    text: str = yaml.safe_dump(line, default_flow_style=True, sort_keys=False, width=10**6)
+    return text.strip()
+
+
+def extract_snippets(markdown: str) -> list[str]:
+    """The Python code blocks of a text."""
+    return _PYTHON.findall(markdown)

@@ -1,0 +1,218 @@
+"""All figures of a row: to add one is to add it here, and its value to the stored evaluation.
+
+Tables, their sorting, the glossary, budgets and what is compared with the last report derive
+from this table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scripts.evaluation.result import Estimate, Evaluation, Spread
+from scripts.report.lineup import Lineup, decode, prefill
+from scripts.report.numbers import (
+    Show,
+    divergence,
+    megabytes,
+    percent,
+    places,
+    rate,
+    ratio,
+    whole_percent,
+    with_error,
+    with_spread,
+)
+from scripts.report.verdicts import verdict
+
+QUALITY, SIZE, SPEED = "Quality", "Size", "Speed and memory"
+GROUPS = (QUALITY, SIZE, SPEED)
+
+Figure = float | Estimate | Spread
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a row: where it comes from, how it is written, what it means.
+
+    `show` writes its value in `unit`; errors and spreads follow from the kind of `figure`.
+    `higher` is true where higher is better. `in_short` are those that most readers look for.
+    `margin` is the share from which a change since the last report counts, None where it is not
+    compared; an estimate's changes count beyond the standard error of the difference.
+    `word` stands in the place of the number, which only sorts then.
+    """
+
+    key: str
+    name: str
+    group: str
+    figure: Callable[[Evaluation, Lineup], Figure]
+    show: Show
+    meaning: str
+    unit: str = ""
+    higher: bool = False
+    in_short: bool = False
+    margin: float | None = None
+    word: Callable[[Evaluation, Lineup], str] | None = None
+
+    @property
+    def header(self) -> str:
+        """The name with its unit, for columns."""
+        return f"{self.name} {self.unit}".strip()
+
+    def value(self, row: Evaluation, lineup: Lineup) -> float:
+        """The bare number, to sort and to compare by."""
+        return value_of(self.figure(row, lineup))
+
+    def text(self, row: Evaluation, lineup: Lineup) -> str:
+        """As it stands in tables, with its standard error where it has one."""
+        figure = self.figure(row, lineup)
+        if self.word is not None:
+            return self.word(row, lineup)
+        if isinstance(figure, Estimate):
+            return with_error(self.show, figure)
+        return self.show(value_of(figure))
+
+    def spread(self, row: Evaluation, lineup: Lineup) -> str:
+        """The repeats of a timing; empty for what has none."""
+        figure = self.figure(row, lineup)
+        return with_spread(self.show, figure) if isinstance(figure, Spread) else ""
+
+    def amount(self, value: float) -> str:
+        """A value with its unit, for sentences and budgets."""
+        return f"{self.show(value)}\u00a0{self.unit}".strip("\u00a0")
+
+
+def value_of(figure: Figure) -> float:
+    """The number of an estimate, or of repeats their median."""
+    if isinstance(figure, Estimate):
+        return figure.value
+    return figure.median if isinstance(figure, Spread) else float(figure)
+
+
+def _word(row: Evaluation, lineup: Lineup) -> str:
+    if row is lineup.base:
+        return "the yardstick"
+    return "the float model" if lineup.is_baseline(row) else verdict(row)
+
+
+SPEED_MARGIN = 0.05
+"""Medians nearer to each other than this change places from run to run."""
+
+_TABLE = (
+    Measure(
+        "verdict", "in a word", QUALITY, lambda row, _: row.quality.kld_mean, divergence,
+        "What the KL divergence amounts to, as a rule of thumb; the table of verdicts says from "
+        "where on.",
+        in_short=True, word=_word,
+    ),
+    Measure(
+        "kld", "KLD", QUALITY, lambda row, _: row.quality.kld_mean, divergence,
+        "KL divergence: how far a row's predictions are from those of FP16, over the whole "
+        "vocabulary, averaged over tokens, in nats; 0 is identical. It is the most telling figure "
+        "here: perplexity can stay put while errors cancel out, this can't.",
+        in_short=True, margin=0.0,
+    ),
+    Measure(
+        "kld_p99", "99 % KLD", QUALITY, lambda row, _: row.quality.kld_p99, divergence,
+        "One token in a hundred is further off than this.",
+    ),
+    Measure(
+        "kld_p999", "99.9 % KLD", QUALITY, lambda row, _: row.quality.kld_p999, divergence,
+        "One token in a thousand is further off than this.",
+    ),
+    Measure(
+        "top1", "same top token", QUALITY, lambda row, _: row.quality.top1_agreement, percent,
+        "How often the token that a row thinks most likely is the one that FP16 does: top-1 "
+        "agreement.",
+        higher=True,
+    ),
+    Measure(
+        "rms_delta_p", "RMS Δp", QUALITY, lambda row, _: row.quality.rms_delta_p, percent,
+        "By how much the probability of the token that really follows typically changes, in "
+        "percentage points.",
+    ),
+    Measure(
+        "perplexity", "perplexity", QUALITY, lambda row, _: row.quality.perplexity, places(2),
+        "How surprised the model is by a real text; lower is better. 30 means that it hesitates "
+        "as if between 30 equally likely tokens (pieces of words). Compare it only within a "
+        "table: other texts and tokenizers give other values.",
+    ),
+    Measure(
+        "perplexity_ratio", "× FP16", QUALITY, lambda row, _: row.quality.perplexity_ratio,
+        places(3),
+        "Perplexity, in times that of FP16. Its error is that of paired differences, so it is "
+        "smaller than those of the two perplexities.",
+    ),
+    Measure(
+        "bytes", "size", SIZE, lambda row, _: row.size.bytes, megabytes(1),
+        "What the artefact takes on disk, in 10⁶ bytes.",
+        unit="MB", in_short=True, margin=0.001,
+    ),
+    Measure(
+        "size_ratio", "of FP16", SIZE,
+        lambda row, lineup: row.size.bytes / lineup.base.size.bytes, whole_percent,
+        "The size, as a share of that of the FP16 base.",
+    ),
+    Measure(
+        "bits_per_weight", "bits per weight", SIZE, lambda row, _: row.size.bits_per_weight,
+        places(2),
+        "All that a format stores of the weights, its scales and zero points included, divided by "
+        "the number of weights. Parts that are kept in more bits (often the embedding, which "
+        "turns tokens into vectors) raise it above the 4 or 8 in the format's name.",
+    ),
+    Measure(
+        "prefill", "prefill", SPEED, lambda row, _: row.speed.prefill_tokens_per_s, rate,
+        "Reading the prompt, many tokens at once: bound by arithmetic. It decides how long a long "
+        "prompt takes.",
+        unit="t/s", higher=True, in_short=True, margin=SPEED_MARGIN,
+    ),
+    Measure(
+        "decode", "decode", SPEED, lambda row, _: row.speed.decode_tokens_per_s, rate,
+        "Writing the answer, one token after another: bound by memory, so small files win. It "
+        "decides how fast the answer runs over the screen.",
+        unit="t/s", higher=True, in_short=True, margin=SPEED_MARGIN,
+    ),
+    Measure(
+        "decode_ratio", "decode, × FP16", SPEED,
+        lambda row, lineup: decode(row) / decode(lineup.base), ratio,
+        "Decode, in times that of the FP16 base: what runtime and quantisation gain together.",
+        higher=True,
+    ),
+    Measure(
+        "prefill_speedup", "prefill, × own float", SPEED,
+        lambda row, lineup: prefill(row) / prefill(lineup.float_model(row)), ratio,
+        "Prefill, in times that of the float model in the same runtime: what quantisation gains.",
+        higher=True,
+    ),
+    Measure(
+        "decode_speedup", "decode, × own float", SPEED,
+        lambda row, lineup: decode(row) / decode(lineup.float_model(row)), ratio,
+        "Decode, in times that of the float model in the same runtime.",
+        higher=True,
+    ),
+    Measure(
+        "first_token", "first token", SPEED, lambda row, _: row.speed.first_token_ms, places(0),
+        "How long a short prompt waits for the first token of its answer.",
+        unit="ms",
+    ),
+    Measure(
+        "load", "load", SPEED, lambda row, _: row.speed.load_s, places(2),
+        "How long the artefact takes to load, in a fresh process.",
+        unit="s",
+    ),
+    Measure(
+        "rss", "peak RSS", SPEED, lambda row, _: row.speed.peak_rss_bytes, megabytes(0),
+        "The most memory that a process needed which only loads and runs the artefact, its "
+        "libraries included.",
+        unit="MB",
+    ),
+)  # fmt: skip
+MEASURES = {one.key: one for one in _TABLE}
+
+
+def measures_of(group: str) -> list[Measure]:
+    """The measures of a group, in the order of their columns."""
+    return [one for one in _TABLE if one.group == group]
+
+
+def of_budget(name: str) -> Measure:
+    """The measure that a budget limits: `max_KEY` where lower is better, else `min_KEY`."""
+    return MEASURES[name.partition("_")[2]]

@@ -1,0 +1,152 @@
+"""The report, section by section, from top to bottom; each page renders these in its own way."""
+
+from scripts.report.advice import advice, runtime_table, warnings
+from scripts.report.changes import changes
+from scripts.report.facts import Facts
+from scripts.report.failures import failures
+from scripts.report.flips import flips
+from scripts.report.glossary import glossary
+from scripts.report.history import History
+from scripts.report.lineup import Lineup, code, frontier, kld, megabytes
+from scripts.report.loading import loading
+from scripts.report.method import method, workflow
+from scripts.report.numbers import divergence
+from scripts.report.parts import Drawing, Items, Paragraph, Part, Section, Subtitle
+from scripts.report.samples import samples
+from scripts.report.sensitivity import sensitivity
+from scripts.report.tables import comparison, has_tasks, notes, stored_table, task_table
+from scripts.report.verdicts import verdict_table
+
+_ABOUT = """\
+A language model is mostly a long list of numbers, its **weights**. **Quantisation** stores them \
+with fewer bits. The file shrinks, and since a processor that writes an answer spends most of its \
+time fetching weights from memory, answers come faster too. The price is rounding: the model no \
+longer computes quite what it did. This report measures that price for each file that was built, \
+and says which one to take."""
+_READING = """\
+KL divergence says how far an artefact's predictions are from those of FP16: at 0 they are the \
+same, and the word beside it says what to expect. Decode is writing an answer, prefill is reading \
+the prompt. All terms are explained [below](#what-the-words-mean)."""
+_VERDICTS = """\
+The verdicts stand for the mean KL divergence (KLD) from FP16. They are rules of thumb, not a \
+standard: look at the samples, and test on your own task."""
+_TASKS = """\
+The answer is the choice with the greatest likelihood per byte. Questions that FP16 has right and \
+the artefact wrong are lost, the other way round won: few of either say more than two shares that \
+look alike."""
+_SMALL_MODEL = 1_000_000_000  # parameters
+
+
+def sections(facts: Facts, lineup: Lineup, history: History, folder: str) -> list[Section]:
+    """All sections, those left out that have nothing to say.
+
+    `folder` is that of the artefacts with a slash at its end, from where the page lies.
+    """
+    return [
+        *failures(lineup),
+        _advice(lineup),
+        *changes(history),
+        _comparison(lineup),
+        samples(lineup),
+        *flips(lineup),
+        *sensitivity(lineup),
+        loading(facts, lineup, folder),
+        glossary(facts, lineup),
+        workflow(),
+        method(facts, lineup),
+    ]
+
+
+def _advice(lineup: Lineup) -> Section:
+    careful = tuple(warnings(lineup))
+    best = _frontier(lineup)
+    chart = Drawing(
+        "size-quality",
+        "Size against distance from FP16: further left is smaller, further down is closer",
+        f"Size of each artefact against its KL divergence from FP16. {best.replace('`', '')}",
+    )
+    return Section(
+        "Which one should I take?",
+        (
+            advice(lineup),
+            *([Items(careful, careful=True)] if careful else []),
+            runtime_table(lineup),
+            chart,
+            Paragraph(best, quiet=True),
+            Subtitle("What this is about"),
+            Paragraph(_ABOUT),
+            Paragraph(_READING),
+            *_small_model(lineup),
+            Paragraph(_VERDICTS),
+            verdict_table(),
+        ),
+        "Which one to take",
+    )
+
+
+def _frontier(lineup: Lineup) -> str:
+    """The frontier of the chart in words, for those who can't see it."""
+    points = [
+        f"{code(row.artifact)} ({megabytes(row):,.0f} MB, KL divergence {divergence(kld(row))})"
+        for row in frontier(lineup.artifacts)
+    ]
+    named = "; ".join(points)
+    return f"Best for their size, since nothing is both smaller and closer to FP16: {named}."
+
+
+def _small_model(lineup: Lineup) -> list[Paragraph]:
+    """A caution for models of less than 10^9 parameters."""
+    parameters = lineup.base.size.parameters
+    if parameters >= _SMALL_MODEL:
+        return []
+    return [
+        Paragraph(
+            f"This model has {parameters / 1e6:,.0f} million parameters. Small models have little "
+            "redundancy and suffer more from 4 bits than large ones do: do not carry these "
+            "verdicts over to a model of billions."
+        )
+    ]
+
+
+def _comparison(lineup: Lineup) -> Section:
+    effect = f"{_runtime_effect(lineup)} The terms are explained [below](#what-the-words-mean)."
+    tasks: list[Part] = [task_table(lineup), Paragraph(_TASKS)] if has_tasks(lineup) else []
+    divergences = Drawing(
+        "divergence",
+        "How far the tokens are off: on average, and the worst of 100 and of 1000",
+        "Mean, 99 % and 99.9 % KL divergence of each artefact; the figures stand in the table.",
+    )
+    speeds = Drawing(
+        "speed",
+        "Speed: the bars are medians, the whiskers the least and greatest of the repeats",
+        "Prefill and decode speed of each artefact and of the float model; the figures stand in "
+        "the table.",
+    )
+    return Section(
+        "Comparison",
+        (
+            Paragraph(effect.strip()),
+            comparison(lineup),
+            divergences,
+            speeds,
+            *tasks,
+            stored_table(lineup),
+            *([Items(said)] if (said := notes(lineup)) else []),
+        ),
+        "Comparison",
+    )
+
+
+def _runtime_effect(lineup: Lineup) -> str:
+    """How far the float model in the other runtimes is from the base, if there are any."""
+    others = lineup.baselines[1:]
+    if not others:
+        return ""
+    worst = divergence(max(abs(kld(row)) for row in others))
+    by = "next to nothing" if worst == "≈ 0" else f"a KL divergence of up to {worst}"
+    return (
+        "Rows in italics are the float model in each runtime. In quality they differ from the base "
+        f"by {by}: that much is the runtime's doing, all beyond it is quantisation's. In speed, "
+        "compare an artefact with the float model in its own runtime to see what quantisation "
+        "gained, and with the base to see what both gained together."
+    )
