@@ -10,11 +10,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-TOP_MODULES = (
-    *("__init__", "checkpoint", "errors", "exec", "forecast", "hashed_file", "lean", "progress"),
-    "stage",
-)
-
 TOY_STAGES = '''
 """Toy stages."""
 import os, time
@@ -67,7 +62,7 @@ class Joined(Stage):
             print("token is", os.environ["HF_TOKEN"], "at https://user:pass@example.org/x")
         if self.trouble == "edit":
             with open("scripts/toy_words.py", "a") as file:
-                file.write("# edited while the task ran")
+                file.write("EDITED = True")
         if self.trouble == "resume":
             kept = Path(os.environ["QUANTMAKE_CHECKPOINTS"])
             kept.mkdir(parents=True, exist_ok=True)
@@ -202,8 +197,8 @@ def make_project(folder: Path) -> Project:
     shutil.copytree(
         ROOT / "scripts" / "engine", scripts / "engine", ignore=shutil.ignore_patterns("__pyc*")
     )
-    for name in TOP_MODULES:
-        shutil.copy(ROOT / "scripts" / f"{name}.py", scripts)
+    for module in (ROOT / "scripts").glob("*.py"):
+        shutil.copy(module, scripts)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (scripts / "toy_words.py").write_text('"""Words."""\nJOINER = " "\n')
     (scripts / "toy_stages.py").write_text(TOY_STAGES)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.engine.store.files import sync, write_atomically
 from scripts.engine.store.manifest import Manifest, files_of, make_manifest, manifest_path
 
 DIGESTS = "digests"
@@ -41,32 +42,6 @@ def drop_scratch(target: Path) -> None:
         room.parent.rmdir()
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a folder; nothing where there is none."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader or a crash sees the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text, encoding="utf-8")
-    _sync(fresh)
-    fresh.rename(path)
-    _sync(path.parent)
-
-
 def _exchange(new: Path, target: Path) -> None:
     """Swap two paths in one step, renameat2(2); on old kernels, two renames."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -92,13 +67,13 @@ def commit(new: Path, target: Path, known: Mapping[str, str] | None = None) -> M
     """
     for path in files_of(new):
         path.chmod(0o644)
-        _sync(path)
+        sync(path)
     manifest = make_manifest(new, known)
-    _sync(new)
+    sync(new)
     if not target.exists() or (target.is_file() and new.is_file()):
         new.rename(target)
     else:
         _exchange(new, target)
-    _sync(target.parent)
+    sync(target.parent)
     write_atomically(manifest_path(target), manifest.to_json())
     return manifest

@@ -1,7 +1,6 @@
 """What was done to make a target, beside its manifest: the action key, its parts, the cost.
 
-doit's state says the same and is faster to read; this outlives it. A lost or corrupt state
-file costs one hash of each target, not its work.
+It is the one truth of what is built from what. doit's own state may be lost at any time.
 """
 
 import json
@@ -9,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.engine.build.commit import write_atomically
+from scripts.engine.store.files import write_atomically
 from scripts.engine.store.manifest import make_manifest, manifest_path, read_manifest
 
 
@@ -26,12 +25,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Built:
-    """The last build of a target, with what its stage cost."""
+    """The last build of a target: its action key and the parts of that, what its stage cost, and
+    how its files were left: path, size and modification time (ns) of each."""
 
     key: str
     parts: dict[str, Any]
     seconds: float
     memory: int
+    files: list[list[object]] | None
 
 
 def record_path(target: Path) -> Path:
@@ -52,9 +53,9 @@ def read_record(target: Path) -> Built | None:
         return None
 
 
-def is_built(target: Path, key: str) -> bool:
-    """Whether `target` is what the action `key` made: every file is hashed."""
-    built, manifest = read_record(target), read_manifest(target)
-    if built is None or manifest is None or built.key != key or not target.exists():
+def is_whole(target: Path) -> bool:
+    """Whether `target` is as its manifest says: every file is hashed."""
+    manifest = read_manifest(target)
+    if manifest is None or not target.exists():
         return False
     return target.is_dir() == (manifest.kind == "folder") and make_manifest(target) == manifest

@@ -2,10 +2,9 @@
 
 from doit.exceptions import InvalidCommand
 
-from scripts.engine.build.action import Action
 from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.build.guard import only_one
-from scripts.engine.build.perform import keep, local_store
+from scripts.engine.build.kept import keep, local_store, may_be_kept
 from scripts.engine.build.record import Built, read_record, write_record
 from scripts.engine.commands.graph_command import GraphCommand
 from scripts.engine.graph.tasks import UpToDate
@@ -26,11 +25,6 @@ def shared_store() -> RemoteStore:
     return RemoteStore(place)
 
 
-def _is_kept(action: Action) -> bool:
-    """Whether a store may hold what the action makes."""
-    return action.stage.reproducible and action.stage.is_settled(action.target)
-
-
 class PushCommand(GraphCommand):
     """Upload what is built and up to date."""
 
@@ -46,7 +40,7 @@ class PushCommand(GraphCommand):
         for name, checker in checkers:
             action = checker.action
             built, manifest = read_record(action.target), read_manifest(action.target)
-            if built is None or manifest is None or not _is_kept(action):
+            if built is None or manifest is None or not may_be_kept(action):
                 continue
             if fingerprint(action.target) is None:
                 self.outstream.write(f"  ✗ {name}: it is not what its manifest says; run doit\n")
@@ -101,9 +95,10 @@ class PullCommand(GraphCommand):
                     except (StoreError, OSError) as error:
                         wrong.append(f"{store.name}: {error}")
                         continue
-                    found = commit(out, target)
-                    write_record(target, Built(entry["key"], entry["parts"], 0.0, 0))
-                    keep(stores[0], entry["key"], found, target)
+                    manifest = commit(out, target)
+                    built = Built(entry["key"], entry["parts"], 0.0, 0, fingerprint(target))
+                    write_record(target, built)
+                    keep(stores[0], entry["key"], manifest, target)
                     return "✓ {}" + f"  (from {store.name})"
             finally:
                 drop_scratch(target)

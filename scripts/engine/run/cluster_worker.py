@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.engine.build.action import Action
+from scripts.engine.build.differences import changes
 from scripts.engine.build.perform import Failure
 from scripts.engine.build.record import Cost
-from scripts.engine.commands.explain import changes
 from scripts.engine.run.local import run_order
 from scripts.engine.store.local import StoreError, checkout_manifest
 from scripts.engine.store.manifest import Manifest, make_manifest

@@ -115,8 +115,8 @@ def test_damaged_target_is_built_again(built: Project, damage: str) -> None:
         (
             "edit",
             1,
-            "joined: sources: scripts.toy_words changed while the task ran, so its result was "
-            "thrown away. Run doit again.",
+            "joined: source text of scripts.toy_words changed while the task ran, so its result "
+            "was thrown away. Run doit again.",
         ),
     ],
 )

@@ -255,7 +255,7 @@ def test_input_that_is_edited_while_it_is_read(project: Project) -> None:
     project.settings(trouble="edit input")
     done = project.doit()
     assert done.returncode == 1
-    assert "input: first (cache/a) changed while the task ran" in done.stdout
+    assert "input first (cache/a) changed while the task ran" in done.stdout
     assert not (project.folder / "out/joined.txt").exists()
 
 
