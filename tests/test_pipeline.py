@@ -64,14 +64,14 @@ def test_changed_line_rebuilds_that_artefact_its_evaluation_and_the_report(
     built.write_recipe()
     found = ran(built.doit())
     assert sorted(found) == [
+        "_origin:model.gguf",
+        "_pages",
+        "_texts",
         "artifact:model.gguf",
         "cards",
         "checksums",
         "evaluate:model.gguf",
-        "origin:model.gguf",
-        "pages",
         "report",
-        "texts",
         "timings",
     ]
 
