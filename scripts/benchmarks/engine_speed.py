@@ -66,8 +66,8 @@ from pathlib import Path
 
 import dodo
 from scripts.engine.store.files import write_atomically
-from scripts.engine.store.manifest import fingerprint, make_manifest, manifest_path
-from scripts.engine.build.record import Built, write_record
+from scripts.engine.store.manifest import make_manifest, manifest_path
+from scripts.engine.build.record import Cost, write_record
 
 Path("out").mkdir()
 for task in [*dodo.task_first(), *dodo.task_second()]:
@@ -75,9 +75,9 @@ for task in [*dodo.task_first(), *dodo.task_second()]:
     with action.target.open("wb") as file:
         file.write(action.target.name.encode())
         file.truncate(int(sys.argv[1]))
-    write_atomically(manifest_path(action.target), make_manifest(action.target).to_json())
-    files = fingerprint(action.target)
-    write_record(action.target, Built(action.key(), action.parts(), 0.0, 0, files))
+    manifest = make_manifest(action.target)
+    write_atomically(manifest_path(action.target), manifest.to_json())
+    write_record(action.target, action.key(), action.parts(), manifest, Cost())
 '''
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +11,7 @@ from scripts.engine.build.commit import DIGESTS, commit, drop_scratch, fresh_scr
 from scripts.engine.build.differences import changes, other_files
 from scripts.engine.build.guard import only_one
 from scripts.engine.build.kept import fetch, keep, local_store, may_be_kept
-from scripts.engine.build.record import Built, Cost, is_whole, read_record, write_record
+from scripts.engine.build.record import Cost, is_whole, read_record, renew_record, write_record
 from scripts.engine.build.sources import forget_sources
 from scripts.engine.build.status import Kind, status
 from scripts.engine.session import session
@@ -85,7 +84,7 @@ def _is_there(action: Action, lock: LockFile | None) -> bool:
         record = read_record(action.target)
         if record is None or not is_whole(action.target):
             return False
-        write_record(action.target, replace(record, files=fingerprint(action.target)))
+        renew_record(action.target, record)
     return action.stage.is_settled(action.target)
 
 
@@ -112,8 +111,7 @@ def _make(
             _refuse_other_bytes(lock, action.target, make_manifest(out, known))
         manifest = commit(out, action.target, known)
         drop_scratch(action.target)
-        files = fingerprint(action.target)
-        write_record(action.target, Built(key, dict(parts), cost.seconds, cost.memory, files))
+        write_record(action.target, key, parts, manifest, cost)
         drop_aside(action.target)
     finally:
         drop_scratch(action.target)

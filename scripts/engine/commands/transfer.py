@@ -5,7 +5,7 @@ from doit.exceptions import InvalidCommand
 from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.build.guard import only_one
 from scripts.engine.build.kept import keep, local_store, may_be_kept
-from scripts.engine.build.record import Built, read_record, write_record
+from scripts.engine.build.record import Cost, read_record, write_record
 from scripts.engine.commands.graph_command import GraphCommand
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.session import STORE_VARIABLE, remote_place
@@ -96,8 +96,7 @@ class PullCommand(GraphCommand):
                         wrong.append(f"{store.name}: {error}")
                         continue
                     manifest = commit(out, target)
-                    built = Built(entry["key"], entry["parts"], 0.0, 0, fingerprint(target))
-                    write_record(target, built)
+                    write_record(target, entry["key"], entry["parts"], manifest, Cost())
                     keep(stores[0], entry["key"], manifest, target)
                     return "✓ {}" + f"  (from {store.name})"
             finally:
