@@ -5,7 +5,6 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.engine.store.files import sync, write_atomically
@@ -58,9 +57,9 @@ def _exchange(new: Path, target: Path) -> None:
     new.rename(target)
 
 
-def commit(new: Path, target: Path, known: Mapping[str, str] | None = None) -> Manifest:
-    """Hash `new`, make it durable, put it in the place of `target`, then write the manifest.
-    Digests that are `known`, by the files' `identity`, are taken from there.
+def commit(new: Path, target: Path, manifest: Manifest | None = None) -> Manifest:
+    """Make `new` durable, put it in the place of `target`, then write its `manifest`; where none
+    is given, `new` is hashed.
 
     A crash between the last two leaves a target that differs from its manifest: it counts as
     stale and is built again.
@@ -68,7 +67,7 @@ def commit(new: Path, target: Path, known: Mapping[str, str] | None = None) -> M
     for path in files_of(new):
         path.chmod(0o644)
         sync(path)
-    manifest = make_manifest(new, known)
+    manifest = manifest or make_manifest(new)
     sync(new)
     if not target.exists() or (target.is_file() and new.is_file()):
         new.rename(target)

@@ -8,15 +8,20 @@ from typing import Protocol
 from scripts.engine.build.action import Action, key_of
 from scripts.engine.build.aside import drop_aside, take_back
 from scripts.engine.build.commit import DIGESTS, commit, drop_scratch, fresh_scratch
-from scripts.engine.build.differences import changes, other_files
+from scripts.engine.build.differences import changes
 from scripts.engine.build.guard import only_one
 from scripts.engine.build.kept import fetch, keep, local_store, may_be_kept
+from scripts.engine.build.promises import (
+    refuse_drift,
+    refuse_other_than_before,
+    refuse_other_than_locked,
+)
 from scripts.engine.build.record import Cost, is_whole, read_record, renew_record, write_record
 from scripts.engine.build.sources import forget_sources
 from scripts.engine.build.status import Kind, status
 from scripts.engine.session import session
-from scripts.engine.store.lock import LockFile, files_in
-from scripts.engine.store.manifest import Manifest, fingerprint, make_manifest, read_manifest
+from scripts.engine.store.lock import LockFile
+from scripts.engine.store.manifest import fingerprint, make_manifest, read_manifest
 from scripts.errors import MachineError, QuantmakeError
 from scripts.hashed_file import known_digests
 
@@ -66,8 +71,10 @@ def perform(task: str, action: Action, lock: LockFile | None) -> None:
             else:
                 drop_scratch(target)  # a killed run may have left it
             manifest = read_manifest(target)
-            if lock is not None and manifest is not None and not session.locked:
-                lock.write(target, parts, key, manifest)
+            if lock is not None and manifest is not None:
+                refuse_other_than_locked(lock, target, key, manifest)
+                if not session.locked:
+                    lock.write(target, parts, key, manifest)
     except QuantmakeError as error:
         raise Failure(str(error), error.exit_code) from None
     except OSError as error:
@@ -106,10 +113,12 @@ def _make(
             before = _stand_of(action)
             cost = session.executor.build(task, action, key, out)
             _refuse_edited_inputs(task, action, parts, before)
-        known = known_digests(scratch / DIGESTS)
-        if session.locked and lock is not None:
-            _refuse_other_bytes(lock, action.target, make_manifest(out, known))
-        manifest = commit(out, action.target, known)
+        manifest = make_manifest(out, known_digests(scratch / DIGESTS))
+        if lock is not None:
+            refuse_other_than_locked(lock, action.target, key, manifest)
+        if not fetched:
+            refuse_other_than_before(action, key, manifest)
+        commit(out, action.target, manifest)
         drop_scratch(action.target)
         write_record(action.target, key, parts, manifest, cost)
         drop_aside(action.target)
@@ -126,35 +135,6 @@ def _look_before_the_first() -> None:
         if look is not None:
             look()
             session.before_building = None  # with --continue the next task fails the same way
-
-
-def refuse_drift(lock: LockFile, target: Path, key: str, parts: dict[str, object]) -> None:
-    """Raise QuantmakeError where building `target` would not reproduce its lock entry."""
-    entry = lock.entry(target)
-    if entry is None:
-        raise QuantmakeError(
-            f"{lock.path} has no entry for {target}, and --locked builds only what the lock "
-            "names. Run doit without --locked and commit the lock."
-        )
-    if entry["key"] != key:
-        drift = "\n".join(f"  {change}" for change in changes(entry["parts"], parts))
-        raise QuantmakeError(
-            f"{target} would not reproduce {lock.path}. What drifted, from the lock to here:\n"
-            f"{drift}\nGo back to what the lock says, or run doit without --locked and commit "
-            "the lock."
-        )
-
-
-def _refuse_other_bytes(lock: LockFile, target: Path, manifest: Manifest) -> None:
-    entry = lock.entry(target)
-    other = [] if entry is None else other_files(files_in(entry), manifest.files)
-    if not other:
-        return
-    lines = "\n".join(f"  {one}" for one in other)
-    raise QuantmakeError(
-        f"{target} was built from what {lock.path} names, and came out with other bytes:\n{lines}\n"
-        "It was thrown away. The machine or a package differs in a way that the lock can't see."
-    )
 
 
 def _stand_of(action: Action) -> dict[str, object]:
