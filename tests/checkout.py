@@ -27,7 +27,7 @@ OTHER_METHODS = {
     "int4-awq": "{format: onnx, bits: 4, method: awq}",
     "int4-hqq": "{format: onnx, bits: 4, method: hqq}",
     "int4-tuned": "{format: onnx, bits: 4, method: rtn, tune: {tokens: 512}}",
-    "nf4-gptq": "{format: bitsandbytes, rounding: gptq}",
+    "nf4-gptq": "{format: bitsandbytes, method: gptq}",
     "imatrix.gguf": "{format: gguf, type: q4_0, imatrix: true}",
     "gptq.gguf": "{format: gguf, type: q4_0, rounding: gptq}",
     "auto.gguf": "{format: gguf, type: auto, like: q4_0}",

@@ -88,9 +88,9 @@ def artefacts(tasks: set[str]) -> set[str]:
         ("scripts/chat/commands.py", "", ""),
         ("scripts/engine/console.py", "", ""),
         ("scripts/recipe/load.py", "", ""),
-        ("scripts/backends/onnx/formats/int8_weight_only.py", "INT8 weight-only (", "Eight ("),
-        ("scripts/backends/onnx/formats/int8_weight_only.py", "disk=", "disk=2*"),
-        ("scripts/backends/onnx/formats/int8_weight_only.py", '"""It loads,', '"""It runs,'),
+        ("scripts/backends/onnx/blocks/format.py", 'f"INT{self.bits}', 'f"Int{self.bits}'),
+        ("scripts/backends/onnx/blocks/format.py", "disk=0.63", "disk=0.7"),
+        ("scripts/backends/onnx/blocks/format.py", '"""It loads,', '"""It runs,'),
     ],
     ids=["progress", "errors", "chart", "chat", "console", "recipe", "label", "forecast", "doc"],
 )
@@ -108,8 +108,12 @@ def test_kernel_makes_its_users_stale(stale: Stale) -> None:
 def test_method_makes_its_users_stale(stale: Stale) -> None:
     users = stale("scripts/methods/gptq.py")
     assert {"artifact:int4-gptq", "artifact:int8-gptq", "artifact:nf4-gptq"} <= users
-    others = {"int4-hqq", "model-int8", "model-int8-dynamic", "model-int4-onnx", "model-q8_0.gguf"}
+    others = ("int4-hqq", "model-int8", "model-int8-dynamic", "model-int4", "model-q8_0.gguf")
     assert not users & {"base:", "capture:", *(f"artifact:{name}" for name in others)}
+
+
+def test_module_that_an_option_asks_for_makes_no_others_stale(stale: Stale) -> None:
+    assert stale("scripts/backends/onnx/tuning/tune.py") == {"artifact:int4-tuned"}
 
 
 def test_backend_makes_its_own_rows_stale(stale: Stale) -> None:
