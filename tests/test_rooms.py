@@ -11,9 +11,7 @@ from scripts.engine.build.sources import ROOT, imported_names, module_file
 
 HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "numpy", "llama_cpp", "bitsandbytes"}
 MENDING: set[tuple[str, str]] = {
-    ("scripts.backends.onnx", "scripts.backends.onnx.tuning"),
     ("scripts.calibration", "scripts.evaluation"),
-    ("scripts.methods", "scripts.backends.onnx"),
     *((f"scripts.report.{one}", "scripts.report.write_report") for one in ("method", "page")),
     ("scripts.report.web.write", "scripts.report.write_report"),
     ("scripts.report.web", "scripts.report"),
@@ -108,7 +106,6 @@ def test_kernels_and_files_know_neither_engine_nor_backends(package: str) -> Non
         for one in others
         if within(module, package)
         and (within(one, "scripts.engine") or within(one, "scripts.backends"))
-        and (room(module), room(one)) not in MENDING
     ]
 
 

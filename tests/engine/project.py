@@ -163,8 +163,12 @@ class Project:
 
     def doit(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `doit ARGUMENTS` to its end."""
+        return self.python("-m", "doit", *arguments, **environment)
+
+    def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `python ARGUMENTS` to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "doit", *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environment(**environment),
             capture_output=True,
