@@ -145,21 +145,21 @@ def task_pages():
     for r in RECIPES:
         committed = committed_figures(r.report_folder / "charts" / FIGURES)
         stage = WriteReport(facts=r.facts(), committed=committed)
-        yield build(r.task("pages"), r.node("report"), stage, **r.report_inputs())
+        yield build(r.task("_pages"), r.node("report"), stage, **r.report_inputs())
 
 
 def task_origin():
     """Keep what each artefact was made from"""
     for r in RECIPES:
         for name in r.artifacts:
-            yield origin(r.task("origin", name), r.origin(name), r.out / name)
+            yield origin(r.task("_origin", name), r.origin(name), r.out / name)
 
 
 def task_texts():
     """Write model cards, bills of materials and statements of provenance"""
     for r in RECIPES:
         inputs = {f"origin/{name}": r.origin(name) for name in r.artifacts} | r.row_inputs()
-        yield build(r.task("texts"), r.node("cards"), Cards(subject=r.subject()), **inputs)
+        yield build(r.task("_texts"), r.node("cards"), Cards(subject=r.subject()), **inputs)
 
 
 def task_cards():

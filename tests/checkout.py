@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scripts.exec import MODULES_VARIABLE
+
 ROOT = Path(__file__).resolve().parents[1]
 TINY_ARTIFACTS = {
     "model-int8": "{format: onnx, bits: 8, method: rtn}",
@@ -18,6 +20,19 @@ TINY_ARTIFACTS = {
     "model.gguf": "{format: gguf, type: q4_0}",
     "model-q8_0.gguf": "{format: gguf, type: q8_0}",
 }
+OTHER_METHODS = {
+    "int8-gptq": "{format: onnx, bits: 8, method: gptq}",
+    "int8-static-auto": "{format: onnx, bits: 8, method: static, weight_only: auto, max_kld: 1}",
+    "int4-gptq": "{format: onnx, bits: 4, method: gptq}",
+    "int4-awq": "{format: onnx, bits: 4, method: awq}",
+    "int4-hqq": "{format: onnx, bits: 4, method: hqq}",
+    "int4-tuned": "{format: onnx, bits: 4, method: rtn, tune: {tokens: 512}}",
+    "nf4-gptq": "{format: bitsandbytes, method: gptq}",
+    "imatrix.gguf": "{format: gguf, type: q4_0, imatrix: true}",
+    "gptq.gguf": "{format: gguf, type: q4_0, rounding: gptq}",
+    "auto.gguf": "{format: gguf, type: auto, like: q4_0}",
+}
+"""With TINY_ARTIFACTS, every format and method that there is."""
 
 
 def digest_of_folder(folder: Path) -> str:
@@ -37,6 +52,11 @@ class Checkout:
     model: Path
     text: Path
     artifacts: dict[str, str] = field(default_factory=lambda: dict(TINY_ARTIFACTS))
+
+    @property
+    def modules(self) -> Path:
+        """Where the processes of stages say which modules they loaded."""
+        return self.folder / "modules"
 
     def write_recipe(self) -> None:
         """Write `recipes/tiny.yaml`, the default recipe of the copy."""
@@ -74,7 +94,7 @@ class Checkout:
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            env={**os.environ, "PYTHONPATH": str(self.folder), MODULES_VARIABLE: str(self.modules)},
             capture_output=True,
             text=True,
             timeout=900,
@@ -89,7 +109,8 @@ def make_checkout(folder: Path, model: Path, text: Path) -> Checkout:
         copy(ROOT / name, folder / name)
     project = folder / "pyproject.toml"
     project.write_text(project.read_text().replace('"smollm2-135m"', '"tiny"'))
-    (folder / "recipes").mkdir()
+    for name in ("recipes", "modules"):
+        (folder / name).mkdir()
     checkout = Checkout(folder, model, text)
     checkout.write_recipe()
     return checkout

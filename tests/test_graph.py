@@ -36,6 +36,15 @@ def test_every_task_says_what_it_does(tasks: list[dict[str, Any]]) -> None:
     assert all(task["doc"] for task in tasks)
 
 
+def test_list_shows_what_people_ask_for() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "doit", "list"], capture_output=True, text=True, check=True
+    )
+    names = {line.split()[0] for line in done.stdout.splitlines()}
+    assert {"artifact", "cards", "report"} <= names
+    assert not names & {"_pages", "_texts", "_origin", "pages", "texts", "origin"}
+
+
 def test_drawing_the_graph_imports_nothing_heavy() -> None:
     code = (
         "import dodo, sys\n"

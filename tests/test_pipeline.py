@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import Checkout, make_checkout, ran
+from scripts.backends.format import Format, all_formats
+from scripts.engine.build.sources import in_no_key, source_digests
+from scripts.exec import load_stage
+from scripts.recipe.load import load_recipe
+from tests.checkout import OTHER_METHODS, Checkout, make_checkout, ran
 from tests.engine.build.test_interruptions import DRIVER, POINTS
 
 
@@ -64,14 +68,14 @@ def test_changed_line_rebuilds_that_artefact_its_evaluation_and_the_report(
     built.write_recipe()
     found = ran(built.doit())
     assert sorted(found) == [
+        "_origin:model.gguf",
+        "_pages",
+        "_texts",
         "artifact:model.gguf",
         "cards",
         "checksums",
         "evaluate:model.gguf",
-        "origin:model.gguf",
-        "pages",
         "report",
-        "texts",
         "timings",
     ]
 
@@ -141,3 +145,37 @@ def test_recipe_mistake_ends_with_2_and_without_a_traceback(
     assert "did you mean 'static'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (checkout.folder / "quantized").exists()
+
+
+LOADED_WITHOUT_KEY = {
+    "scripts": "a docstring",
+    "scripts.exec": "it starts the stage and hands it its paths",
+}
+
+
+def test_what_a_stage_loads_is_in_its_key(built: Checkout) -> None:
+    """The scan of imports sees all that the processes loaded, or a stage names it in `reaches`."""
+    made = {type(one) for one in formats_of(built)}
+    built.artifacts |= OTHER_METHODS
+    built.write_recipe()
+    done = built.doit("artifact")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert made < {type(one) for one in formats_of(built)} == set(all_formats())
+    missing = set()
+    for path in built.modules.iterdir():
+        told = json.loads(path.read_text())
+        stage = load_stage(told["stage"], told["options"])
+        seen = source_digests(type(stage).__module__, *stage.reaches())
+        missing |= {
+            (type(stage).__name__, module)
+            for module in set(told["modules"]) - set(seen) - set(LOADED_WITHOUT_KEY)
+            if not in_no_key(module)
+        }
+    assert missing == set()
+
+
+def formats_of(checkout: Checkout) -> list[Format]:
+    """The formats of the recipe's artefacts."""
+    return list(
+        load_recipe(checkout.folder / "recipes/tiny.yaml", is_default=True).artifacts.values()
+    )

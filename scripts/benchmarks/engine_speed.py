@@ -25,10 +25,6 @@ from scripts.engine.build.record import read_record
 from scripts.engine.build.sources import ROOT
 
 _REPEATS = 7
-_COPIED = (
-    *("__init__", "checkpoint", "errors", "exec", "forecast", "hashed_file", "lean", "progress"),
-    "stage",
-)
 _STAGE = '''
 from scripts.stage import Stage
 
@@ -69,9 +65,9 @@ import sys
 from pathlib import Path
 
 import dodo
-from scripts.engine.build.commit import write_atomically
+from scripts.engine.store.files import write_atomically
 from scripts.engine.store.manifest import make_manifest, manifest_path
-from scripts.engine.build.record import Built, write_record
+from scripts.engine.build.record import Cost, write_record
 
 Path("out").mkdir()
 for task in [*dodo.task_first(), *dodo.task_second()]:
@@ -79,16 +75,17 @@ for task in [*dodo.task_first(), *dodo.task_second()]:
     with action.target.open("wb") as file:
         file.write(action.target.name.encode())
         file.truncate(int(sys.argv[1]))
-    write_atomically(manifest_path(action.target), make_manifest(action.target).to_json())
-    write_record(action.target, Built(action.key(), action.parts(), 0.0, 0))
+    manifest = make_manifest(action.target)
+    write_atomically(manifest_path(action.target), manifest.to_json())
+    write_record(action.target, action.key(), action.parts(), manifest, Cost())
 '''
 
 
 def make_project(folder: Path, tasks: int, size: int) -> Path:
     """A project of `tasks` tasks, each target `size` bytes (sparse), all built."""
     shutil.copytree(ROOT / "scripts/engine", folder / "scripts/engine")
-    for name in _COPIED:
-        shutil.copy(ROOT / "scripts" / f"{name}.py", folder / "scripts")
+    for module in (ROOT / "scripts").glob("*.py"):
+        shutil.copy(module, folder / "scripts")
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "scripts/made_up.py").write_text(_STAGE)
     (folder / "dodo.py").write_text(_DODO.format(pairs=tasks // 2))

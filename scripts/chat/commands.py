@@ -4,7 +4,7 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
-from scripts.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe, option
+from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe, option
 
 _MOST = "tokens of an answer at most"
 

@@ -5,7 +5,7 @@ from typing import Any
 from doit.exceptions import InvalidCommand
 
 from scripts.errors import MachineError
-from scripts.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe, option
+from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe, option
 
 
 class HarnessCommand(TerminalCommand):

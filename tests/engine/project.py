@@ -10,11 +10,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-TOP_MODULES = (
-    *("__init__", "checkpoint", "errors", "exec", "forecast", "hashed_file", "lean", "progress"),
-    "stage",
-)
-
 TOY_STAGES = '''
 """Toy stages."""
 import os, time
@@ -67,7 +62,7 @@ class Joined(Stage):
             print("token is", os.environ["HF_TOKEN"], "at https://user:pass@example.org/x")
         if self.trouble == "edit":
             with open("scripts/toy_words.py", "a") as file:
-                file.write("# edited while the task ran")
+                file.write("EDITED = True")
         if self.trouble == "resume":
             kept = Path(os.environ["QUANTMAKE_CHECKPOINTS"])
             kept.mkdir(parents=True, exist_ok=True)
@@ -82,6 +77,9 @@ class Joined(Stage):
             with open("pid.txt", "w") as file:
                 file.write(str(os.getpid()))
             time.sleep(60)
+        if self.trouble == "drift":
+            out.write_text(str(time.time_ns()))
+            return
         text = JOINER.join((p / "words.txt").read_text() for p in inputs.values())
         out.write_text("failed" if self.trouble == "unsettled" else text)
 
@@ -165,8 +163,12 @@ class Project:
 
     def doit(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `doit ARGUMENTS` to its end."""
+        return self.python("-m", "doit", *arguments, **environment)
+
+    def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `python ARGUMENTS` to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "doit", *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environment(**environment),
             capture_output=True,
@@ -202,8 +204,8 @@ def make_project(folder: Path) -> Project:
     shutil.copytree(
         ROOT / "scripts" / "engine", scripts / "engine", ignore=shutil.ignore_patterns("__pyc*")
     )
-    for name in TOP_MODULES:
-        shutil.copy(ROOT / "scripts" / f"{name}.py", scripts)
+    for module in (ROOT / "scripts").glob("*.py"):
+        shutil.copy(module, scripts)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (scripts / "toy_words.py").write_text('"""Words."""\nJOINER = " "\n')
     (scripts / "toy_stages.py").write_text(TOY_STAGES)

@@ -7,10 +7,10 @@ import contextlib
 from pathlib import Path
 from typing import Protocol
 
-from scripts.engine.build.commit import remove
 from scripts.engine.build.guard import only_one
-from scripts.engine.build.record import is_built, record_path
-from scripts.engine.store.manifest import COMPANIONS, manifest_path, read_manifest
+from scripts.engine.build.record import is_whole, read_record, record_path
+from scripts.engine.store.files import remove
+from scripts.engine.store.manifest import COMPANIONS, manifest_path
 
 _FOLDER = ".rejected"
 
@@ -68,7 +68,8 @@ def drop_aside(target: Path) -> None:
 def take_back(target: Path, key: str, out: Path) -> bool:
     """Move what is kept of `target` to `out`, where the action `key` made it and it is whole."""
     kept = aside_of(target)
-    if read_manifest(kept) is None or not is_built(kept, key):
+    record = read_record(kept)
+    if record is None or record.key != key or not is_whole(kept):
         return False
     kept.rename(out)
     return True

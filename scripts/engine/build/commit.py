@@ -5,9 +5,9 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.engine.store.files import sync, write_atomically
 from scripts.engine.store.manifest import Manifest, files_of, make_manifest, manifest_path
 
 DIGESTS = "digests"
@@ -41,32 +41,6 @@ def drop_scratch(target: Path) -> None:
         room.parent.rmdir()
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a folder; nothing where there is none."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader or a crash sees the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text, encoding="utf-8")
-    _sync(fresh)
-    fresh.rename(path)
-    _sync(path.parent)
-
-
 def _exchange(new: Path, target: Path) -> None:
     """Swap two paths in one step, renameat2(2); on old kernels, two renames."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -83,22 +57,22 @@ def _exchange(new: Path, target: Path) -> None:
     new.rename(target)
 
 
-def commit(new: Path, target: Path, known: Mapping[str, str] | None = None) -> Manifest:
-    """Hash `new`, make it durable, put it in the place of `target`, then write the manifest.
-    Digests that are `known`, by the files' `identity`, are taken from there.
+def commit(new: Path, target: Path, manifest: Manifest | None = None) -> Manifest:
+    """Make `new` durable, put it in the place of `target`, then write its `manifest`; where none
+    is given, `new` is hashed.
 
     A crash between the last two leaves a target that differs from its manifest: it counts as
     stale and is built again.
     """
     for path in files_of(new):
         path.chmod(0o644)
-        _sync(path)
-    manifest = make_manifest(new, known)
-    _sync(new)
+        sync(path)
+    manifest = manifest or make_manifest(new)
+    sync(new)
     if not target.exists() or (target.is_file() and new.is_file()):
         new.rename(target)
     else:
         _exchange(new, target)
-    _sync(target.parent)
+    sync(target.parent)
     write_atomically(manifest_path(target), manifest.to_json())
     return manifest

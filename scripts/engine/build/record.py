@@ -1,16 +1,23 @@
 """What was done to make a target, beside its manifest: the action key, its parts, the cost.
 
-doit's state says the same and is faster to read; this outlives it. A lost or corrupt state
-file costs one hash of each target, not its work.
+It is the one truth of what is built from what. doit's own state may be lost at any time.
 """
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.engine.build.commit import write_atomically
-from scripts.engine.store.manifest import make_manifest, manifest_path, read_manifest
+from scripts.engine.store.files import write_atomically
+from scripts.engine.store.manifest import (
+    Manifest,
+    fingerprint,
+    make_manifest,
+    manifest_path,
+    read_manifest,
+)
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Built:
-    """The last build of a target, with what its stage cost."""
+    """The last build of a target: its action key and the parts of that, what its stage cost, the
+    SHA-256 of the manifest that this vouches for, and how its files were left: path, size and
+    modification time (ns) of each."""
 
     key: str
     parts: dict[str, Any]
     seconds: float
     memory: int
+    manifest: str
+    files: list[list[object]] | None
 
 
 def record_path(target: Path) -> Path:
@@ -39,22 +50,38 @@ def record_path(target: Path) -> Path:
     return manifest_path(target).with_suffix(".action")
 
 
-def write_record(target: Path, built: Built) -> None:
-    """Keep how `target` was built."""
+def write_record(
+    target: Path, key: str, parts: Mapping[str, Any], manifest: Manifest, cost: Cost
+) -> None:
+    """Keep how `target` was built, and vouch for its `manifest`."""
+    digest = hashlib.sha256(manifest.to_json().encode()).hexdigest()
+    files = fingerprint(target)
+    _write(target, Built(key, dict(parts), cost.seconds, cost.memory, digest, files))
+
+
+def renew_record(target: Path, built: Built) -> None:
+    """Keep how the files of `target` are now: they were touched, and are whole."""
+    _write(target, replace(built, files=fingerprint(target)))
+
+
+def _write(target: Path, built: Built) -> None:
     write_atomically(record_path(target), json.dumps(asdict(built), indent=1, sort_keys=True))
 
 
 def read_record(target: Path) -> Built | None:
-    """How `target` was last built; None where there is no record that can be read."""
+    """How `target` was last built; None where there is no record that can be read, or where it
+    vouches for another manifest: a build was cut short between the two."""
     try:
-        return Built(**json.loads(record_path(target).read_text()))
+        built = Built(**json.loads(record_path(target).read_text()))
+        manifest = hashlib.sha256(manifest_path(target).read_bytes()).hexdigest()
     except (OSError, ValueError, TypeError):
         return None
+    return built if built.manifest == manifest else None
 
 
-def is_built(target: Path, key: str) -> bool:
-    """Whether `target` is what the action `key` made: every file is hashed."""
-    built, manifest = read_record(target), read_manifest(target)
-    if built is None or manifest is None or built.key != key or not target.exists():
+def is_whole(target: Path) -> bool:
+    """Whether `target` is as its manifest says: every file is hashed."""
+    manifest = read_manifest(target)
+    if manifest is None or not target.exists():
         return False
     return target.is_dir() == (manifest.kind == "folder") and make_manifest(target) == manifest

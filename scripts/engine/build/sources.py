@@ -24,7 +24,8 @@ _DATA = (".css", ".jinja", ".js")
 _NOTHING = ast.Pass()
 
 
-def _file_of(module: str) -> Path | None:
+def module_file(module: str) -> Path | None:
+    """Where a module or a package of the project lies; None where there is none of that name."""
     path = ROOT.joinpath(*module.split("."))
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
         if candidate.is_file():
@@ -84,7 +85,7 @@ def work_of(source: str | bytes) -> ast.Module | None:
     return stripped
 
 
-def _names_in(tree: ast.AST, module: str, is_package: bool) -> set[str]:
+def imported_names(tree: ast.AST, module: str, is_package: bool) -> set[str]:
     """Every dotted name that might be a module which the source of `module` imports."""
     names: set[str] = set()
     home = module if is_package else module.rpartition(".")[0]
@@ -120,7 +121,7 @@ class ScanCache:
             work, names = work_of(source), list[str]()
             if work is not None:
                 text = hashlib.sha256(ast.unparse(work).encode()).hexdigest()
-                found = _names_in(work, module, file.name == "__init__.py")
+                found = imported_names(work, module, file.name == "__init__.py")
                 names = [text, *sorted(found)]
             self._known[key] = names
             self._new = True
@@ -145,7 +146,7 @@ _CACHE = ScanCache(ROOT / "cache" / "state" / "imports.json")
 
 @cache
 def _direct(module: str) -> tuple[str, tuple[str, ...]] | None:
-    file = _file_of(module)
+    file = module_file(module)
     scanned = None if file is None else _CACHE.scan(module, file)
     return None if scanned is None else (scanned[0], tuple(scanned[1]))
 
@@ -190,7 +191,7 @@ def source_digests(*modules: str) -> dict[str, str]:
 
 def in_no_key(module: str) -> bool:
     """Whether a module of the project says that it is in no key."""
-    file = _file_of(module)
+    file = module_file(module)
     return file is not None and work_of(file.read_bytes()) is None
 
 

@@ -1,12 +1,13 @@
 """`doit plan`: what would run, in what order and why. `doit why TARGET`: what changed, exactly."""
 
-from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from doit.exceptions import InvalidCommand
 
 from scripts.engine.build.record import read_record
+from scripts.engine.build.status import Kind, Reason
 from scripts.engine.commands.graph_command import GraphCommand, checker_of
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.run.forecasts import Need, gib, misfits, need_of
@@ -14,79 +15,16 @@ from scripts.engine.session import STORE
 from scripts.engine.sizes import human_time
 from scripts.engine.store.local import LocalStore
 
-_KINDS = {
-    "stage": "the stage",
-    "options": "option",
-    "inputs": "input",
-    "sources": "source text of",
-    "packages": "version of package",
-    "python": "the version of Python",
-    "cpu": "the processor's features",
-}
-_SHOWN = 12
 
-
-@dataclass(frozen=True)
-class Change:
-    """One thing that differs from the last build, with its old and its new value."""
-
-    what: str
-    old: object
-    new: object
-
-    def __str__(self) -> str:
-        return f"{self.what}: {_short(self.old)} → {_short(self.new)}"
-
-
-def _short(value: object) -> str:
-    if value is None:
-        return "(none)"
-    text = str(value)
-    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
-    return text[:_SHOWN] + "…" if is_digest else text
-
-
-def changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
-    """What differs between the parts of two action keys, one change for each entry."""
-    for kind, after in new.items():
-        before = old.get(kind)
-        if before == after:
-            continue
-        label = _KINDS.get(kind, kind)
-        if isinstance(after, dict) and isinstance(before, dict):
-            for name in sorted({*before, *after}):
-                if before.get(name) != after.get(name):
-                    yield Change(f"{label} {name}", before.get(name), after.get(name))
-        else:
-            yield Change(label, before, after)
-
-
-def reasons(checker: UpToDate, saved: dict[str, Any]) -> list[str]:
-    """Why a task would run, in words; empty where it would not."""
-    now = checker.now()
-    if not saved:
-        return ["it was never built here, or its last build failed"]
-    found = []
-    if now["parts"] is None:
-        found.append("an input is not built yet")
-    elif saved.get("key") != now["key"]:
-        found += [str(change) for change in changes(saved.get("parts") or {}, now["parts"])]
-    if now["files"] is None:
-        found.append(f"{checker.action.target} is missing or not what its manifest says")
-    elif saved.get("files") != now["files"]:
-        found.append(f"{checker.action.target} was modified since it was built")
-    elif not checker.action.stage.is_settled(checker.action.target):
-        found.append(f"{checker.action.target} says that it could not be done")
-    return found
-
-
-def reasons_of(command: GraphCommand, task: Any) -> list[str]:
-    """Why a task would run, in words; empty where it would not."""
+def reasons_of(command: GraphCommand, task: Any) -> tuple[Reason, ...]:
+    """Why a task would run; empty where it would not."""
     checker = checker_of(task)
     if checker is not None:
-        return reasons(checker, command.dep_manager.get_values(task.name))
+        return checker.reasons()
     status = command.dep_manager.get_status(task, command.tasks)
-    return [] if status.status == "up-to-date" else ["its inputs or its copy changed"]
+    if status.status == "up-to-date":
+        return ()
+    return (Reason(Kind.COPY, "its inputs or its copy changed"),)
 
 
 @dataclass(frozen=True)
@@ -114,9 +52,11 @@ def cost_of(checker: UpToDate, *, as_it_is: bool) -> Expected:
 
     `as_it_is`: from the inputs that are there, which a store may have the result of.
     """
-    built, key = read_record(checker.action.target), checker.now()["key"]
-    stored = as_it_is and key is not None and LocalStore(STORE).record(key).is_file()
-    return Expected(built.seconds if built else None, need_of(checker.action), stored)
+    action, stored = checker.action, False
+    with contextlib.suppress(FileNotFoundError):  # of an input that is not built yet
+        stored = as_it_is and LocalStore(STORE).record(action.key()).is_file()
+    built = read_record(action.target)
+    return Expected(built.seconds if built else None, need_of(action), stored)
 
 
 def estimate(costs: list[Expected]) -> str:
@@ -147,8 +87,9 @@ class PlanCommand(GraphCommand):
                 continue
             upstream = [name for name in task.task_dep if name in rows or name in may_run]
             own = reasons_of(self, task)
-            if own and not (upstream and own == ["an input is not built yet"]):
-                rows[task.name] = "will run: " + "; ".join(own)
+            waits = upstream and [one.kind for one in own] == [Kind.INPUT_MISSING]
+            if own and not waits:
+                rows[task.name] = f"will run: {'; '.join(map(str, own))}"
             elif own:
                 rows[task.name] = f"will run: after {', '.join(upstream)}"
             elif upstream:
@@ -184,16 +125,18 @@ class WhyCommand(GraphCommand):
             raise InvalidCommand("`why` takes one task or target, such as quantized/model-int8")
         order = self.in_order([pos_args[0].rstrip("/")])
         stale = {
-            task.name: found for task in order if task.actions and (found := reasons_of(self, task))
+            task.name: reasons
+            for task in order
+            if task.actions and (reasons := reasons_of(self, task))
         }
         target = order[-1]
         self.dep_manager.close()
         if not stale:
             self.outstream.write(f"{target.name} is up to date.\n")
             return 0
-        for name, found in stale.items():
+        for name, reasons in stale.items():
             where = "" if name == target.name else f" (needed by {target.name})"
             self.outstream.write(f"{name}{where}\n")
-            for reason in found:
+            for reason in reasons:
                 self.outstream.write(f"  {reason}\n")
         return 0

@@ -3,8 +3,8 @@
 import shutil
 from typing import Any
 
-from scripts.engine.build.action import key_of
 from scripts.engine.build.commit import drop_scratch, fresh_scratch
+from scripts.engine.build.differences import other_files
 from scripts.engine.build.guard import only_one
 from scripts.engine.build.perform import Failure
 from scripts.engine.commands.graph_command import GraphCommand
@@ -13,17 +13,6 @@ from scripts.engine.run.local import LocalExecutor
 from scripts.engine.run.unfinished import drop
 from scripts.engine.store.manifest import Manifest, make_manifest, read_manifest
 from scripts.errors import QuantmakeError
-
-
-def differences(old: Manifest, new: Manifest) -> list[str]:
-    """The files that differ, each with both digests."""
-    before = {file.path: file.sha256 for file in old.files}
-    after = {file.path: file.sha256 for file in new.files}
-    return [
-        f"{name}: {before.get(name, '(none)')} → {after.get(name, '(none)')}"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
 
 
 class ReproduceCommand(GraphCommand):
@@ -54,20 +43,20 @@ class ReproduceCommand(GraphCommand):
         if not action.stage.reproducible:
             return f"✓ {name}: it is measured, not made, so it differs from run to run"
         try:
-            found = self._again(name, checker)
+            again = self._again(name, checker)
         except (Failure, QuantmakeError, OSError) as error:
             return f"✗ {name}: {error}"
-        other = differences(manifest, found)
+        other = other_files(manifest.files, again.files)
         if other:
             return "\n      ".join([f"✗ {name}: {len(other)} files differ", *other])
-        size = sum(file.size for file in found.files)
-        return f"✓ {name}: {len(found.files)} files, {size:,} bytes, the same byte for byte"
+        size = sum(file.size for file in again.files)
+        return f"✓ {name}: {len(again.files)} files, {size:,} bytes, the same byte for byte"
 
     def _again(self, name: str, checker: UpToDate) -> Manifest:
         action: Any = checker.action
         with only_one(action.target):
             out = fresh_scratch(action.target) / action.target.name
-            key = key_of(action.parts())
+            key = action.key()
             drop(key)
             try:
                 LocalExecutor(None).build(name, action, key, out)

@@ -2,17 +2,19 @@
 
 from doit.exceptions import InvalidCommand
 
-from scripts.engine.build.action import Action
 from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch
+from scripts.engine.build.differences import other_files
 from scripts.engine.build.guard import only_one
-from scripts.engine.build.perform import keep, local_store
-from scripts.engine.build.record import Built, read_record, write_record
+from scripts.engine.build.kept import keep, local_store, may_be_kept
+from scripts.engine.build.promises import refuse_other_than_locked
+from scripts.engine.build.record import Cost, read_record, write_record
 from scripts.engine.commands.graph_command import GraphCommand
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.session import STORE_VARIABLE, remote_place
 from scripts.engine.store.local import Store, StoreError, checkout
-from scripts.engine.store.manifest import fingerprint, read_manifest
+from scripts.engine.store.manifest import fingerprint, make_manifest, read_manifest
 from scripts.engine.store.remote import RemoteStore
+from scripts.errors import QuantmakeError
 
 
 def shared_store() -> RemoteStore:
@@ -24,11 +26,6 @@ def shared_store() -> RemoteStore:
             "pyproject.toml, to a folder or a URL such as s3://BUCKET/PREFIX"
         )
     return RemoteStore(place)
-
-
-def _is_kept(action: Action) -> bool:
-    """Whether a store may hold what the action makes."""
-    return action.stage.reproducible and action.stage.is_settled(action.target)
 
 
 class PushCommand(GraphCommand):
@@ -46,13 +43,20 @@ class PushCommand(GraphCommand):
         for name, checker in checkers:
             action = checker.action
             built, manifest = read_record(action.target), read_manifest(action.target)
-            if built is None or manifest is None or not _is_kept(action):
+            if built is None or manifest is None or not may_be_kept(action):
                 continue
             if fingerprint(action.target) is None:
                 self.outstream.write(f"  ✗ {name}: it is not what its manifest says; run doit\n")
                 failed += 1
                 continue
             try:
+                there = store.manifest(built.key)
+                if there is not None and there != manifest:
+                    other = "; ".join(other_files(there.files, manifest.files))
+                    text = f"{store.name} has other bytes of the same key: {other}"
+                    self.outstream.write(f"  ✗ {name}: {text}\n")
+                    failed += 1
+                    continue
                 size = store.put_blobs(manifest, action.target)
                 store.put_record(built.key, manifest)
             except (StoreError, OSError) as error:
@@ -101,10 +105,14 @@ class PullCommand(GraphCommand):
                     except (StoreError, OSError) as error:
                         wrong.append(f"{store.name}: {error}")
                         continue
-                    found = commit(out, target)
-                    write_record(target, Built(entry["key"], entry["parts"], 0.0, 0))
-                    keep(stores[0], entry["key"], found, target)
+                    manifest = make_manifest(out)
+                    refuse_other_than_locked(lock, target, entry["key"], manifest)
+                    commit(out, target, manifest)
+                    write_record(target, entry["key"], entry["parts"], manifest, Cost())
+                    keep(stores[0], entry["key"], manifest, target)
                     return "✓ {}" + f"  (from {store.name})"
+            except QuantmakeError as error:
+                return f"✗ {{}}: {error}"
             finally:
                 drop_scratch(target)
         return "✗ {}: " + ("; ".join(wrong) or "no store has it; run doit to build it")

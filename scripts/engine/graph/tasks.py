@@ -8,14 +8,15 @@ from typing import Any
 
 from doit.exceptions import TaskFailed
 
-from scripts.engine.build.action import Action, key_of
+from scripts.engine.build.action import Action
 from scripts.engine.build.aside import Judge, set_aside
-from scripts.engine.build.commit import write_atomically
 from scripts.engine.build.perform import Failure, perform
+from scripts.engine.build.status import Reason, status
 from scripts.engine.run.forecasts import know
 from scripts.engine.session import session
+from scripts.engine.store.files import write_atomically
 from scripts.engine.store.lock import LockFile
-from scripts.engine.store.manifest import fingerprint, manifest_path, read_manifest, sha256_of
+from scripts.engine.store.manifest import manifest_path, read_manifest, sha256_of
 from scripts.errors import QuantmakeError
 from scripts.stage import Stage
 
@@ -43,7 +44,7 @@ def _or_task_failed(work: Callable[[], None]) -> Callable[[], TaskFailed | None]
 
 
 class UpToDate:
-    """True where the action's key is the one last built and the target is as it was left."""
+    """doit's question whether a target is up to date; it knows the action, for the commands."""
 
     # doit asks every callable for its signature, which costs more than the rest of the check.
     __signature__ = inspect.Signature(
@@ -53,31 +54,13 @@ class UpToDate:
     def __init__(self, action: Action, lock: LockFile | None) -> None:
         self.action, self.lock = action, lock
 
-    def now(self) -> dict[str, Any]:
-        """The action's key and its parts (None where an input is not built yet), and the files."""
-        try:
-            parts = self.action.parts()
-        except FileNotFoundError:
-            return {"key": None, "parts": None, "files": fingerprint(self.action.target)}
-        files = fingerprint(self.action.target)
-        return {"key": key_of(parts), "parts": parts, "files": files}
-
     def __call__(self, task: Any, values: dict[str, Any]) -> bool:
-        """doit calls this with the task and the values that its last success saved."""
-        task.value_savers.append(self.now)
-        now = self.now()
-        current = all(now[name] and values.get(name) == now[name] for name in ("key", "files"))
-        current = current and self.action.stage.is_settled(self.action.target)
-        return current and (self.lock is None or self._agrees(self.lock, now))
+        """doit calls this with the task and what it saved of it."""
+        return not self.reasons()
 
-    def _agrees(self, lock: LockFile, now: dict[str, Any]) -> bool:
-        """Whether the lock says the same; it is brought up to date where that is allowed."""
-        manifest = read_manifest(self.action.target)
-        if manifest is None or lock.matches(self.action.target, now["key"], manifest):
-            return manifest is not None
-        if not session.locked:
-            lock.write(self.action.target, now["parts"], now["key"], manifest)
-        return not session.locked
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why the task is to run; empty where it need not."""
+        return status(self.action, self.lock)
 
 
 def build(

@@ -18,8 +18,8 @@ from scripts.engine.build.record import Cost
 from scripts.engine.run.cluster_worker import build_action
 from scripts.engine.run.local import LocalExecutor
 from scripts.engine.session import STORE_VARIABLE, remote_place
-from scripts.engine.store.local import StoreError, checkout
-from scripts.engine.store.manifest import read_manifest
+from scripts.engine.store.local import StoreError, checkout_manifest
+from scripts.engine.store.manifest import Manifest, read_manifest
 from scripts.engine.store.remote import RemoteStore
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 
@@ -89,8 +89,7 @@ class DaskExecutor:
             answer: dict[str, Any] = future.result()
             if "error" in answer:
                 raise Failure(answer["error"], answer["exit_code"])
-            if checkout(self._store, key, out) is None:
-                raise StoreError(f"the worker's record of {key[:12]}… is not there")
+            checkout_manifest(self._store, Manifest.from_json(answer["manifest"]), out)
         except StoreError as error:
             raise MachineError(f"{task}: {self._store.name}: {error}; run doit again") from None
         except (Failure, QuantmakeError):

@@ -5,15 +5,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.engine.build.action import Action, key_of
+from scripts.engine.build.action import Action
 from scripts.engine.build.record import read_record
+from scripts.engine.build.status import status
 from scripts.engine.session import Limit, session
-from scripts.engine.store.manifest import fingerprint, read_manifest
+from scripts.engine.store.manifest import read_manifest
 from scripts.errors import MachineError
 from scripts.forecast import Forecast
 
 _known: dict[Path, tuple[str, Action]] = {}
-_found: dict[Path, Forecast] = {}
+_forecasts: dict[Path, Forecast] = {}
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,20 @@ class Need:
 def know(task: str, action: Action) -> None:
     """Take note of which action makes a target."""
     _known[action.target] = task, action
-    _found.clear()
+    _forecasts.clear()
 
 
 def forecast_of(target: Path) -> Forecast | None:
     """What the stage that makes `target` says of itself; None where it can't say yet."""
-    if target not in _found:
+    if target not in _forecasts:
         if target not in _known:
             return None
         _, action = _known[target]
         said = action.stage.forecast(_inputs(action), action.target)
         if said is None:
             return None
-        _found[target] = said
-    return _found[target]
+        _forecasts[target] = said
+    return _forecasts[target]
 
 
 def _inputs(action: Action) -> dict[str, Forecast | None]:
@@ -71,16 +72,6 @@ def _is_same_work(parts: dict[str, object], action: Action) -> bool:
     except FileNotFoundError:
         return False
     return all(parts.get(kind) == now[kind] for kind in ("stage", "options", "inputs"))
-
-
-def is_stale(action: Action) -> bool:
-    """Whether the target is not what this action makes, as far as can be said without hashing."""
-    try:
-        key = key_of(action.parts())
-    except FileNotFoundError:
-        return True
-    built = read_record(action.target)
-    return built is None or built.key != key or fingerprint(action.target) is None
 
 
 def refuse_what_cannot_fit(tasks: Iterable[str]) -> None:
@@ -117,12 +108,12 @@ def misfits(tasks: Collection[str]) -> list[str]:
     return texts
 
 
-def _runs(action: Action, found: dict[Path, bool]) -> bool:
-    """Whether an action or one that it needs is stale; `found` keeps what is known of targets."""
-    if action.target not in found:
+def _runs(action: Action, known: dict[Path, bool]) -> bool:
+    """Whether an action or one that it needs is stale; `known` keeps what is known of targets."""
+    if action.target not in known:
         upstream = [_known[path][1] for path in action.inputs.values() if path in _known]
-        found[action.target] = any(_runs(one, found) for one in upstream) or is_stale(action)
-    return found[action.target]
+        known[action.target] = any(_runs(one, known) for one in upstream) or bool(status(action))
+    return known[action.target]
 
 
 def _too_large(task: str, action: Action, memory: int, limit: Limit) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from scripts.engine.build.commit import write_atomically
+from scripts.engine.store.files import write_atomically
 from scripts.engine.store.links import link_or_copy
 from scripts.engine.store.manifest import Manifest, paths_in, sha256_of
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.engine import console
-from scripts.engine.build.commit import write_atomically
-from scripts.engine.store.manifest import Manifest
+from scripts.engine.store.files import write_atomically
+from scripts.engine.store.manifest import Entry, Manifest
 
 _writing = threading.Lock()
 
@@ -75,6 +75,11 @@ class LockFile:
     def _write(self, targets: dict[str, Any]) -> None:
         text = json.dumps({"version": 1, "targets": targets}, indent=1, sort_keys=True)
         write_atomically(self.path, text + "\n")
+
+
+def files_in(entry: Mapping[str, Any]) -> list[Entry]:
+    """The files that an entry of a lock names."""
+    return [Entry(**file) for file in entry["outputs"]]
 
 
 def outputs(manifest: Manifest) -> list[dict[str, Any]]:

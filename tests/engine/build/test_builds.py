@@ -10,6 +10,27 @@ import pytest
 
 from tests.engine.project import Project, make_project
 
+EDITS_DURING_THE_COMMIT = """
+import sys
+from pathlib import Path
+import scripts.engine.build.perform as perform
+from scripts.engine.build.sources import forget_sources
+from doit.doit_cmd import DoitMain
+
+original = perform.commit
+
+
+def commit(*arguments):
+    if arguments[1].name == "joined.txt":
+        Path("scripts/toy_words.py").write_text('JOINER = "-"')
+        forget_sources()
+    return original(*arguments)
+
+
+perform.commit = commit
+sys.exit(DoitMain().run([]))
+"""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -115,8 +136,8 @@ def test_damaged_target_is_built_again(built: Project, damage: str) -> None:
         (
             "edit",
             1,
-            "joined: sources: scripts.toy_words changed while the task ran, so its result was "
-            "thrown away. Run doit again.",
+            "joined: source text of scripts.toy_words changed while the task ran, so its result "
+            "was thrown away. Run doit again.",
         ),
     ],
 )
@@ -130,6 +151,17 @@ def test_failure_keeps_the_old_target(built: Project, trouble: str, code: int, t
     assert built.ran() == ["joined"]
     built.doit()
     assert "joined" in built.ran(), "a failure is never cached"
+
+
+def test_key_that_is_kept_is_that_of_before_the_build(project: Project) -> None:
+    """A source that is edited during the commit is not what the target was built from."""
+    (project.folder / "driver.py").write_text(EDITS_DURING_THE_COMMIT)
+    project.python("driver.py")
+    assert (project.folder / "out/joined.txt").read_text() == "hello world"
+    project.ran()
+    assert project.doit().returncode == 0
+    assert project.ran() == ["words", "words", "joined"]
+    assert (project.folder / "out/joined.txt").read_text() == "hello-world"
 
 
 def test_secrets_never_reach_log_or_terminal(built: Project) -> None:

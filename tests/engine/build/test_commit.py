@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from scripts.engine import commit as module
-from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch, write_atomically
+from scripts.engine.build import commit as module
+from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch
+from scripts.engine.store.files import write_atomically
 
 
 @pytest.mark.parametrize("old", [None, "file", "folder"])

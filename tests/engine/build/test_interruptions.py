@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -106,12 +107,29 @@ def test_many_kills_at_seeded_points(project: Project, undisturbed: str) -> None
     """Every kill leaves a state from which the next run goes on."""
     rng = random.Random(0)
     for round_ in range(32):
-        project.settings(b=f"moon {round_}")
+        project.settings(b=f"moon {round_}" if round_ % 2 else "world")
         kill_at(project, rng.choice(POINTS), rng.randint(1, 3))
     project.settings()
     assert project.doit().returncode == 0
     assert sums(project) == undisturbed
     assert project.doit().stdout.startswith("Nothing to do")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("point", POINTS)
+def test_kill_on_the_way_from_one_option_to_another_and_back(
+    project: Project, undisturbed: str, point: str, count: int
+) -> None:
+    """What an interrupted build left is never taken for what was built before it."""
+    assert project.doit().returncode == 0
+    shutil.rmtree(project.folder / "cache/store")
+    project.settings(b="moon")
+    assert kill_at(project, point, count) == -signal.SIGKILL
+    project.settings()
+    assert project.doit().returncode == 0
+    assert (project.folder / "cache/b/words.txt").read_text() == "world"
+    assert sums(project) == undisturbed
+    assert project.doit("verify", "--deep").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -255,7 +273,7 @@ def test_input_that_is_edited_while_it_is_read(project: Project) -> None:
     project.settings(trouble="edit input")
     done = project.doit()
     assert done.returncode == 1
-    assert "input: first (cache/a) changed while the task ran" in done.stdout
+    assert "input first (cache/a) changed while the task ran" in done.stdout
     assert not (project.folder / "out/joined.txt").exists()
 
 

@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from scripts.engine.build.sources import ROOT, SPOKEN, _names_in, source_digests, work_of
+from scripts.engine.build.sources import ROOT, SPOKEN, imported_names, source_digests, work_of
 from scripts.stage import Stage
 
 
@@ -22,11 +22,11 @@ from scripts.stage import Stage
     ],
 )
 def test_forms_of_imports(source: str, expected: str) -> None:
-    assert expected in _names_in(ast.parse(source), "scripts.room.module", False)
+    assert expected in imported_names(ast.parse(source), "scripts.room.module", False)
 
 
 def test_other_packages_do_not_count() -> None:
-    found = _names_in(
+    found = imported_names(
         ast.parse("import json\nimport scriptsmith\nx = 'scripts'"), "scripts.m", False
     )
     assert found == set()

@@ -23,7 +23,7 @@ def test_plan_before_the_first_build(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert lines[0] == "words:a"
-    assert lines[1] == "will run: it was never built here, or its last build failed"
+    assert lines[1] == "will run: it was never built here, or its last build did not end"
     assert lines[-1].startswith("5 will run, 0 may.")
     assert project.ran() == []
 

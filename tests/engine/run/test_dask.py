@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.engine.build.record import read_record
 from tests.engine.project import Project, make_project
 
 pytest.importorskip("distributed")
@@ -135,6 +136,34 @@ def test_failure_on_a_worker_is_told_in_its_own_words(cluster: Cluster, project:
 
 def test_worker_with_other_sources_is_refused(cluster: Cluster, project: Project) -> None:
     (project.folder / "scripts/toy_words.py").write_text('"""Words."""\nJOINER = "-"\n')
+    done = project.doit(*cluster.arguments(), **cluster.shared)
+    assert done.returncode == 1
+    assert "the worker is not like the controller: source text of scripts.toy_words" in done.stdout
+
+
+def test_worker_keeps_no_failure_that_was_recorded(
+    cluster: Cluster, project: Project, tmp_path: Path
+) -> None:
+    """What is not settled reaches who asked for it, and no other: it has no record in the store."""
+    project.settings(trouble="unsettled")
+    done = project.doit(*cluster.arguments(), **cluster.shared)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (project.folder / "out/joined.txt").read_text() == "failed"
+    keys = {path.name for path in (tmp_path / "shared/ac").iterdir()}
+    built = read_record(project.folder / "out/joined.txt")
+    assert len(keys) == 2
+    assert built is not None
+    assert built.key not in keys
+
+
+def test_worker_whose_sources_change_while_it_lives(cluster: Cluster, project: Project) -> None:
+    assert project.doit(*cluster.arguments(), **cluster.shared).returncode == 0
+    for one in (project, *(worker for _, worker in cluster.workers)):
+        (one.folder / "scripts/toy_words.py").write_text('JOINER = "-"')
+    done = project.doit(*cluster.arguments(), **cluster.shared)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (project.folder / "out/joined.txt").read_text() == "hello-world"
+    (project.folder / "scripts/toy_words.py").write_text('JOINER = "+"')
     done = project.doit(*cluster.arguments(), **cluster.shared)
     assert done.returncode == 1
     assert "the worker is not like the controller: source text of scripts.toy_words" in done.stdout

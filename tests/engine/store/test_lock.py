@@ -1,11 +1,15 @@
 """The lock file: written as tasks end, checked with --locked, mended where it is broken."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.engine.store.local import LocalStore
+from scripts.engine.store.manifest import Manifest, make_manifest
 from tests.engine.project import Project, make_project
 
 
@@ -70,6 +74,80 @@ def test_locked_refuses_other_bytes_from_the_same_key(built: Project) -> None:
     assert done.returncode == 1
     assert "came out with other bytes:\n  joined.txt: 0000" in done.stdout
     assert not (built.folder / "out/joined.txt").exists()
+
+
+def other_outputs(project: Project) -> str:
+    """Let the lock name other bytes than those that are built; its text."""
+    data = lock_of(project)
+    data["targets"]["out/joined.txt"]["outputs"][0]["sha256"] = "0" * 64
+    text = json.dumps(data)
+    (project.folder / "toy.lock").write_text(text)
+    return text
+
+
+@pytest.mark.parametrize("arguments", [[], ["--locked"]], ids=["doit", "doit --locked"])
+def test_what_is_there_with_other_bytes_than_the_lock_names(
+    built: Project, arguments: list[str]
+) -> None:
+    text = other_outputs(built)
+    done = built.doit(*arguments)
+    assert done.returncode == 1
+    digest = (built.folder / "out/SHA256SUMS").read_text().split()[0]
+    assert f"other bytes:\n  joined.txt: {'0' * 64} → {digest}" in done.stdout
+    assert (built.folder / "toy.lock").read_text() == text
+
+
+def test_pull_refuses_other_bytes_than_the_lock_names(built: Project, tmp_path: Path) -> None:
+    shared = {"QUANTMAKE_STORE": str(tmp_path / "shared")}
+    assert built.doit("push", **shared).returncode == 0
+    other_outputs(built)
+    for name in ("out", "cache"):
+        shutil.rmtree(built.folder / name)
+    done = built.doit("pull", **shared)
+    assert done.returncode == 1
+    assert f"other bytes:\n  joined.txt: {'0' * 64} → " in done.stdout
+    assert not (built.folder / "out/joined.txt").exists()
+
+
+def test_poisoned_store_is_no_artefact(built: Project, tmp_path: Path) -> None:
+    key = lock_of(built)["targets"]["out/joined.txt"]["key"]
+    (built.folder / "poison").write_text("evil")
+    manifest = make_manifest(built.folder / "poison")
+    entry = replace(manifest.files[0], path="joined.txt")
+    store = LocalStore(built.folder / "cache/store")
+    store.put_blobs(manifest, built.folder / "poison")
+    store.put_record(key, Manifest("file", (entry,)))
+    (built.folder / "out/joined.txt").unlink()
+    done = built.doit()
+    assert done.returncode == 1
+    assert "a store gave what was never built" in done.stdout
+    assert not (built.folder / "out/joined.txt").exists()
+
+
+def test_stage_that_gives_other_bytes_each_time_is_refused(built: Project) -> None:
+    built.settings(trouble="drift")
+    assert built.doit().returncode == 0
+    before = (built.folder / "out/joined.txt").read_text()
+    done = built.doit("-a")
+    assert done.returncode == 1
+    assert "out/joined.txt is made from what toy.lock names, and came out with" in done.stdout
+    (built.folder / "toy.lock").unlink()
+    done = built.doit("-a")
+    assert done.returncode == 1
+    assert "out/joined.txt was built again from the same, and came out with" in done.stdout
+    assert (built.folder / "out/joined.txt").read_text() == before
+
+
+def test_push_refuses_other_bytes_of_the_same_key(built: Project, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    assert built.doit("push", QUANTMAKE_STORE=str(shared)).returncode == 0
+    key = lock_of(built)["targets"]["out/joined.txt"]["key"]
+    record = shared / "ac" / key
+    digest = (built.folder / "out/SHA256SUMS").read_text().split()[0]
+    record.write_text(record.read_text().replace(digest, "0" * 64))
+    done = built.doit("push", QUANTMAKE_STORE=str(shared))
+    assert done.returncode == 1
+    assert f"has other bytes of the same key: joined.txt: {'0' * 64} → {digest}" in done.stdout
 
 
 def test_locked_without_an_entry(built: Project) -> None:

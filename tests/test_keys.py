@@ -1,0 +1,127 @@
+"""What is edited makes stale what it makes the bytes of, and nothing else."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.checkout import OTHER_METHODS, Checkout, make_checkout
+
+_TELL = """
+import json, dodo
+from scripts.engine.commands.graph_command import checker_of
+from types import SimpleNamespace
+
+told = {}
+for name, maker in vars(dodo).items():
+    for task in maker() if name.startswith("task_") else ():
+        checker = checker_of(SimpleNamespace(uptodate=[(one,) for one in task["uptodate"]]))
+        if checker is not None:
+            stage = checker.action.stage
+            key = [stage.model_dump(mode="json"), checker.action.tools()]
+            told[task["basename"] + ":" + task.get("name", "")] = key
+print(json.dumps(told))
+"""
+_MEASURED = {"reference", "evaluate", "timings", "sensitivity", "_pages", "_texts"}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy of the project, its recipe with every format; nothing is built."""
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "model").mkdir()
+    (folder / "text.txt").touch()
+    copy = make_checkout(folder, folder / "model", folder / "text.txt")
+    copy.artifacts |= OTHER_METHODS
+    copy.write_recipe()
+    return copy
+
+
+def keys(checkout: Checkout) -> dict[str, object]:
+    """What of each task's key needs no inputs, by task."""
+    done = checkout.python("-c", _TELL)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, object] = json.loads(done.stdout)
+    return told
+
+
+@pytest.fixture(scope="module")
+def before(checkout: Checkout) -> dict[str, object]:
+    """The keys of the project as it is."""
+    return keys(checkout)
+
+
+Stale = Callable[..., set[str]]
+
+
+@pytest.fixture
+def stale(checkout: Checkout, before: dict[str, object]) -> Stale:
+    """A function that edits a module and gives the tasks whose keys that changed."""
+
+    def edit(module: str, old: str = "", new: str = "") -> set[str]:
+        path = checkout.folder / module
+        source = path.read_text()
+        assert old in source
+        edited = source.replace(old, new) if old else f"{source}\nEDITED = True\n"
+        path.write_text(edited)
+        try:
+            now = keys(checkout)
+        finally:
+            path.write_text(source)
+        assert now.keys() == before.keys()
+        return {task for task in now if now[task] != before[task]}
+
+    return edit
+
+
+def artefacts(tasks: set[str]) -> set[str]:
+    """Those of the tasks that make artefacts, or what artefacts are made from."""
+    return {task for task in tasks if task.partition(":")[0] not in _MEASURED}
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("scripts/progress.py", "", ""),
+        ("scripts/errors.py", "", ""),
+        ("scripts/report/charts.py", "", ""),
+        ("scripts/chat/commands.py", "", ""),
+        ("scripts/engine/console.py", "", ""),
+        ("scripts/recipe/load.py", "", ""),
+        ("scripts/backends/onnx/blocks/format.py", 'f"INT{self.bits}', 'f"Int{self.bits}'),
+        ("scripts/backends/onnx/blocks/format.py", "disk=0.63", "disk=0.7"),
+        ("scripts/backends/onnx/blocks/format.py", '"""It loads,', '"""It runs,'),
+    ],
+    ids=["progress", "errors", "chart", "chat", "console", "recipe", "label", "forecast", "doc"],
+)
+def test_what_makes_no_bytes_makes_no_artefact_stale(
+    stale: Stale, module: str, old: str, new: str
+) -> None:
+    assert artefacts(stale(module, old, new)) == set()
+
+
+def test_kernel_makes_its_users_stale(stale: Stale) -> None:
+    kernel = stale("scripts/backends/bitsandbytes/kernel.py")
+    assert kernel == {"artifact:model-int4", "artifact:nf4-gptq"}
+
+
+def test_method_makes_its_users_stale(stale: Stale) -> None:
+    users = stale("scripts/methods/gptq.py")
+    assert {"artifact:int4-gptq", "artifact:int8-gptq", "artifact:nf4-gptq"} <= users
+    others = ("int4-hqq", "model-int8", "model-int8-dynamic", "model-int4", "model-q8_0.gguf")
+    assert not users & {"base:", "capture:", *(f"artifact:{name}" for name in others)}
+
+
+def test_module_that_an_option_asks_for_makes_no_others_stale(stale: Stale) -> None:
+    assert stale("scripts/backends/onnx/tuning/tune.py") == {"artifact:int4-tuned"}
+
+
+def test_backend_makes_its_own_rows_stale(stale: Stale) -> None:
+    rows = stale("scripts/backends/gguf/loader.py")
+    measured = {task for task in rows if task.startswith("evaluate:")}
+    assert measured == {
+        f"evaluate:{name}"
+        for name in ("f16.gguf", *OTHER_METHODS, "model.gguf", "model-q8_0.gguf")
+        if name.endswith(".gguf")
+    }
+    assert artefacts(rows) == set()
