@@ -6,11 +6,14 @@ light to import (no torch, no onnxruntime at the top): the graph is drawn withou
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from scripts.forecast import Forecast, Inputs
+
+if TYPE_CHECKING:
+    from scripts.footprints import Footprint
 
 IN_NO_KEY = "it is the interface of stages; the work is in their own modules"
 
@@ -24,6 +27,7 @@ class Stage(BaseModel):
     `reproducible` is false where the output differs from run to run, as timings do: it is
     then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
     have hard links: onnx and onnx_ir refuse external data that has.
+    `footprint` is its row in the table of what stages take of the machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +36,7 @@ class Stage(BaseModel):
     cpu_features: ClassVar[bool] = False
     reproducible: ClassVar[bool] = True
     linkable: ClassVar[bool] = False
+    footprint: ClassVar["Footprint | None"] = None
 
     def uses(self) -> tuple[str, ...]:
         """The distributions whose versions the output's bytes depend on."""
@@ -66,11 +71,17 @@ class Stage(BaseModel):
 
         Neither the inputs nor `target` need to be there. It takes no time.
         """
-        return None
+        footprint = self.takes()
+        return None if footprint is None else footprint.for_model(inputs)
+
+    def takes(self) -> "Footprint | None":
+        """What `run` takes for a model of any size; overridden where it depends on the options."""
+        return self.footprint
 
     def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
         """What may be done in its place within `memory` bytes, for people."""
-        return []
+        footprint = self.takes()
+        return [footprint.instead] if footprint and footprint.instead else []
 
     def is_settled(self, target: Path) -> bool:
         """Whether what was made may be kept as the last word; a record of a failure may not."""

@@ -33,9 +33,9 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def assert_known(told: Path, *paths: Path) -> None:
-    found = known_digests(told)
+    digests = known_digests(told)
     for path in paths:
-        assert found[identity(path.stat())] == sha256_of(path)
+        assert digests[identity(path.stat())] == sha256_of(path)
 
 
 def test_bytes_and_digest_are_those_of_a_plain_file(told: Path, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def artefacts(tasks: set[str]) -> set[str]:
         ("scripts/engine/console.py", "", ""),
         ("scripts/recipe/load.py", "", ""),
         ("scripts/backends/onnx/blocks/format.py", 'f"INT{self.bits}', 'f"Int{self.bits}'),
-        ("scripts/backends/onnx/blocks/format.py", "disk=0.63", "disk=0.7"),
+        ("scripts/footprints.py", "disk=0.63", "disk=0.7"),
         ("scripts/backends/onnx/blocks/format.py", '"""It loads,', '"""It runs,'),
     ],
     ids=["progress", "errors", "chart", "chat", "console", "recipe", "label", "forecast", "doc"],

@@ -1,5 +1,6 @@
 """What a recipe may ask for: the base class of the formats, and the list of all that there are."""
 
+import contextlib
 import importlib
 import itertools
 import pkgutil
@@ -74,29 +75,30 @@ class Format(Stage):
         return self.needs
 
     def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
-        """The other methods of the same format and bits, with their defaults, that do fit."""
-        found = []
-        for other in self._others():
-            said = other.forecast(inputs, target)
-            if said is not None and said.memory <= memory:
+        """The other formats of the same kind, with their defaults, that do fit."""
+        texts = []
+        for other in self.others():
+            forecast = other.forecast(inputs, target)
+            if forecast is not None and forecast.memory <= memory:
                 chosen = ", ".join(f"{key}: {value}" for key, value in other.choice().items())
-                found.append(f"{{{chosen}}} needs about {said.memory / 2**30:.1f} GiB")
-        return found
+                texts.append(f"{{{chosen}}} needs about {forecast.memory / 2**30:.1f} GiB")
+        return texts
 
-    def _others(self) -> Iterator["Format"]:
-        mine = {name: getattr(self, name) for name in self.selector()}
+    def others(self) -> Iterator["Format"]:
+        """Those of the same format and bits by each method, with the defaults of the rest."""
+        mine = self.choice()
         for kind in all_formats():
-            for other in kind.selections():
-                if other == mine or any(other.get(k) != mine.get(k) for k in ("format", "bits")):
+            for options in kind.selections():
+                if any(options.get(key) != mine.get(key) for key in ("format", "bits")):
                     continue
-                try:
-                    yield kind.model_validate(other)
-                except ValidationError:
-                    continue
+                with contextlib.suppress(ValidationError):
+                    other = kind.model_validate(options)
+                    if other.choice() != mine:
+                        yield other
 
     def choice(self) -> dict[str, object]:
         """The keys of a recipe that choose this one among its kind."""
-        return {name: getattr(self, name) for name in self.selector()}
+        return {name: getattr(self, name) for name in _SELECTING if hasattr(self, name)}
 
     def describe(self) -> str:
         """One line for lists of tasks: the label."""

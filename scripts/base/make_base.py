@@ -7,10 +7,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from scripts.errors import QuantmakeError
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import FOOTPRINTS
 from scripts.sources.model_files import refuse_pickles
 from scripts.stage import Stage
-from scripts.tensors.outline import Memory, forecast
 
 
 class Base(Stage):
@@ -21,6 +20,7 @@ class Base(Stage):
     file has at most `max_shard_size` bytes of weights, or one tensor.
     """
 
+    footprint = FOOTPRINTS["base"]
     linkable = True
     packages: ClassVar[tuple[str, ...]] = (
         "gguf",
@@ -34,10 +34,6 @@ class Base(Stage):
     off_grid: Annotated[int, Field(ge=0)] | None = None
     trust_remote_code: bool = False
     max_shard_size: Annotated[int, Field(gt=0)] = 5_000_000_000
-
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        return forecast(inputs, Memory(largest=6), disk=2)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Read the folder `source`: one GGUF file, or safetensors in Hugging Face layout."""

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import FOOTPRINTS
 from scripts.stage import Stage
-from scripts.tensors.outline import Memory, forecast
 
 
 class Capture(Stage):
@@ -23,13 +22,9 @@ class Capture(Stage):
     depend on the number of cores.
     """
 
+    footprint = FOOTPRINTS["capture"]
     packages = ("torch", "transformers")
     cpu_features = True
-
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        memory = Memory(fixed=1.5e9, largest=4, layer=4, hessian=12)
-        return forecast(inputs, memory, of_hessians=4)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for weights that are not finite, activations that are all zero

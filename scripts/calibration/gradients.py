@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import FOOTPRINTS
 from scripts.progress import Progress
 from scripts.stage import Stage
-from scripts.tensors.outline import Memory, forecast
 
 if TYPE_CHECKING:
     import torch
@@ -32,16 +31,9 @@ class Gradients(Stage):
     the head and the embedding, by their Hugging Face names.
     """
 
+    footprint = FOOTPRINTS["gradients"]
     packages = ("numpy", "safetensors", "torch", "transformers")
     cpu_features = True
-
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        return forecast(inputs, Memory(fixed=1.5e9, value=4))
-
-    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
-        """What can be had without it."""
-        return ["GGUF of a plain type, such as q4_0 or q4_k_m, needs no gradients"]
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """One forward and one backward pass over the windows, one window in memory at a time.

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.errors import QuantmakeError
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import FOOTPRINTS
 from scripts.stage import Stage
-from scripts.tensors.outline import Memory, forecast
 
 _SHORTEST = 20
 _SHOWN = 5
@@ -23,11 +22,8 @@ class Calibration(Stage):
     tokens: int
     context: int = 512
     evaluation_lines: tuple[int, int]
+    footprint = FOOTPRINTS["tokens"]
     packages = ("tokenizers", "transformers")
-
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        return forecast(inputs, Memory(fixed=0.4e9))
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the texts share a line or this one is too short."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.backends.table import BACKENDS, modules_of
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import FOOTPRINTS, Footprint
 from scripts.stage import Stage
 
 _LINES_SHOWN = 3
@@ -38,17 +38,9 @@ class Evaluate(Stage):
         """What scores it, in a process of its own, and what its backend reads it with."""
         return ("scripts.evaluation.score", *modules_of(self.backend))
 
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+    def takes(self) -> Footprint:
         """What is loaded takes more than its file: most runtimes have a layout of their own."""
-        artifact = inputs.get("artifact")
-        if artifact is None:
-            return None
-        times = BACKENDS[self.backend].load_factor
-        return Forecast(int(1.2e9 + times * artifact.disk), 0, artifact.about)
-
-    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
-        """What can be had without it."""
-        return ["`doit artifact` builds the artefacts and measures nothing"]
+        return FOOTPRINTS["evaluate"] + Footprint(artifact=BACKENDS[self.backend].load_factor)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The work is done in a process of its own, since a broken artefact may end it."""

@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from scripts.backends.table import YARDSTICK, modules_of
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import FOOTPRINTS, Footprint
 from scripts.progress import track
 from scripts.stage import Stage
-from scripts.tensors.outline import Memory, forecast, outline_in
 
 PROMPTS = (
     "What is the capital of France, and what is it known for?",
@@ -42,16 +40,10 @@ class Reference(Stage):
         """What loads the base."""
         return modules_of(YARDSTICK)
 
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        said = forecast(inputs, Memory(fixed=1.0e9, value=4))
-        rows = outline.rows if (outline := outline_in(inputs)) else 0
-        disk = 4 * self.windows * (self.context // 2 - 1) * rows
-        return said and replace(said, disk=disk)
-
-    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
-        """What can be had without it."""
-        return ["`doit artifact` builds the artefacts and measures nothing"]
+    def takes(self) -> Footprint:
+        """For the vocabulary of any size."""
+        scored = self.windows * (self.context // 2 - 1)
+        return FOOTPRINTS["reference"] + Footprint(disk_row=4 * scored)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the text is too short or the base's logits are broken."""

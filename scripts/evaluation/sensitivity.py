@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.evaluation.result import Estimate
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import FOOTPRINTS
 from scripts.progress import track
 from scripts.stage import Stage
 from scripts.strict import Strict
-from scripts.tensors.outline import Memory, forecast
 
 if TYPE_CHECKING:
     import torch
@@ -48,16 +47,9 @@ class MeasureSensitivity(Stage):
     block_size: int = 32
     windows: int = 2
     tokens: int = 128
+    footprint = FOOTPRINTS["sensitivity"]
     packages = ("numpy", "torch", "transformers")
     cpu_features = True
-
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        return forecast(inputs, Memory(fixed=1.0e9, value=4, layer=8))
-
-    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
-        """What can be had without it."""
-        return ["`doit artifact` builds the artefacts and measures nothing"]
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The unrounded model runs once; a rounded layer starts from its stored input."""

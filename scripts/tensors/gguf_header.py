@@ -17,6 +17,7 @@ from scripts.errors import QuantmakeError
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
+_PRESETS_TAKE = 1.1  # times the bits of the type that they are named after
 _U32, _U64 = Struct("<I"), Struct("<Q")
 _KIND = GGUFValueType
 _SIZES = {
@@ -95,6 +96,25 @@ class _Header:
             raise ValueError(f"an array of {count}")
         for _ in range(count):
             step()
+
+
+def bits_per_weight(preset: str) -> float:
+    """Of the layers of a file of this type, such as `q4_0`: exact where all its tensors have it.
+
+    Presets such as `q4_k_m` give some tensors a type of more bits.
+    """
+    name = preset.upper()
+    kinds = list(GGMLQuantizationType)
+    if name in GGMLQuantizationType.__members__:
+        return _bits(GGMLQuantizationType[name])
+    named_after = [kind for kind in kinds if name.startswith(f"{kind.name}_")]
+    family = [kind for kind in kinds if kind.name.split("_")[0] == name.split("_")[0]]
+    return _PRESETS_TAKE * max(map(_bits, named_after or family))
+
+
+def _bits(kind: GGMLQuantizationType) -> float:
+    values, size = GGML_QUANT_SIZES[kind]
+    return 8 * size / values
 
 
 def tensors_of(path: Path) -> dict[str, Listed]:

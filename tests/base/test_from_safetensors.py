@@ -65,10 +65,10 @@ def test_two_runs_give_the_same_bytes_and_no_names(source: Path, tmp_path: Path)
 def test_shards_are_joined(sharded: Path, tmp_path: Path) -> None:
     assert len(list(sharded.glob("*.safetensors"))) > 2
     out = make(sharded, tmp_path / "out")
-    found = load_file(out / "model.safetensors")
+    joined = load_file(out / "model.safetensors")
     for shard in sharded.glob("*.safetensors"):
         for name, tensor in load_file(shard).items():
-            assert torch.equal(found[name], tensor.half())
+            assert torch.equal(joined[name], tensor.half())
 
 
 def test_a_tied_head_that_is_stored_all_the_same_is_left_out(source: Path, tmp_path: Path) -> None:

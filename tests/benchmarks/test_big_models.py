@@ -6,9 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from scripts.benchmarks.arms import ARMS, StageArm
 from scripts.benchmarks.big_models import main
 from scripts.benchmarks.seeded_model import SIZES, write_seeded_model
 from scripts.errors import MachineError
+from scripts.exec import load_stage
 
 
 def test_same_bytes_again_in_shards_that_transformers_loads(tmp_path: Path) -> None:
@@ -34,6 +36,7 @@ def test_size_that_does_not_fit_is_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # it runs stages
 def test_table_has_a_row_for_each_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--size", "10M", "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out
@@ -41,6 +44,11 @@ def test_table_has_a_row_for_each_stage(tmp_path: Path, capsys: pytest.CaptureFi
         assert f"│ {name} " in said
     assert not list(tmp_path.iterdir())
     assert max(map(len, said.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("arm", [arm for arm in ARMS.values() if isinstance(arm, StageArm)])
+def test_stages_of_the_benchmark_exist(arm: StageArm) -> None:
+    load_stage(arm.stage, dict(arm.options))
 
 
 def test_unknown_stage_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,11 +30,11 @@ def test_models_take_turns_on_the_same_tokens_after_a_warm_up() -> None:
         return decode
 
     decoders = {name: recorder(name) for name in ("float", "int8")}
-    found = decode_speed.interleave(decoders, prompt=3, tokens=4, repeats=5)
+    speeds = decode_speed.interleave(decoders, prompt=3, tokens=4, repeats=5)
     assert [name for name, _ in log] == ["float", "int8"] * 6
     assert len(log[0][1]) == 7
     assert all(tokens == log[0][1] for _, tokens in log)
-    for speed in found.values():
+    for speed in speeds.values():
         assert speed.repeats == 5
         assert 0 < speed.least <= speed.median <= speed.greatest
 

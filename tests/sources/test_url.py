@@ -30,8 +30,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with serve(_Handler) as found:
-        yield found
+    with serve(_Handler) as address:
+        yield address
 
 
 def test_a_file_is_fetched_over_http(address: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from gguf import GGUFReader
 
 from scripts.backends.gguf.llama import quantise
 from scripts.errors import QuantmakeError
-from scripts.tensors.gguf_header import tensors_of
+from scripts.tensors.gguf_header import bits_per_weight, tensors_of
 
 
 def test_same_as_ggufs_reader(tiny_f16: Path, tmp_path: Path) -> None:
@@ -18,6 +18,21 @@ def test_same_as_ggufs_reader(tiny_f16: Path, tmp_path: Path) -> None:
             for one in GGUFReader(path).tensors
         ]
         assert [(n, one.shape, one.type) for n, one in tensors_of(path).items()] == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "bits"),
+    [("f16", 16), ("q8_0", 8.5), ("q4_1", 5), ("iq4_xs", 4.25), ("tq1_0", 1.6875), ("mxfp4", 4.25)],
+)
+def test_bits_of_a_type_are_exact(preset: str, bits: float) -> None:
+    assert bits_per_weight(preset) == bits
+
+
+@pytest.mark.parametrize(("preset", "type_"), [("q4_k_m", "q4_k"), ("iq3_m", "iq3_s")])
+def test_preset_of_several_types_takes_more_than_the_one_it_is_named_after(
+    preset: str, type_: str
+) -> None:
+    assert 1.05 < bits_per_weight(preset) / bits_per_weight(type_) < 1.2
 
 
 @pytest.mark.parametrize("kept", [0, 3, 4, 10, 30, 500, 5000])

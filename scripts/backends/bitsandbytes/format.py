@@ -19,9 +19,8 @@ from pydantic_core import PydanticCustomError
 
 from scripts.backends.format import Format, register
 from scripts.errors import QuantmakeError
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import Footprint, sum_of
 from scripts.progress import BYTES, Progress
-from scripts.tensors.outline import Memory, forecast
 
 _MODULES = {
     method: f"scripts.backends.bitsandbytes.{method}" for method in ("rtn", "gptq")
@@ -88,18 +87,9 @@ class Bitsandbytes4bit(Format):
         name = self.quant_type.upper()
         return {name: TYPES[name], **super().words()}
 
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        of_gptq = 40.0 if self.method == "gptq" else 0.0
-        return forecast(inputs, Memory(largest=3, hessian=of_gptq), disk=0.57, disk_of_others=2)
-
-    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
-        """Rounding to nearest needs less."""
-        nearest = type(self)(format="bitsandbytes", quant_type=self.quant_type)
-        said = nearest.forecast(inputs, target) if self.method == "gptq" else None
-        if said is None or said.memory > memory:
-            return []
-        return [f"method: rtn needs about {said.memory / 2**30:.1f} GiB"]
+    def takes(self) -> Footprint:
+        """Error compensation takes Hessians."""
+        return sum_of("bitsandbytes", *["bitsandbytes gptq"] * (self.method == "gptq"))
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Quantise each linear of the decoder, shard by shard.

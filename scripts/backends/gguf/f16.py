@@ -12,10 +12,9 @@ from pathlib import Path
 
 from scripts.backends.gguf import driver  # its source is a part of the key
 from scripts.errors import MachineError, QuantmakeError, RecipeError
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import FOOTPRINTS
 from scripts.progress import BYTES, Progress
 from scripts.stage import Stage
-from scripts.tensors.outline import Memory, forecast
 
 _CONVERTER = "convert_hf_to_gguf.py"
 _WRITTEN = re.compile(r"Writing: +(\d+)%")
@@ -31,11 +30,8 @@ class F16Gguf(Stage):
     name: str = "model"
     tokenizer_pre: str | None = None
     linkable = True
+    footprint = FOOTPRINTS["gguf f16"]
     packages = ("numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers")
-
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        return forecast(inputs, Memory(largest=2), disk=2)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where llama.cpp does not know the model or its tokenizer."""

@@ -1,7 +1,7 @@
 """GGUF files for llama.cpp, quantised by llama.cpp itself or rounded better in its blocks."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,8 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from scripts.backends.format import Format, register
 from scripts.errors import MachineError, QuantmakeError
-from scripts.forecast import Forecast, Inputs
-from scripts.tensors.outline import Memory, forecast
+from scripts.footprints import Footprint, sum_of
 
 if TYPE_CHECKING:
     from scripts.backends.gguf.imatrix import Means
@@ -24,7 +23,7 @@ GgufType = Literal[
     "iq4_xs", "q4_1", "q4_0", "iq3_m", "iq3_s", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
 ]  # fmt: skip
 FLOAT_TYPES = ("f16", "bf16")
-_BITS = {"iq3": 4.0, "iq4": 5.0, "q2_": 3.5, "q3_": 4.2, "q4_": 5.0, "q5_": 6.0, "q6_": 6.8}
+_HEAD_BITS = 8.5  # Q8_0
 _FLOATS = {"F32", "F16", "BF16"}
 _CHOSEN_APART = {"token_embd.weight", "output.weight"}  # by every preset: Q6_K or Q8_0
 
@@ -90,25 +89,24 @@ class GgufFile(Format):
 
         return {**super().words(), **type_words(self.like or self.type)}
 
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        bits = 16 if self.type in FLOAT_TYPES else _BITS.get((self.like or self.type)[:3], 9)
-        measured = self._is_measured()
-        return forecast(
-            inputs,
-            Memory(0.3e9, largest=20 if measured else 5, hessian=24 if measured else 0),
-            disk=bits / 8,
-        )
+    def takes(self) -> Footprint:
+        """What is written follows from the type; presets give the head and the embedding Q8_0."""
+        from scripts.tensors.gguf_header import bits_per_weight
 
-    def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
-        """llama.cpp's own rounding, of a type for all tensors, needs less."""
-        plain = type(self)(format="gguf", type=self.like or "q4_0")
-        said = plain.forecast(inputs, target) if self._is_measured() else None
-        if said is None or said.memory > memory:
-            return []
-        return [
-            f"type: {plain.type} without rounding: gptq needs about {said.memory / 2**30:.1f} GiB"
-        ]
+        if self.max_bytes is not None:
+            size = Footprint(written=self.max_bytes)
+        else:
+            bits = bits_per_weight(self.like or self.type)
+            size = Footprint(disk=bits / 8, outside=max(bits, _HEAD_BITS) / 8)
+        return size + sum_of("gguf", *["gguf measured"] * self._is_measured())
+
+    def others(self) -> Iterator["GgufFile"]:
+        """llama.cpp's own rounding, of a type for all tensors."""
+        yield type(self)(format="gguf", type=self.like or "q4_0")
+
+    def choice(self) -> dict[str, object]:
+        """The type too."""
+        return {**super().choice(), "type": self.type}
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Quantise with llama_model_quantize, whose log goes to stdout, then round again.

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from scripts.backends.onnx import mapped_builder
 from scripts.errors import QuantmakeError
-from scripts.forecast import Forecast, Inputs
+from scripts.footprints import FOOTPRINTS
 from scripts.progress import PIPE_VARIABLE
 from scripts.stage import Stage
-from scripts.tensors.outline import Memory, forecast
 
 _UNKNOWN = ("is not currently supported", "NotImplementedError")
 _TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "chat_template*", "*.txt", "vocab*")
@@ -27,6 +26,7 @@ class OnnxGraph(Stage):
     builder does not know the architecture, optimum's exporter traces it.
     """
 
+    footprint = FOOTPRINTS["onnx graph"]
     packages = (
         "accelerate",
         "onnx",
@@ -36,10 +36,6 @@ class OnnxGraph(Stage):
         "torch",
         "transformers",
     )
-
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model."""
-        return forecast(inputs, Memory(largest=9), disk=4)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where neither tool knows the architecture."""

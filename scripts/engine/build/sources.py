@@ -16,7 +16,9 @@ from pathlib import Path
 
 PACKAGE = __name__.partition(".")[0]
 ROOT = Path(__file__).resolve().parents[3]
-SPOKEN = frozenset({"alternatives", "check", "choice", "describe", "forecast", "label", "words"})
+SPOKEN = frozenset(
+    {"alternatives", "check", "choice", "describe", "forecast", "label", "others", "takes", "words"}
+)
 """Methods of stages that make no bytes: labels, forecasts, and looking at what was made."""
 
 _MARK = "IN_NO_KEY"

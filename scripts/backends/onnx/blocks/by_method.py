@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from scripts.backends.onnx.blocks.format import OnnxBlocks
-from scripts.tensors.outline import Memory
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,7 +25,7 @@ class OnnxBlocksByMethod(OnnxBlocks):
     """a MatMul that the method does not support: an error, left in float, rounded to nearest"""
 
     cpu_features = True
-    memory = Memory(largest=7, layer=20, hessian=48)
+    footprints = ("onnx blocks", "onnx blocks by method")
     packages = (*OnnxBlocks.packages, "safetensors", "torch")
 
     def grid(self) -> "GridOptions":

@@ -2,15 +2,13 @@
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from scripts.backends.format import Format
-from scripts.forecast import Forecast, Inputs
-from scripts.tensors.outline import Memory, forecast
+from scripts.footprints import Footprint, sum_of
 
 _TUNING = "scripts.backends.onnx.tuning.tune"
 _PACKAGES_OF_TUNING = ("safetensors", "torch", "transformers")
@@ -44,7 +42,7 @@ class OnnxBlocks(Format):
     """learn the scales and the norms from the FP16 base, on the calibration's text"""
 
     title: ClassVar[str]
-    memory: ClassVar[Memory] = Memory(0.2e9, largest=7)
+    footprints: ClassVar[tuple[str, ...]] = ("onnx blocks",)
     backend = "onnx"
     needs: ClassVar[tuple[str, ...]] = ("graph",)
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxruntime")
@@ -69,14 +67,11 @@ class OnnxBlocks(Format):
         """Such as `INT4 GPTQ (ONNX)`, `INT4 GPTQ tuned (ONNX)`."""
         return f"INT{self.bits} {self.title}{' tuned' if self.tune else ''} (ONNX)"
 
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model; a model that is tuned is in memory twice."""
-        return forecast(
-            inputs,
-            replace(self.memory, value=12.0 if self.tune else 0.0),
-            disk=0.63 if self.bits == 4 else 1.13,
-            disk_of_others=1.13,
-        )
+    def takes(self) -> Footprint:
+        """Of Hessians and of learning too, where it needs them."""
+        hessians = ["onnx hessians"] * ("capture" in self.needs)
+        tuning = ["onnx tuning"] * (self.tune is not None)
+        return sum_of(*self.footprints, f"onnx {self.bits} bits", *hessians, *tuning)
 
     def choice(self) -> dict[str, object]:
         """The method, and that it is tuned."""

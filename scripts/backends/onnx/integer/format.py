@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from scripts.backends.format import Format
-from scripts.forecast import Forecast, Inputs
-from scripts.tensors.outline import Memory, forecast
+from scripts.footprints import Footprint, sum_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,10 +80,10 @@ class OnnxInteger(Format):
         chosen = {"SmoothQuant": self.smooth, "mixed precision": self.max_kld is not None}
         return {**super().words(), **{word: WORDS[word] for word in chosen if chosen[word]}}
 
-    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
-        """From the sizes of the model; choices are made with graphs in memory."""
+    def takes(self) -> Footprint:
+        """Choices are made with graphs in memory."""
         chooses = self.max_kld is not None or "calibration" in self.needed()
-        return forecast(inputs, Memory(1.0e9, largest=8, value=6.0 if chooses else 0), disk=1.13)
+        return sum_of("onnx integer", *["onnx selection"] * chooses)
 
     def quantiser(
         self,
