@@ -27,18 +27,19 @@ class LayerError(Strict):
 
 class Sensitivity(Strict):
     """All decoder layers in order, then the embedding with the head; none of a model whose
-    layers are not known."""
+    layers are not known. `reason` says why nothing could be measured."""
 
     bits: int
     block_size: int
     tokens_scored: int
     layers: list[LayerError]
+    reason: str = ""
 
 
 class MeasureSensitivity(Stage):
     """Round each layer alone and measure what it does to the predictions
 
-    Weights are rounded to nearest between the least and the greatest of a block, as in Q4_1. The
+    Weights are rounded to nearest between the minimum and the maximum of a block, as in Q4_1. The
     second halves of `windows` windows of `tokens` tokens of the calibration are scored. `out` is
     a JSON file, a `Sensitivity`.
     """
@@ -52,6 +53,29 @@ class MeasureSensitivity(Stage):
     cpu_features = True
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
+        """A model that can't be measured costs a report this section, and nothing else."""
+        try:
+            layers, reason = self._layers(inputs), ""
+        except Exception as error:  # of transformers or of the model's own code
+            layers, reason = [], f"{type(error).__name__}: {error}"
+            print(f"the layers' sensitivity could not be measured: {reason}")
+        record = Sensitivity(
+            bits=self.bits,
+            block_size=self.block_size,
+            tokens_scored=self.windows * (self.tokens - self.tokens // 2),
+            layers=layers,
+            reason=reason,
+        )
+        out.write_text(record.model_dump_json(indent=1) + "\n")
+
+    def is_settled(self, target: Path) -> bool:
+        """Whether it was measured: a failure is never taken as the last word."""
+        try:
+            return not Sensitivity.model_validate_json(target.read_bytes()).reason
+        except (OSError, ValueError):
+            return False
+
+    def _layers(self, inputs: Mapping[str, Path]) -> list[LayerError]:
         """The unrounded model runs once; a rounded layer starts from its stored input."""
         import torch
         from transformers import AutoModelForCausalLM
@@ -65,22 +89,17 @@ class MeasureSensitivity(Stage):
         torch.set_num_threads(available_cores())
         ids = read_windows(inputs["calibration"])[: self.windows, : self.tokens]
         model = AutoModelForCausalLM.from_pretrained(inputs["base"], dtype=torch.float32).eval()
-        found: list[LayerError] = []
+        layers: list[LayerError] = []
         with torch.inference_mode(), contextlib.suppress(UnknownLayers):
             run = PartialRun(model, torch.from_numpy(ids))
             for place in track(range(len(run.layers)), "rounding layers"):
                 with rounded(run.layers[place], self.bits, self.block_size):
-                    found.append(LayerError(name=f"layer {place}", kld=mean(run.again_from(place))))
+                    error = mean(run.again_from(place))
+                layers.append(LayerError(name=f"layer {place}", kld=error))
             ends = [model.get_input_embeddings(), model.get_output_embeddings()]
             with rounded(torch.nn.ModuleList(ends), self.bits, self.block_size):
-                found.append(LayerError(name=EMBEDDING, kld=mean(run.whole())))
-        record = Sensitivity(
-            bits=self.bits,
-            block_size=self.block_size,
-            tokens_scored=self.windows * (self.tokens - self.tokens // 2),
-            layers=found,
-        )
-        out.write_text(record.model_dump_json(indent=1) + "\n")
+                layers.append(LayerError(name=EMBEDDING, kld=mean(run.whole())))
+        return layers
 
 
 class rounded:

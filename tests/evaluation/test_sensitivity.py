@@ -119,3 +119,16 @@ def test_model_whose_layers_are_not_known_has_none(tiny_calibration: Path, tmp_p
     )  # fmt: skip
     MixtralForCausalLM(config).save_pretrained(tmp_path / "mixtral")
     assert measure(tmp_path / "mixtral", tiny_calibration, tmp_path / "s.json").layers == []
+
+
+def test_model_that_does_not_load_is_a_record_that_is_measured_again(
+    tiny_calibration: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "s.json"
+    record = measure(tmp_path / "empty", tiny_calibration, out)
+    assert record.layers == []
+    assert record.reason
+    assert not MeasureSensitivity().is_settled(out)
+    out.write_text(record.model_copy(update={"reason": ""}).model_dump_json())
+    assert MeasureSensitivity().is_settled(out)
