@@ -118,8 +118,8 @@ def interleave(
     return {
         name: Spread(
             median=statistics.median(values[1:]),
-            least=min(values[1:]),
-            greatest=max(values[1:]),
+            min=min(values[1:]),
+            max=max(values[1:]),
             repeats=repeats,
         )
         for name, values in speeds.items()
@@ -136,7 +136,7 @@ def table(speeds: Mapping[str, Spread], sizes: Mapping[str, int], caption: str) 
         made.add_row(
             name,
             f"{sizes[name] / 1e6:.1f}",
-            *(f"{value:.1f}" for value in (speed.median, speed.least, speed.greatest)),
+            *(f"{value:.1f}" for value in (speed.median, speed.min, speed.max)),
             f"{speed.median / first:.2f}",
         )
     return made

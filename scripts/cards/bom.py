@@ -28,10 +28,10 @@ def write_bom(subject: Subject, row: Evaluation, origin: Origin) -> str:
     for part in parts:
         bom.components.add(part)
     bom.register_dependency(model, parts)
-    found: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
-    del found["metadata"]["timestamp"]
-    found["metadata"]["component"]["modelCard"] = model_card(subject, row)
-    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+    bill: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
+    del bill["metadata"]["timestamp"]
+    bill["metadata"]["component"]["modelCard"] = model_card(subject, row)
+    return json.dumps(bill, indent=1, sort_keys=True) + "\n"
 
 
 def _model(subject: Subject, row: Evaluation, origin: Origin) -> Any:
@@ -116,13 +116,13 @@ def model_card(subject: Subject, row: Evaluation) -> dict[str, Any]:
             "performanceMetrics": [
                 {
                     "type": name,
-                    "value": f"{found.value:.6g}",
+                    "value": f"{estimate.value:.6g}",
                     "confidenceInterval": {
-                        "lowerBound": f"{found.value - 1.96 * found.se:.6g}",
-                        "upperBound": f"{found.value + 1.96 * found.se:.6g}",
+                        "lowerBound": f"{estimate.value - 1.96 * estimate.se:.6g}",
+                        "upperBound": f"{estimate.value + 1.96 * estimate.se:.6g}",
                     },
                 }
-                for name, found in metrics.items()
+                for name, estimate in metrics.items()
             ]
         },
     }

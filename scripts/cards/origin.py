@@ -31,8 +31,8 @@ class Origin(Strict):
 
     def part(self, name: str) -> dict[str, JsonValue]:
         """One of the parts that are mappings; empty where it is none."""
-        found = self.parts.get(name)
-        return found if isinstance(found, dict) else {}
+        part = self.parts.get(name)
+        return part if isinstance(part, dict) else {}
 
 
 def read_origin(path: Path) -> Origin:

@@ -28,10 +28,10 @@ def write_statement(subject: Subject, row: Evaluation, origin: Origin) -> str:
     ]
     statement = Statement(files, PREDICATE_TYPE, _predicate(subject, row, origin))
     statement.validate()
-    found: dict[str, Any] = MessageToDict(statement.pb)
+    message: dict[str, Any] = MessageToDict(statement.pb)
     # The specification's names; protobuf's own rendering gives `type`.
-    found["_type"] = found.pop("type", None) or found.pop("_type", None)
-    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+    message["_type"] = message.pop("type", None) or message.pop("_type", None)
+    return json.dumps(message, indent=1, sort_keys=True) + "\n"
 
 
 def _name(row: Evaluation, origin: Origin, path: str) -> str:
@@ -76,5 +76,5 @@ def _predicate(subject: Subject, row: Evaluation, origin: Origin) -> dict[str, A
         },
     }
     # Parsing refuses names that the predicate does not have.
-    found: dict[str, Any] = MessageToDict(ParseDict(predicate, Provenance()))
-    return found
+    parsed: dict[str, Any] = MessageToDict(ParseDict(predicate, Provenance()))
+    return parsed

@@ -18,7 +18,7 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-    most: int = 256
+    max_tokens: int = 256
 
 
 def chooser(sampling: Sampling) -> Callable[[Logits], int]:
@@ -43,12 +43,12 @@ def answer(
     """Token ids after `prompt`, up to a stop token or as many as `sampling` allows."""
     choose = chooser(sampling)
     logits = model.prefill(np.array(prompt, np.int64))
-    for place in range(sampling.most):
+    for place in range(sampling.max_tokens):
         token = choose(logits)
         if token in stop:
             return
         yield token
-        if place + 1 < sampling.most:
+        if place + 1 < sampling.max_tokens:
             logits = model.decode(token)
 
 

@@ -6,7 +6,7 @@ from doit.exceptions import InvalidCommand
 
 from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe, option
 
-_MOST = "tokens of an answer at most"
+_MAX_TOKENS = "tokens of an answer at most"
 
 
 class ChatCommand(TerminalCommand):
@@ -19,7 +19,7 @@ class ChatCommand(TerminalCommand):
         option("temperature", 0.0, "0 takes the most likely token, more is more varied"),
         option("top_p", 1.0, "with a temperature: choose among the likeliest, of this share"),
         option("seed", 0, "with a temperature: of the random choices"),
-        option("max_tokens", 256, _MOST),
+        option("max_tokens", 256, _MAX_TOKENS),
         option("system", "", "instructions for the model, before the conversation"),
         RECIPE_OPTION,
     )
@@ -47,7 +47,7 @@ class CompareCommand(TerminalCommand):
     doc_purpose = "see all artefacts answer one prompt, beside FP16"
     doc_usage = '"PROMPT"'
     cmd_options = (
-        option("max_tokens", 64, _MOST),
+        option("max_tokens", 64, _MAX_TOKENS),
         option("only", "", "artefacts to ask, as model-int8,model.gguf; FP16 is always asked"),
         RECIPE_OPTION,
     )
@@ -65,4 +65,4 @@ class CompareCommand(TerminalCommand):
         if options["only"]:
             others = [find_row(recipe, name) for name in options["only"].split(",")]
         rows = [base, *(row for row in others if row != base)]
-        return compare(recipe, rows, given[0], Sampling(most=options["max_tokens"]))
+        return compare(recipe, rows, given[0], Sampling(max_tokens=options["max_tokens"]))

@@ -46,13 +46,13 @@ def _answer(
     speaker: Speaker, messages: list[dict[str, str]], sampling: Sampling, console: Console
 ) -> str | None:
     """Print an answer as it comes and return it; None where the conversation has no room for it."""
-    found: list[str] = []
+    pieces: list[str] = []
     started = time.perf_counter()
     first = started
     try:
         for piece in speaker.say(messages, sampling):
-            first = first if found else time.perf_counter()
-            found.append(piece)
+            first = first if pieces else time.perf_counter()
+            pieces.append(piece)
             console.print(piece, end="")
     except KeyboardInterrupt:
         console.print(" …", end="")
@@ -60,8 +60,8 @@ def _answer(
         console.print(f"{error}")
         return None
     console.print()
-    text = "".join(found)
-    if console.is_terminal and found:
+    text = "".join(pieces)
+    if console.is_terminal and pieces:
         count = len(speaker.tokenizer(text, add_special_tokens=False)["input_ids"])
         seconds = max(time.perf_counter() - first, 1e-9)
         rate = f"{(count - 1) / seconds:,.0f} tokens/s, " if count > 1 else ""

@@ -59,18 +59,18 @@ class Speaker:
     def ids(self, messages: Messages) -> list[int]:
         """The conversation as token ids; without a chat template, the texts one after another."""
         if self.tokenizer.chat_template:
-            found = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)
+            ids = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)
         else:
-            found = self.tokenizer("\n".join(one["content"] for one in messages))["input_ids"]
-        return [int(token) for token in found]
+            ids = self.tokenizer("\n".join(one["content"] for one in messages))["input_ids"]
+        return [int(token) for token in ids]
 
     def say(self, messages: Messages, sampling: Sampling) -> Iterator[str]:
         """The answer, piece by piece. Raises QuantmakeError where there is no room for it."""
         prompt = self.ids(messages)
-        if len(prompt) + sampling.most > self.context:
+        if len(prompt) + sampling.max_tokens > self.context:
             raise QuantmakeError(
-                f"the conversation has {len(prompt):,} tokens; with {sampling.most} for the answer "
-                f"it does not fit into {self.context:,}. Begin anew with /reset, or ask for "
+                f"the conversation has {len(prompt):,} tokens; with {sampling.max_tokens} for the "
+                f"answer it does not fit into {self.context:,}. Begin anew with /reset, or ask for "
                 "fewer with --max-tokens."
             )
         yield from pieces(answer(self.model, prompt, self.stop, sampling), self.tokenizer)
@@ -80,5 +80,5 @@ def _stop_tokens(base: Path, config: dict[str, Any]) -> list[int]:
     generation = base / "generation_config.json"
     if generation.exists():
         config = json.loads(generation.read_text())
-    found = config.get("eos_token_id") or []
-    return found if isinstance(found, list) else [found]
+    stops = config.get("eos_token_id") or []
+    return stops if isinstance(stops, list) else [stops]

@@ -81,7 +81,7 @@ class Comparison:
         self._flips = self.worst_flips()
 
     def worst_flips(self) -> list[TokenFlip]:
-        """Those with the greatest divergence, the worst first; at most ten."""
+        """Those with the largest divergence, the worst first; at most ten."""
         return sorted(self._flips, key=lambda one: (-one.kld, one.window, one.position))[:_FLIPS]
 
     def quality(self) -> Quality:

@@ -65,7 +65,7 @@ def read_items(path: Path, tokenizer: Any, name: str) -> list[Item]:
     def ids(text: str) -> list[int]:
         return list(map(int, tokenizer(text, add_special_tokens=False)["input_ids"]))
 
-    found = []
+    items = []
     for number, line in _lines(path, name):
         if line.answer >= len(line.choices):
             raise QuantmakeError(
@@ -73,7 +73,7 @@ def read_items(path: Path, tokenizer: Any, name: str) -> list[Item]:
                 f"{len(line.choices)} choices, counted from 0"
             )
         texts = [choice if choice[0].isspace() else f" {choice}" for choice in line.choices]
-        found.append(
+        items.append(
             Item(
                 question=([] if start is None else [start]) + ids(line.question.rstrip()),
                 choices=[ids(text) for text in texts],
@@ -81,9 +81,9 @@ def read_items(path: Path, tokenizer: Any, name: str) -> list[Item]:
                 answer=line.answer,
             )
         )
-    if not found:
+    if not items:
         raise QuantmakeError(f"the task {name} has no line; give it one question at least")
-    return found
+    return items
 
 
 def _lines(path: Path, name: str) -> Iterator[tuple[int, Line]]:
@@ -102,7 +102,7 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, Line]]:
 
 
 def choose(model: Model, item: Item) -> int:
-    """The choice with the greatest log-likelihood per byte."""
+    """The choice with the highest log-likelihood per byte."""
     scores = []
     for choice, length in zip(item.choices, item.lengths, strict=True):
         tokens = np.array(item.question + choice, np.int64)

@@ -28,15 +28,15 @@ class PartialRun:
 
     def again_from(self, place: int) -> NDArray[np.float64]:
         """KL divergence in nats at each scored token, layers from `place` on run again."""
-        found: Any = self._calls[place][0]
+        output: Any = self._calls[place][0]
         for layer, (_, arguments, keywords) in zip(
             self.layers[place:], self._calls[place:], strict=True
         ):
-            hidden = found[0] if isinstance(found, tuple) else found
-            found = layer(hidden, *arguments, **keywords)
+            hidden = output[0] if isinstance(output, tuple) else output
+            output = layer(hidden, *arguments, **keywords)
         owner, _, attribute = self._name.rpartition(".")
         parent = self._model.get_submodule(owner)
-        setattr(parent, attribute, nn.ModuleList([Last(found)]))
+        setattr(parent, attribute, nn.ModuleList([Last(output)]))
         try:
             return self._divergence()
         finally:
@@ -58,5 +58,5 @@ class PartialRun:
     def _divergence(self) -> NDArray[np.float64]:
         mine = self._logprobs()
         kld = (self._base - mine).mul_(self._base.exp()).sum(-1, dtype=torch.float64)
-        found: NDArray[np.float64] = kld.numpy()
-        return found
+        divergence: NDArray[np.float64] = kld.numpy()
+        return divergence

@@ -20,11 +20,11 @@ class Estimate(Strict):
 
 
 class Spread(Strict):
-    """Median, least and greatest of `repeats` measurements after a warm-up."""
+    """Median, minimum and maximum of `repeats` measurements after a warm-up."""
 
     median: float
-    least: float
-    greatest: float
+    min: float
+    max: float
     repeats: int
 
 

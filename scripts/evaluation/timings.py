@@ -119,11 +119,11 @@ class TimeAll(Stage):
         failures: dict[str, str] = {}
         bar = Progress("timing", len(self.rows) * (2 + self.rounds))
         for names in batches(inputs, available_memory()):
-            for name, found in self._together(names, inputs, bar).items():
-                if isinstance(found, Speed):
-                    speeds[name] = found
+            for name, outcome in self._together(names, inputs, bar).items():
+                if isinstance(outcome, Speed):
+                    speeds[name] = outcome
                 else:
-                    failures[name] = found
+                    failures[name] = outcome
         record = Timings(
             machine=describe(available_cores(), self._runtimes()),
             speeds=dict(sorted(speeds.items())),
@@ -140,7 +140,7 @@ class TimeAll(Stage):
 
     def _together(self, names: list[str], inputs: Mapping[str, Path], bar: Progress) -> Any:
         """The speeds of rows that are loaded at one time, or why there are none, by name."""
-        found: dict[str, Any] = {}
+        outcomes: dict[str, Any] = {}
         workers: dict[str, Worker] = {}
 
         def attempt(name: str, work: Any) -> None:
@@ -148,7 +148,7 @@ class TimeAll(Stage):
                 work()
             except NotTimed as error:
                 workers.pop(name, None)
-                found[name] = f"it could not be timed: {error}"
+                outcomes[name] = f"it could not be timed: {error}"
             bar.advance()
 
         for name in names:
@@ -164,8 +164,8 @@ class TimeAll(Stage):
                 time.sleep(_PAUSE_S)
                 attempt(name, workers[name].turn)
         for name, worker in workers.items():
-            found[name] = speed_of(worker)
-        return found
+            outcomes[name] = speed_of(worker)
+        return outcomes
 
 
 def in_turn(names: list[str], number: int) -> Iterator[str]:
@@ -181,8 +181,8 @@ def speed_of(worker: Worker) -> Any:
         values = [one[figure] for one in worker.rounds]
         return Spread(
             median=statistics.median(values),
-            least=min(values),
-            greatest=max(values),
+            min=min(values),
+            max=max(values),
             repeats=len(values),
         )
 
@@ -204,8 +204,8 @@ def speed_of(worker: Worker) -> Any:
 
 def available_memory() -> float:
     """Bytes that new processes may take without swapping (proc(5), MemAvailable)."""
-    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    return 1024 * int(found[1]) if found else 4e9
+    available = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    return 1024 * int(available[1]) if available else 4e9
 
 
 def batches(inputs: Mapping[str, Path], memory: float) -> list[list[str]]:

@@ -28,15 +28,15 @@ def read_lines(path: Path, lines: tuple[int, int]) -> list[str]:
     file = text_file(path)
     try:
         with file.open(encoding="utf-8") as text:
-            found = text.readlines()
+            all_lines = text.readlines()
     except UnicodeDecodeError as error:
         raise QuantmakeError(f"{file.name} is not UTF-8 text: {error}") from None
-    if len(found) < lines[1]:
+    if len(all_lines) < lines[1]:
         raise QuantmakeError(
-            f"{file.name} has {len(found)} lines, but the recipe asks for lines {lines[0]} to "
+            f"{file.name} has {len(all_lines)} lines, but the recipe asks for lines {lines[0]} to "
             f"{lines[1]}; shorten `lines` or name a longer text"
         )
-    return found[lines[0] : lines[1]]
+    return all_lines[lines[0] : lines[1]]
 
 
 def load_tokenizer(base: Path) -> Any:

@@ -12,7 +12,7 @@ from scripts.chat.speaker import Speaker
 from scripts.evaluation.windows import bos_of
 from scripts.progress import Progress
 
-_MOST = 256  # tokens of a generated answer, where a task names no limit
+_MAX_TOKENS = 256  # tokens of a generated answer, where a task names no limit
 
 
 class Artefact(TemplateLM):  # type: ignore[misc]
@@ -64,11 +64,11 @@ class Artefact(TemplateLM):  # type: ignore[misc]
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: object
     ) -> list[tuple[float, bool]]:
         bar = Progress(f"{self._name}: log-likelihoods", len(requests))
-        found = []
+        scores = []
         for _texts, context, continuation in requests:
-            found.append(self._score(context, continuation))
+            scores.append(self._score(context, continuation))
             bar.advance()
-        return found
+        return scores
 
     def _score(self, context: list[int], continuation: list[int]) -> tuple[float, bool]:
         """The log-likelihood of `continuation`, and whether it is what greedy decoding gives.
@@ -104,21 +104,23 @@ class Artefact(TemplateLM):  # type: ignore[misc]
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Greedy completions, each up to the first of its task's stop texts."""
         bar = Progress(f"{self._name}: answers", len(requests))
-        found = []
+        texts = []
         for request in requests:
             prompt, settings = request.args
-            found.append(self._complete(prompt, settings))
+            texts.append(self._complete(prompt, settings))
             bar.advance()
-        return found
+        return texts
 
     def _complete(self, prompt: str, settings: dict[str, Any]) -> str:
         until = settings.get("until") or []
         stops = [until] if isinstance(until, str) else list(until)
-        most = int(settings.get("max_gen_toks") or settings.get("max_new_tokens") or _MOST)
-        ids = self.tok_encode(prompt)[-max(1, self._speaker.context - most) :]
+        limit = int(settings.get("max_gen_toks") or settings.get("max_new_tokens") or _MAX_TOKENS)
+        ids = self.tok_encode(prompt)[-max(1, self._speaker.context - limit) :]
         given: list[int] = []
         text = ""
-        for token in answer(self._speaker.model, ids, self._speaker.stop, Sampling(most=most)):
+        for token in answer(
+            self._speaker.model, ids, self._speaker.stop, Sampling(max_tokens=limit)
+        ):
             given.append(token)
             text = self.tokenizer.decode(given, skip_special_tokens=True)
             if any(stop in text for stop in stops if stop):

@@ -41,7 +41,7 @@ def run(recipe: Recipe, rows: list[Row], asked: Asked) -> int:
     manager = TaskManager(include_path=asked.include or None)
     _refuse_unknown(manager, asked.tasks)
     console = Console(highlight=False, emoji=False)
-    found: dict[str, Figures] = {}
+    measured: dict[str, Figures] = {}
     failed = False
     for row in rows:
         try:
@@ -50,8 +50,8 @@ def run(recipe: Recipe, rows: list[Row], asked: Asked) -> int:
             console.print(f"{row.name}: {error}", markup=False, style="red")
             failed = True
             continue
-        found[row.name] = _figures(Artefact(speaker, row.name), manager, asked)
-    console.print(table(found))
+        measured[row.name] = _figures(Artefact(speaker, row.name), manager, asked)
+    console.print(table(measured))
     return int(failed)
 
 
@@ -95,14 +95,14 @@ def _read(results: dict[str, dict[str, Any]]) -> Iterator[Any]:
             yield (task, name), (value, error if isinstance(error, float) else None)
 
 
-def table(found: dict[str, Figures]) -> Table:
+def table(measured: dict[str, Figures]) -> Table:
     """A line for each task and metric, a column for each row of the recipe."""
     made = Table("task", "metric", title="lm-evaluation-harness")
-    for name in found:
+    for name in measured:
         made.add_column(name, justify="right", overflow="fold")
-    keys = dict.fromkeys(key for figures in found.values() for key in figures)
+    keys = dict.fromkeys(key for figures in measured.values() for key in figures)
     for task, metric in keys:
-        cells = [_cell(figures.get((task, metric))) for figures in found.values()]
+        cells = [_cell(figures.get((task, metric))) for figures in measured.values()]
         made.add_row(task, metric, *cells)
     return made
 

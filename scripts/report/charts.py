@@ -214,7 +214,7 @@ def divergences(lineup: Lineup, look: Look = _USUAL) -> Figure:
 
 
 def speeds(lineup: Lineup, look: Look = _USUAL) -> Figure:
-    """Prefill and decode, with the least and greatest of the repeats; the float model in grey."""
+    """Prefill and decode, with the minimum and maximum of the repeats; the float model in grey."""
     rows = lineup.rows
     height = 0.36 * len(rows) + 1.1
     figure = figure_of(look, 2 * height if look.narrow else height)
@@ -234,8 +234,8 @@ def speeds(lineup: Lineup, look: Look = _USUAL) -> Figure:
             medians,
             range(len(rows)),
             xerr=[
-                [one.median - one.least for one in spreads],
-                [one.greatest - one.median for one in spreads],
+                [one.median - one.min for one in spreads],
+                [one.max - one.median for one in spreads],
             ],
             fmt="none",
             ecolor=INK,
@@ -245,13 +245,13 @@ def speeds(lineup: Lineup, look: Look = _USUAL) -> Figure:
         for place, one in enumerate(spreads):
             axes.annotate(
                 rate(one.median),
-                (one.greatest, place),
+                (one.max, place),
                 (6, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=9,
             )
-        axes.set_xlim(0, max(one.greatest for one in spreads) * 1.17)
+        axes.set_xlim(0, max(one.max for one in spreads) * 1.17)
         axes.set_title(title)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)

@@ -8,7 +8,7 @@ from scripts.report.samples import escaped
 
 _FLIPS = """\
 For each artefact, the places of the evaluation's text where its most likely next token is not \
-FP16's and the divergence is greatest, with the probability that each gives its own token. Names \
+FP16's and the divergence is largest, with the probability that each gives its own token. Names \
 and numbers that flip are worth more worry than synonyms."""
 _SHOWN = 3
 _SPACE, _NEWLINE = "␣", "⏎"

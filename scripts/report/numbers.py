@@ -68,6 +68,6 @@ def with_error(show: Show, estimate: Estimate) -> str:
 
 
 def with_spread(show: Show, spread: Spread) -> str:
-    """The median with the least and greatest of the repeats, and how many these were."""
-    low, high = show(spread.least), show(spread.greatest)
+    """The median with the minimum and maximum of the repeats, and how many these were."""
+    low, high = show(spread.min), show(spread.max)
     return f"{show(spread.median)} ({low} to {high}, {spread.repeats}×)"

@@ -31,7 +31,7 @@ _VERDICTS = """\
 The verdicts stand for the mean KL divergence (KLD) from FP16. They are rules of thumb, not a \
 standard: look at the samples, and test on your own task."""
 _TASKS = """\
-The answer is the choice with the greatest likelihood per byte. Questions that FP16 has right and \
+The answer is the choice with the highest likelihood per byte. Questions that FP16 has right and \
 the artefact wrong are lost, the other way round won: few of either say more than two shares that \
 look alike."""
 _SMALL_MODEL = 1_000_000_000  # parameters
@@ -118,7 +118,7 @@ def _comparison(lineup: Lineup) -> Section:
     )
     speeds = Drawing(
         "speed",
-        "Speed: the bars are medians, the whiskers the least and greatest of the repeats",
+        "Speed: the bars are medians, the whiskers the minimum and maximum of the repeats",
         "Prefill and decode speed of each artefact and of the float model; the figures stand in "
         "the table.",
     )

@@ -55,7 +55,7 @@ def stored_table(lineup: Lineup) -> Table:
 
 
 def repeats_table(lineup: Lineup) -> Table:
-    """Median, least and greatest of the repeats of each timing."""
+    """Median, minimum and maximum of the repeats of each timing."""
     measures = [
         one for group in GROUPS for one in measures_of(group) if one.spread(lineup.base, lineup)
     ]
@@ -63,7 +63,7 @@ def repeats_table(lineup: Lineup) -> Table:
         (lineup.name(row), *(one.spread(row, lineup) for one in measures)) for row in lineup.rows
     )
     headers = tuple(one.header for one in measures)
-    caption = "Timings as median, least, greatest and number of repeats"
+    caption = "Timings as median, minimum, maximum and number of repeats"
     return Table(caption, ("artefact", *headers), tuple(rows), frozenset(headers))
 
 

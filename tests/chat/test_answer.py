@@ -31,8 +31,8 @@ def test_what_stays_half_is_shown_at_the_end(tiny_base: Path) -> None:
 
 def test_greedy_answer_is_the_models_most_likely_text(tiny_base: Path) -> None:
     model = load_model("pytorch", tiny_base, threads=1, context=64)
-    found = list(answer(model, [10, 11, 12], [], Sampling(most=6)))
-    again = list(answer(model, [10, 11, 12], [found[3]], Sampling(most=6)))
+    found = list(answer(model, [10, 11, 12], [], Sampling(max_tokens=6)))
+    again = list(answer(model, [10, 11, 12], [found[3]], Sampling(max_tokens=6)))
     assert len(found) == 6
     assert again == found[: found.index(found[3])]
     assert found[1] == int(model.prefill(np.array([10, 11, 12, found[0]])).argmax())

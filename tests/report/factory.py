@@ -30,7 +30,7 @@ _PARAMETERS = 134_515_008
 
 def spread(median: float) -> Spread:
     """Repeats that lie within 4 % of the median."""
-    return Spread(median=median, least=0.96 * median, greatest=1.03 * median, repeats=5)
+    return Spread(median=median, min=0.96 * median, max=1.03 * median, repeats=5)
 
 
 def evaluation(

@@ -64,5 +64,5 @@ def test_places_and_megabytes() -> None:
 
 
 def test_spread_says_how_many_repeats() -> None:
-    spread = Spread(median=105, least=99.7, greatest=108.2, repeats=5)
+    spread = Spread(median=105, min=99.7, max=108.2, repeats=5)
     assert with_spread(rate, spread) == "105 (99.7 to 108, 5×)"
