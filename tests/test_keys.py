@@ -125,3 +125,21 @@ def test_backend_makes_its_own_rows_stale(stale: Stale) -> None:
         if name.endswith(".gguf")
     }
     assert artefacts(rows) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "pages"),
+    [
+        ("scripts/backends/onnx/blocks/format.py", 'f"INT{self.bits}', 'f"Int{self.bits}', True),
+        ("scripts/backends/onnx/face.py", "#0072b2", "#0072b3", True),
+        ("scripts/methods/words.py", "Rounding to nearest", "To the nearest", False),
+        ("scripts/report/charts.py", "", "", False),
+        ("scripts/report/measures.py", '"same top token"', '"top token"', True),
+    ],
+    ids=["label", "face", "glossary", "chart", "measure"],
+)
+def test_what_people_read_makes_reports_stale_and_no_measurement(
+    stale: Stale, module: str, old: str, new: str, pages: bool
+) -> None:
+    reports = {"_pages:", "_texts:"} if pages else {"_pages:"}
+    assert reports <= stale(module, old, new) <= {"_pages:", "_texts:"}

@@ -20,8 +20,9 @@ WORDS = {
     "SmoothQuant": "The large values of a few activations are scaled down, and the weights that "
     "read them scaled up by as much: the model computes the same, but its activations suit 8 bits "
     "better.",
-    "mixed precision": "Some matrices keep more bits than the others. Which ones was chosen by "
-    "what the predictions lose on a sample of text.",
+    "mixed precision": "Matrices that rounding hurts most are spared: they keep more bits, or "
+    "activations in floating point. Which ones was chosen by what the predictions lose on a "
+    "sample of text.",
     "tuned": "After rounding, the scales and the norms were trained on a sample of text to predict "
     "what FP16 predicts; the integer codes stay as they are.",
     "imatrix": "Importance matrix: rounding errors are weighed by how large the values are that "
