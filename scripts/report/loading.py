@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import yaml
 
@@ -14,6 +14,7 @@ from scripts.report.parts import Code, Paragraph, Part, Section, Subtitle, Table
 _LOADING = """\
 Run these from the folder that this page lies in. They continue a plain text, which works with \
 every model; an instruction-tuned one answers better to its chat template."""
+_CHOOSING = ("format", "type", "bits", "method")
 _PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -56,9 +57,10 @@ def snippet(face: Face, paths: Sequence[str]) -> str:
     return "\n".join([imports, "", *lines, "", rest])
 
 
-def recipe_line(line: object) -> str:
-    """A line of the recipe as it may stand there."""
-    text: str = yaml.safe_dump(line, default_flow_style=True, sort_keys=False, width=10**6)
+def recipe_line(line: Mapping[str, object]) -> str:
+    """A line of the recipe as it may stand there, what chooses the format first."""
+    options = {name: line[name] for name in (*_CHOOSING, *line) if name in line}
+    text: str = yaml.safe_dump(options, default_flow_style=True, sort_keys=False, width=10**6)
     return text.strip()
 
 

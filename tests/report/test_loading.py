@@ -15,7 +15,7 @@ from scripts.backends.gguf.format import GgufFile
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.exec import run_stage
-from scripts.report.loading import extract_snippets, snippet
+from scripts.report.loading import extract_snippets, recipe_line, snippet
 from scripts.report.write_report import NAME
 from tests.report.factory import evaluation, inputs_of, lineup, report_of
 
@@ -85,6 +85,12 @@ def test_snippet_names_every_artefact_and_loads_the_first() -> None:
         "",
     ]
     compile(code, "snippet", "exec")
+
+
+def test_line_of_the_recipe_begins_with_what_chooses_the_format() -> None:
+    line = {"bits": 4, "block_size": 32, "format": "onnx", "method": "awq", "tune": None}
+    text = "{format: onnx, bits: 4, method: awq, block_size: 32, tune: null}"
+    assert recipe_line(line) == text
 
 
 def test_only_python_is_taken_out() -> None:
