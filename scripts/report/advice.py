@@ -7,7 +7,7 @@ from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup, code, decode, kld, listed, megabytes, prefill
 from scripts.report.measures import MEASURES, SPEED_MARGIN
 from scripts.report.numbers import divergence, percent, ratio
-from scripts.report.parts import Advice, Badge, Choice, Pick, Table
+from scripts.report.parts import Advice, Badge, Pick, Recommendation, Table
 from scripts.report.verdicts import USABLE, is_clearly_closer, is_usable, rank, verdict
 
 _ON_CARDS = ("bytes", "kld", "prefill", "decode")
@@ -144,16 +144,16 @@ def advice(lineup: Lineup) -> Advice:
         (closest.purpose, (closest,)),
     )
     return Advice(
-        Choice(_badge(lineup, first.name), (first,)),
-        tuple((title, _choices(lineup, chosen)) for title, chosen in cards),
+        Recommendation(_badge(lineup, first.name), (first,)),
+        tuple((title, _recommendations(lineup, chosen)) for title, chosen in cards),
     )
 
 
-def _choices(lineup: Lineup, chosen: Sequence[Pick]) -> tuple[Choice, ...]:
+def _recommendations(lineup: Lineup, chosen: Sequence[Pick]) -> tuple[Recommendation, ...]:
     """Picks of the same artefact share its name and figures."""
     names = dict.fromkeys(pick.name for pick in chosen)
     return tuple(
-        Choice(_badge(lineup, name), tuple(pick for pick in chosen if pick.name == name))
+        Recommendation(_badge(lineup, name), tuple(pick for pick in chosen if pick.name == name))
         for name in names
     )
 

@@ -2,7 +2,7 @@
 
 from scripts.evaluation.result import Estimate, Spread
 from scripts.report.lineup import Lineup
-from scripts.report.measures import MEASURES, Figure
+from scripts.report.measures import MEASURES, Number
 from scripts.strict import Strict
 
 FIGURES = "figures.json"
@@ -45,5 +45,5 @@ def history(lineup: Lineup, committed: History | None) -> History:
     return History(now=now, before=before)
 
 
-def _kept(figure: Figure) -> Kept:
+def _kept(figure: Number) -> Kept:
     return figure.median if isinstance(figure, Spread) else figure

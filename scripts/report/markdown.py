@@ -97,7 +97,7 @@ class _Page:
     def _(self, part: parts.Advice) -> None:
         (first,) = part.first.picks
         self.paragraph(f"{first.purpose}: **{code(first.name or '')}**. {first.reason}")
-        picks = [pick for _, choices in part.cards for one in choices for pick in one.picks]
+        picks = [pick for _, own in part.cards for one in own for pick in one.picks]
         rows = [
             (one.purpose, f"**{code(one.name)}**" if one.name else "none", one.reason)
             for one in picks
@@ -105,7 +105,7 @@ class _Page:
         self.table(("you want", "take", "because"), rows, ["left"] * 3)
 
     @add.register
-    def _(self, part: parts.Comparison) -> None:
+    def _(self, part: parts.Overview) -> None:
         start = 0
         for group, columns in part.groups.items():
             end = start + len(columns)

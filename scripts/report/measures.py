@@ -26,7 +26,7 @@ from scripts.report.verdicts import verdict
 QUALITY, SIZE, SPEED = "Quality", "Size", "Speed and memory"
 GROUPS = (QUALITY, SIZE, SPEED)
 
-Figure = float | Estimate | Spread
+Number = float | Estimate | Spread
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Measure:
     key: str
     name: str
     group: str
-    figure: Callable[[Evaluation, Lineup], Figure]
+    figure: Callable[[Evaluation, Lineup], Number]
     show: Show
     meaning: str
     unit: str = ""
@@ -80,7 +80,7 @@ class Measure:
         return f"{self.show(value)}\u00a0{self.unit}".strip("\u00a0")
 
 
-def value_of(figure: Figure) -> float:
+def value_of(figure: Number) -> float:
     """The number of an estimate, or of repeats their median."""
     if isinstance(figure, Estimate):
         return figure.value

@@ -97,7 +97,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Overview:
     """All figures of all rows. `groups` are columns by their group's name; `rows` are the row's
     key, its name and its cells, in the order of the groups."""
 
@@ -125,7 +125,7 @@ class Pick:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Recommendation:
     """An artefact (None where none fits), and the picks that chose it."""
 
     badge: Badge | None
@@ -136,8 +136,8 @@ class Choice:
 class Advice:
     """The one to take by default, then cards by their titles."""
 
-    first: Choice
-    cards: tuple[tuple[str, tuple[Choice, ...]], ...]
+    first: Recommendation
+    cards: tuple[tuple[str, tuple[Recommendation, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ Part = (
     | Table
     | Drawing
     | Code
-    | Comparison
+    | Overview
     | Advice
     | Answers
 )

@@ -14,7 +14,7 @@ from scripts.report.numbers import divergence
 from scripts.report.parts import Drawing, Items, Paragraph, Part, Section, Subtitle
 from scripts.report.samples import samples
 from scripts.report.sensitivity import sensitivity
-from scripts.report.tables import comparison, has_tasks, notes, stored_table, task_table
+from scripts.report.tables import has_tasks, notes, overview, stored_table, task_table
 from scripts.report.verdicts import verdict_table
 
 _ABOUT = """\
@@ -126,7 +126,7 @@ def _comparison(lineup: Lineup) -> Section:
         "Comparison",
         (
             Paragraph(effect.strip()),
-            comparison(lineup),
+            overview(lineup),
             divergences,
             speeds,
             *tasks,

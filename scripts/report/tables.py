@@ -4,19 +4,19 @@ from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup, code
 from scripts.report.measures import GROUPS, Measure, measures_of
 from scripts.report.numbers import percent, with_error
-from scripts.report.parts import Cell, Column, Comparison, Table
+from scripts.report.parts import Cell, Column, Overview, Table
 from scripts.report.verdicts import rank
 
 _IN_SHORT = "In short"
 
 
-def comparison(lineup: Lineup) -> Comparison:
+def overview(lineup: Lineup) -> Overview:
     """All measures in one table; what most readers look for comes first."""
     grouped = {group: measures_of(group) for group in GROUPS}
     measures = [one for group in grouped.values() for one in group]
     groups = {_IN_SHORT: [one for one in measures if one.in_short]}
     groups |= {name: [one for one in own if not one.in_short] for name, own in grouped.items()}
-    return Comparison(
+    return Overview(
         {
             name: tuple(
                 Column(one.header, one.higher, "word" if one.word else "figure") for one in own

@@ -9,13 +9,13 @@ from scripts.report.history import history
 from scripts.report.markdown import write_markdown
 from scripts.report.measures import GROUPS, MEASURES, of_budget, value_of
 from scripts.report.parts import Explanations, Section
-from scripts.report.tables import comparison
+from scripts.report.tables import overview
 from tests.report.factory import facts_of, usual
 
 
 def test_every_measure_has_its_column_once() -> None:
     """In both pages: the Markdown shows the same groups, one table for each."""
-    found = comparison(usual())
+    found = overview(usual())
     columns = [column.name for group in found.groups.values() for column in group]
     assert sorted(columns) == sorted(one.header for one in MEASURES.values())
     assert {one.group for one in MEASURES.values()} == set(GROUPS)
@@ -26,7 +26,7 @@ def test_every_measure_has_its_column_once() -> None:
 
 def test_cells_sort_by_the_value_itself() -> None:
     rows = usual()
-    found = comparison(rows)
+    found = overview(rows)
     columns = [column.name for group in found.groups.values() for column in group]
     for measure in MEASURES.values():
         place = columns.index(measure.header)

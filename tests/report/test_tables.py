@@ -1,14 +1,14 @@
 """The comparison of all rows: which figures stand where, and how baselines are told apart."""
 
 from scripts.report.parts import Table
-from scripts.report.tables import comparison, repeats_table, stored_table
+from scripts.report.tables import overview, repeats_table, stored_table
 from scripts.report.verdicts import verdict_table
 from tests.report.factory import usual
 
 
 def _figures(name: str) -> dict[str, str]:
     """The cells of a row by their columns."""
-    found = comparison(usual())
+    found = overview(usual())
     columns = [column.name for group in found.groups.values() for column in group]
     (cells,) = (cells for _, row, cells in found.rows if row == name)
     return {
@@ -42,7 +42,7 @@ def test_quality() -> None:
 
 def test_baselines_stand_first_in_italics() -> None:
     names = ["*Label of base*", "*Label of graph*", "*Label of f16.gguf*", "`model-int8`"]
-    assert [row[1] for row in comparison(usual()).rows[:4]] == names
+    assert [row[1] for row in overview(usual()).rows[:4]] == names
     for table in (stored_table(usual()), repeats_table(usual())):
         assert [row[0] for row in table.rows[:4]] == names
     assert _figures("*Label of base*")["in a word"] == "the yardstick"
