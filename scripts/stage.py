@@ -23,7 +23,8 @@ class Stage(BaseModel):
     depends on the options, `uses` and `depends_on_cpu` are overridden.
     `reproducible` is false where the output differs from run to run, as timings do: it is
     then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
-    have hard links: onnx and onnx_ir refuse external data that has.
+    have hard links: onnx and onnx_ir refuse external data that has. `suffix` is that of the file
+    which it writes, such as `.gguf`; a stage without one writes a folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,7 @@ class Stage(BaseModel):
     cpu_features: ClassVar[bool] = False
     reproducible: ClassVar[bool] = True
     linkable: ClassVar[bool] = False
+    suffix: ClassVar[str] = ""
 
     def uses(self) -> tuple[str, ...]:
         """The distributions whose versions the output's bytes depend on."""
@@ -52,7 +54,7 @@ class Stage(BaseModel):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Read the named `inputs`, write `out`: a folder that exists and is empty, or,
-        where the path has a suffix such as `.gguf`, a file that does not exist yet.
+        where the stage has a `suffix`, a file that does not exist yet.
 
         Raises a QuantmakeError with a text for people where the work can't be done.
         """

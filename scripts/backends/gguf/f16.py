@@ -31,6 +31,7 @@ class F16Gguf(Stage):
     name: str = "model"
     tokenizer_pre: str | None = None
     linkable = True
+    suffix = ".gguf"
     packages = ("numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers")
 
     def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
