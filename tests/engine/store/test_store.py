@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -189,6 +190,27 @@ def test_pull_fetches_what_the_lock_names_and_no_inputs(
     assert (other.folder / joined).read_text() == (built.folder / joined).read_text()
     assert not (other.folder / "cache/a").exists()
     assert "is there already" in other.doit("pull", **shared).stdout
+
+
+def edit_unseen(path: Path) -> None:
+    """Other bytes of the same size, with the same modification time."""
+    status = path.stat()
+    path.write_bytes(path.read_bytes().swapcase())
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_push_sends_nothing_that_it_did_not_hash(built: Project, tmp_path: Path) -> None:
+    edit_unseen(built.folder / "out/joined.txt")
+    done = built.doit("push", QUANTMAKE_STORE=str(tmp_path / "shared"))
+    assert done.returncode == 1
+    assert "✗ joined: it is not what its manifest says; run doit" in done.stdout
+
+
+def test_edit_of_equal_size_and_time_is_seen(built: Project) -> None:
+    edit_unseen(built.folder / "out/joined.txt")
+    assert "was modified since it was built" in built.doit("why", "joined").stdout
+    assert built.doit().returncode == 0
+    assert (built.folder / "out/joined.txt").read_text() == "hello world"
 
 
 def test_pull_of_what_no_store_has(other: Project, tmp_path: Path) -> None:
