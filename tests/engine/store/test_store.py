@@ -286,10 +286,14 @@ def test_gc_by_age_leaves_what_was_used_lately(stored: Project) -> None:
 
 
 def test_gc_sweeps_the_scratch_of_the_dead(stored: Project) -> None:
+    """Of its own targets: a folder of that name may be somebody else's."""
     room = stored.folder / "out/.scratch/joined.txt/999999999"
-    room.mkdir(parents=True)
+    others = stored.folder / "notes/.scratch/drafts/999999998"
+    for folder in (room, others):
+        folder.mkdir(parents=True)
     assert stored.doit("gc").returncode == 0
     assert not (stored.folder / "out/.scratch").exists()
+    assert others.exists()
 
 
 def test_size_that_is_none(built: Project) -> None:
