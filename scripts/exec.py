@@ -48,7 +48,7 @@ def load_stage(name: str, options: dict[str, Any]) -> Stage:
 
 def run_stage(stage: Stage, inputs: dict[str, Path], out: Path) -> None:
     """Run and check one stage; a full disk becomes a MachineError that names the path."""
-    if not out.suffix:
+    if not stage.suffix:
         out.mkdir(parents=True, exist_ok=True)
     try:
         stage.run(inputs, out)

@@ -26,8 +26,9 @@ class Stage(BaseModel):
     depends on the options, `uses` and `depends_on_cpu` are overridden.
     `reproducible` is false where the output differs from run to run, as timings do: it is
     then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
-    have hard links: onnx and onnx_ir refuse external data that has.
-    `footprint` is its row in the table of what stages take of the machine.
+    have hard links: onnx and onnx_ir refuse external data that has. `suffix` is that of the file
+    which it writes, such as `.gguf`; a stage without one writes a folder. `footprint` is its
+    row in the table of what stages take of the machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +37,7 @@ class Stage(BaseModel):
     cpu_features: ClassVar[bool] = False
     reproducible: ClassVar[bool] = True
     linkable: ClassVar[bool] = False
+    suffix: ClassVar[str] = ""
     footprint: ClassVar["Footprint | None"] = None
 
     def uses(self) -> tuple[str, ...]:
@@ -57,7 +59,7 @@ class Stage(BaseModel):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Read the named `inputs`, write `out`: a folder that exists and is empty, or,
-        where the path has a suffix such as `.gguf`, a file that does not exist yet.
+        where the stage has a `suffix`, a file that does not exist yet.
 
         Raises a QuantmakeError with a text for people where the work can't be done.
         """

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
@@ -15,11 +17,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_stage_by_hand(tiny_text: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["out", "qwen2.5-int8"])
+def test_a_stage_by_hand(tiny_text: Path, tmp_path: Path, name: str) -> None:
+    """Whether a stage writes a folder does not depend on how the folder is called."""
+    out = tmp_path / name
     done = run(
         "scripts.sources.fetch:Fetch",
         "--out",
-        str(tmp_path / "out"),
+        str(out),
         f"source=path:{tiny_text}",
     )
     assert done.returncode == 2
@@ -27,12 +32,12 @@ def test_a_stage_by_hand(tiny_text: Path, tmp_path: Path) -> None:
     done = run(
         "scripts.sources.fetch:Fetch",
         "--out",
-        str(tmp_path / "out"),
+        str(out),
         f"source=path:{tiny_text}",
         f"sha256={digest}",
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / tiny_text.name).read_text() == tiny_text.read_text()
+    assert (out / tiny_text.name).read_text() == tiny_text.read_text()
 
 
 def test_unknown_stage_and_option() -> None:

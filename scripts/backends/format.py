@@ -49,7 +49,6 @@ class Format(Stage):
 
     backend: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ("base",)
-    suffix: ClassVar[str] = ""
 
     @classmethod
     def selector(cls) -> dict[str, tuple[object, ...]]:

@@ -23,6 +23,7 @@ class Evaluate(Stage):
 
     artifact: str
     backend: str
+    suffix = ".json"
     packages = ("numpy", "torch", "transformers")
     cpu_features = True
 

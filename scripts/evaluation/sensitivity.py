@@ -48,6 +48,7 @@ class MeasureSensitivity(Stage):
     block_size: int = 32
     windows: int = 2
     tokens: int = 128
+    suffix = ".json"
     footprint = FOOTPRINTS["sensitivity"]
     packages = ("numpy", "torch", "transformers")
     cpu_features = True

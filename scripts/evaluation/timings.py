@@ -93,6 +93,7 @@ class TimeAll(Stage):
     rows: dict[str, str]
     rounds: int = ROUNDS
     reproducible = False
+    suffix = ".json"
     packages = ("numpy",)
 
     def reaches(self) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """A checked recipe, and where each node of its graph lies."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,7 @@ from scripts.backends.format import Format
 from scripts.backends.table import BACKENDS, YARDSTICK
 from scripts.cards.subject import Subject
 from scripts.engine.session import Limit
-from scripts.recipe.model import Header, ModelSource, Text
+from scripts.recipe.model import ChoiceTask, Header, ModelSource, Text
 from scripts.report.facts import Facts, Yardstick
 from scripts.sources.fetch import Fetch
 
@@ -26,10 +28,18 @@ class Row:
     path: Path
 
 
-def source_folder(source: str, sha256: str | None) -> Path:
-    """Where a source is fetched to: named by its digest, or by the commit of an hf: source."""
-    pin = sha256 or source.partition("@")[2].replace("/", "-")
-    return SOURCES / pin[:16]
+def source_folder(fetch: Fetch) -> Path:
+    """Where a source is fetched to: named by the digest of all that says what is fetched."""
+    said = json.dumps(fetch.model_dump(mode="json"), sort_keys=True)
+    return SOURCES / hashlib.sha256(said.encode()).hexdigest()
+
+
+def _fetch(said: ModelSource | Text | ChoiceTask) -> Fetch:
+    """What fetches the source of a section."""
+    if isinstance(said, Text):
+        return Fetch(source=said.text, sha256=said.sha256)
+    trust = isinstance(said, ModelSource) and said.trust_remote_code
+    return Fetch(source=said.source, sha256=said.sha256, trust_remote_code=trust)
 
 
 @dataclass(frozen=True)
@@ -77,12 +87,12 @@ class Recipe:
 
     def text(self, text: Text) -> Path:
         """Where the text of a section lies."""
-        return source_folder(text.text, text.sha256)
+        return source_folder(_fetch(text))
 
     @property
     def source(self) -> Path:
         """Where the model's source lies."""
-        return source_folder(self.model.source, self.model.sha256)
+        return source_folder(_fetch(self.model))
 
     def inputs(self, format: Format) -> dict[str, Path]:
         """The nodes that an artefact of this format is made from, by name."""
@@ -133,10 +143,7 @@ class Recipe:
     def reference_inputs(self) -> dict[str, Path]:
         """What the yardstick is made from: the base, the text, the multiple-choice sets."""
         on = self.header.evaluation
-        tasks = {
-            f"task/{name}": source_folder(task.source, task.sha256)
-            for name, task in on.tasks.items()
-        }
+        tasks = {f"task/{name}": source_folder(_fetch(task)) for name, task in on.tasks.items()}
         return {"base": self.node("base"), "text": self.text(on), **tasks}
 
     def row_inputs(self) -> dict[str, Path]:
@@ -173,16 +180,9 @@ def memory_limits(recipes: list[Recipe]) -> Callable[[str], Limit | None]:
 
 def distinct_sources(recipes: list[Recipe]) -> dict[Path, Fetch]:
     """How to fetch each source that the recipes name, once, by the folder that it goes to."""
-    found: dict[Path, Fetch] = {}
+    fetches: list[Fetch] = []
     for recipe in recipes:
-        model = recipe.model
-        found[recipe.source] = Fetch(
-            source=model.source, sha256=model.sha256, trust_remote_code=model.trust_remote_code
-        )
-        for text in (recipe.header.calibration, recipe.header.evaluation):
-            found[recipe.text(text)] = Fetch(source=text.text, sha256=text.sha256)
-        for task in recipe.header.evaluation.tasks.values():
-            found[source_folder(task.source, task.sha256)] = Fetch(
-                source=task.source, sha256=task.sha256
-            )
-    return found
+        on = recipe.header.evaluation
+        fetches += [_fetch(recipe.model), _fetch(recipe.header.calibration), _fetch(on)]
+        fetches += [_fetch(task) for task in on.tasks.values()]
+    return {source_folder(fetch): fetch for fetch in fetches}

@@ -37,6 +37,7 @@ class Words(Stage):
 class Joined(Stage):
     """Join texts"""
     trouble: str = ""
+    suffix = ".txt"
 
     def is_settled(self, target):
         return not target.is_file() or "failed" not in target.read_text()

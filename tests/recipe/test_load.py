@@ -53,6 +53,28 @@ def test_good_recipe_loads_with_defaults_filled_in(tmp_path: Path) -> None:
     assert [row.name for row in recipe.rows()][:3] == ["base", "graph", "f16.gguf"]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        "hf:org/model@{commit}/q4.gguf",
+        "hf:org/model@{commit}",
+        "hf:org/model@{commit}/q8.gguf\n  trust_remote_code: true",
+        "hf:fork/model@{commit}/q8.gguf",
+    ],
+    ids=["other file", "whole", "trusted", "other repository"],
+)
+def test_no_two_sources_share_a_folder(tmp_path: Path, other: str) -> None:
+    """Files of one commit, say: the last one fetched would be taken for each of them."""
+    commit, recipes = "c" * 40, []
+    for number, source in enumerate(["hf:org/model@{commit}/q8.gguf", other]):
+        text = GOOD.replace("path:models/tiny", source.format(commit=commit))
+        text = text.replace(f"  sha256: {'a' * 64}\ncalibration", "calibration")
+        (tmp_path / f"{number}.yaml").write_text(text)
+        recipes.append(load_recipe(tmp_path / f"{number}.yaml", is_default=False))
+    assert recipes[0].source != recipes[1].source
+    assert len(distinct_sources(recipes)) == 3
+
+
 def test_an_artefact_needs_what_its_options_ask_for(tmp_path: Path) -> None:
     line = "x.gguf: {format: gguf, type: auto, like: q4_0, rounding: gptq}"
     (tmp_path / "r.yaml").write_text(with_artifact(line))

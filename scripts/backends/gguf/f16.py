@@ -30,6 +30,7 @@ class F16Gguf(Stage):
     name: str = "model"
     tokenizer_pre: str | None = None
     linkable = True
+    suffix = ".gguf"
     footprint = FOOTPRINTS["gguf f16"]
     packages = ("numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers")
 

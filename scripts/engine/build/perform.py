@@ -126,6 +126,9 @@ def _make(
         drop_scratch(action.target)
     if may_be_kept(action):
         keep(local_store(action), key, manifest, action.target)
+        record = read_record(action.target)
+        if record is not None and action.stage.linkable:
+            renew_record(action.target, record)  # a link changes its file's ctime
 
 
 def _look_before_the_first() -> None:

@@ -34,8 +34,8 @@ class Cost:
 @dataclass(frozen=True)
 class Built:
     """The last build of a target: its action key and the parts of that, what its stage cost, the
-    SHA-256 of the manifest that this vouches for, and how its files were left: path, size and
-    modification time (ns) of each."""
+    SHA-256 of the manifest that this vouches for, and how its files were left, as their
+    `fingerprint`."""
 
     key: str
     parts: dict[str, Any]

@@ -191,12 +191,6 @@ def source_digests(*modules: str) -> dict[str, str]:
     return dict(sorted(digests.items()))
 
 
-def in_no_key(module: str) -> bool:
-    """Whether a module of the project says that it is in no key."""
-    file = module_file(module)
-    return file is not None and work_of(file.read_bytes()) is None
-
-
 def forget_sources() -> None:
     """Look at the files again: used after a stage ran, to see whether they were edited."""
     _direct.cache_clear()

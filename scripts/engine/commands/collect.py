@@ -3,11 +3,13 @@
 import contextlib
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from doit.cmdparse import CmdParseError
 
+from scripts.engine.build.commit import scratch_of
 from scripts.engine.commands.graph_command import GraphCommand, checker_of
 from scripts.engine.run.unfinished import sweep_unfinished
 from scripts.engine.session import STORE
@@ -108,7 +110,7 @@ class CollectCommand(GraphCommand):
                 store.record(key).unlink(missing_ok=True)
             for blob in blobs:
                 store.drop(blob.name)
-            sweep()
+            sweep(Path(target) for task in self.task_list for target in task.targets)
             sweep_unfinished(self._oldest)
         freed = sum(blob.size for blob in blobs)
         verb = "would go" if self._dry_run else "went"
@@ -124,14 +126,15 @@ class CollectCommand(GraphCommand):
         return {entry["key"] for lock in locks.values() for entry in lock.entries().values()}
 
 
-def sweep() -> None:
-    """Remove the scratch of processes that are gone."""
-    for scratch in Path().glob("*/**/.scratch/*/*"):
-        if not Path("/proc", scratch.name).exists():
-            shutil.rmtree(scratch, ignore_errors=True)
-            for room in (scratch.parent, scratch.parent.parent):
-                with contextlib.suppress(OSError):
-                    room.rmdir()
+def sweep(targets: Iterable[Path]) -> None:
+    """Remove the scratch of processes that are gone, where `targets` are built."""
+    for room in {scratch_of(target).parent for target in targets}:
+        for scratch in room.glob("*"):
+            if not Path("/proc", scratch.name).exists():
+                shutil.rmtree(scratch, ignore_errors=True)
+        for folder in (room, room.parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _manifest(store: LocalStore, record: Record) -> Manifest | None:

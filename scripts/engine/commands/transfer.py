@@ -7,7 +7,7 @@ from scripts.engine.build.differences import other_files
 from scripts.engine.build.guard import only_one
 from scripts.engine.build.kept import keep, local_store, may_be_kept
 from scripts.engine.build.promises import refuse_other_than_locked
-from scripts.engine.build.record import Cost, read_record, write_record
+from scripts.engine.build.record import Cost, is_whole, read_record, write_record
 from scripts.engine.commands.graph_command import GraphCommand
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.session import STORE_VARIABLE, remote_place
@@ -45,7 +45,7 @@ class PushCommand(GraphCommand):
             built, manifest = read_record(action.target), read_manifest(action.target)
             if built is None or manifest is None or not may_be_kept(action):
                 continue
-            if fingerprint(action.target) is None:
+            if not is_whole(action.target):
                 self.outstream.write(f"  ✗ {name}: it is not what its manifest says; run doit\n")
                 failed += 1
                 continue

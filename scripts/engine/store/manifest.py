@@ -110,7 +110,8 @@ def paths_in(target: Path, manifest: Manifest) -> dict[str, Path]:
 
 
 def fingerprint(target: Path) -> list[list[object]] | None:
-    """Path, size and modification time (ns) of each file, without reading any: the fast check.
+    """Of each file its path, size, inode, and times (ns) of modification and of change, without
+    reading any: the fast check. An edit that keeps size and modification time shows in the last.
 
     None where the target does not have exactly the files and sizes of its manifest.
     """
@@ -118,7 +119,7 @@ def fingerprint(target: Path) -> list[list[object]] | None:
     if manifest is None:
         return None
     is_folder, place = manifest.kind == "folder", os.fspath(target)
-    found: list[list[object]] = []
+    stands: list[list[object]] = []
     for entry in manifest.files:
         try:
             status = os.stat(f"{place}/{entry.path}" if is_folder else place)  # noqa: PTH116 (fast)
@@ -126,7 +127,8 @@ def fingerprint(target: Path) -> list[list[object]] | None:
             return None
         if status.st_size != entry.size or not stat.S_ISREG(status.st_mode):
             return None
-        found.append([entry.path, status.st_size, status.st_mtime_ns])
-    if is_folder and sum(1 for _ in files_of(target)) != len(found):
+        times = [status.st_mtime_ns, status.st_ctime_ns]
+        stands.append([entry.path, status.st_size, status.st_ino, *times])
+    if is_folder and sum(1 for _ in files_of(target)) != len(stands):
         return None
-    return found
+    return stands

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -191,6 +192,27 @@ def test_pull_fetches_what_the_lock_names_and_no_inputs(
     assert "is there already" in other.doit("pull", **shared).stdout
 
 
+def edit_unseen(path: Path) -> None:
+    """Other bytes of the same size, with the same modification time."""
+    status = path.stat()
+    path.write_bytes(path.read_bytes().swapcase())
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_push_sends_nothing_that_it_did_not_hash(built: Project, tmp_path: Path) -> None:
+    edit_unseen(built.folder / "out/joined.txt")
+    done = built.doit("push", QUANTMAKE_STORE=str(tmp_path / "shared"))
+    assert done.returncode == 1
+    assert "✗ joined: it is not what its manifest says; run doit" in done.stdout
+
+
+def test_edit_of_equal_size_and_time_is_seen(built: Project) -> None:
+    edit_unseen(built.folder / "out/joined.txt")
+    assert "was modified since it was built" in built.doit("why", "joined").stdout
+    assert built.doit().returncode == 0
+    assert (built.folder / "out/joined.txt").read_text() == "hello world"
+
+
 def test_pull_of_what_no_store_has(other: Project, tmp_path: Path) -> None:
     done = other.doit("pull", QUANTMAKE_STORE=str(tmp_path / "empty"))
     assert done.returncode == 1
@@ -264,10 +286,14 @@ def test_gc_by_age_leaves_what_was_used_lately(stored: Project) -> None:
 
 
 def test_gc_sweeps_the_scratch_of_the_dead(stored: Project) -> None:
+    """Of its own targets: a folder of that name may be somebody else's."""
     room = stored.folder / "out/.scratch/joined.txt/999999999"
-    room.mkdir(parents=True)
+    others = stored.folder / "notes/.scratch/drafts/999999998"
+    for folder in (room, others):
+        folder.mkdir(parents=True)
     assert stored.doit("gc").returncode == 0
     assert not (stored.folder / "out/.scratch").exists()
+    assert others.exists()
 
 
 def test_size_that_is_none(built: Project) -> None:
