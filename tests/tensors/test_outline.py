@@ -90,8 +90,8 @@ def test_methods_that_fit_are_named() -> None:
     assert gptq.alternatives(INPUTS, HERE, 1000) == []
     nf4 = Bitsandbytes4bit(format="bitsandbytes", method="gptq")
     assert nf4.alternatives(INPUTS, HERE, 1 << 30)[0].startswith("method: rtn needs")
-    gguf = GgufFile(format="gguf", type="auto", like="q4_0", rounding="gptq")
-    assert gguf.alternatives(INPUTS, HERE, 1 << 30)[0].startswith("type: q4_0 without rounding")
+    gguf = GgufFile(format="gguf", type="auto", like="q4_0", method="gptq")
+    assert gguf.alternatives(INPUTS, HERE, 1 << 30)[0].startswith("type: q4_0 without method")
 
 
 def test_stages_that_hold_the_whole_model_say_so() -> None:
