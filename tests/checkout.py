@@ -29,7 +29,7 @@ OTHER_METHODS = {
     "int4-tuned": "{format: onnx, bits: 4, method: rtn, tune: {tokens: 512}}",
     "nf4-gptq": "{format: bitsandbytes, method: gptq}",
     "imatrix.gguf": "{format: gguf, type: q4_0, imatrix: true}",
-    "gptq.gguf": "{format: gguf, type: q4_0, rounding: gptq}",
+    "gptq.gguf": "{format: gguf, type: q4_0, method: gptq}",
     "auto.gguf": "{format: gguf, type: auto, like: q4_0}",
 }
 """With TINY_ARTIFACTS, every format and method that there is."""

@@ -68,7 +68,7 @@ def test_methods_that_fit_are_named() -> None:
     assert nf4.alternatives(INPUTS, HERE, 1 << 30)[0].startswith(
         "{format: bitsandbytes, method: rtn} needs"
     )
-    gguf = GgufFile(format="gguf", type="auto", like="q4_0", rounding="gptq")
+    gguf = GgufFile(format="gguf", type="auto", like="q4_0", method="gptq")
     assert gguf.alternatives(INPUTS, HERE, 1 << 30)[0].startswith(
         "{format: gguf, type: q4_0} needs"
     )

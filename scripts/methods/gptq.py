@@ -120,9 +120,16 @@ def inverse_factor_order(hessian: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     of H's inverse in that order. Raises torch.linalg.LinAlgError where H is not positive definite.
     """
     order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
+    return order, inverse_factor(hessian, order)
+
+
+def inverse_factor(hessian: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """The upper Cholesky factor [K, K] of H's inverse, float32, the columns in the order `order`.
+    Raises torch.linalg.LinAlgError where H is not positive definite."""
     sorted_ = hessian[order][:, order].double()
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(sorted_))
-    return order, torch.linalg.cholesky(inverse, upper=True).float()
+    factor: torch.Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor.float()
 
 
 def compensate(

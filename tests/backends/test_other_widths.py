@@ -69,12 +69,12 @@ def divergence(inputs: dict[str, Path], out: Path, **options: object) -> tuple[f
 GAINS: dict[str, tuple[dict[str, object], dict[str, object], float]] = {
     "GGUF, Q4_0's size": (
         {"format": "gguf", "type": "iq4_nl", "imatrix": True},
-        {"format": "gguf", "type": "auto", "like": "iq4_nl", "rounding": "gptq"},
+        {"format": "gguf", "type": "auto", "like": "iq4_nl", "method": "gptq"},
         0.6,
     ),
     "GGUF, Q4_K_M's size": (
         {"format": "gguf", "type": "q4_k_m", "imatrix": True},
-        {"format": "gguf", "type": "auto", "like": "q4_k_m", "rounding": "gptq"},
+        {"format": "gguf", "type": "auto", "like": "q4_k_m", "method": "gptq"},
         0.7,
     ),
     "NF4": (

@@ -64,7 +64,7 @@ def nodes(
         ),
         (OnnxAwq(format="onnx", bits=4, method="awq"), ("graph", "capture")),
         (
-            GgufFile(format="gguf", type="auto", like="q5_0", rounding="gptq"),
+            GgufFile(format="gguf", type="auto", like="q5_0", method="gptq"),
             ("f16", "capture", "gradients"),
         ),
         (Gradients(), ("base", "calibration")),

@@ -76,7 +76,7 @@ def test_no_two_sources_share_a_folder(tmp_path: Path, other: str) -> None:
 
 
 def test_an_artefact_needs_what_its_options_ask_for(tmp_path: Path) -> None:
-    line = "x.gguf: {format: gguf, type: auto, like: q4_0, rounding: gptq}"
+    line = "x.gguf: {format: gguf, type: auto, like: q4_0, method: gptq}"
     (tmp_path / "r.yaml").write_text(with_artifact(line))
     recipe = load_recipe(tmp_path / "r.yaml", is_default=True)
     assert list(recipe.inputs(recipe.artifacts["x.gguf"])) == ["f16", "capture", "gradients"]

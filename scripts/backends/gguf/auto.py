@@ -11,12 +11,13 @@ import torch
 from gguf import GGML_QUANT_SIZES, GGUFReader
 
 from scripts.backends.gguf.blocks import BLOCK_TYPES
-from scripts.backends.gguf.gptq import factor, gptq
-from scripts.backends.gguf.importance import Importance, importances
+from scripts.backends.gguf.imatrix import Means
+from scripts.backends.gguf.importance import Importance, importances, values_of
 from scripts.backends.gguf.llama import quantise
-from scripts.backends.gguf.rounding import weights_of
 from scripts.checkpoint import Checkpoints
+from scripts.errors import QuantmakeError
 from scripts.methods.allocation import Choice, allocate
+from scripts.methods.block_gptq import factor, gptq
 from scripts.progress import Progress
 from scripts.workers import one_thread
 
@@ -27,7 +28,31 @@ _NEW_METADATA = 256  # the quantisation's version, which llama.cpp adds
 _FILE_TYPES = {"q4_k": "q4_k_s", "q5_k": "q5_k_s"}  # others have the name of their tensors
 
 
-def size_of_preset(f16: Path, preset: str, scratch: Path) -> int:
+def quantise_within(
+    inputs: Mapping[str, Path], out: Path, size: str | int, importance: Means | None
+) -> str:
+    """Write `out` by llama.cpp in the types that cost least within `size`: bytes, or a preset whose
+    file is not to be exceeded. Returns how many bytes it has.
+
+    `inputs` are the F16 file, the capture and the gradients; `importance` as `llama.quantise` takes
+    it. Raises QuantmakeError where llama.cpp did not keep to the types.
+    """
+    f16 = inputs["f16"]
+    budget = size if isinstance(size, int) else _size_of_preset(f16, size, out.parent)
+    chosen = choose_types(f16, inputs["capture"], inputs["gradients"], budget)
+    types = {name: choice.type for name, choice in chosen.items()}
+    quantise(f16, out, f"MOSTLY_{_file_type(chosen).upper()}", importance=importance, types=types)
+    written = out.stat().st_size
+    if written > budget:
+        out.unlink()
+        raise QuantmakeError(
+            f"type auto: llama.cpp made {written:,} bytes of the {budget:,} that were planned: it "
+            "did not keep to the types that were chosen. Its log is above; allow more bytes."
+        )
+    return f"{written:,} bytes of {budget:,}"
+
+
+def _size_of_preset(f16: Path, preset: str, scratch: Path) -> int:
     """Bytes of the file in a preset's type, without importance matrix; made in `scratch`."""
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".like-") as folder:
         file = Path(folder) / "like.gguf"
@@ -47,7 +72,7 @@ def choose_types(f16: Path, capture: Path, gradients: Path, max_bytes: int) -> d
     return allocate(choices, max_bytes - rest - _NEW_METADATA - _ALIGNMENT * len(reader.tensors))
 
 
-def file_type(chosen: Mapping[str, Choice]) -> str:
+def _file_type(chosen: Mapping[str, Choice]) -> str:
     """The file type that has most of the bytes: what the file calls itself."""
     sizes: Counter[str] = Counter()
     for choice in chosen.values():
@@ -85,7 +110,7 @@ def _offers(reader: GGUFReader, measured: Iterable[Importance]) -> dict[str, lis
 def _losses(originals: Mapping[str, Any], importance: Importance) -> dict[str, torch.Tensor]:
     """By type the loss of each tensor [tensors], float64; of types whose block divides."""
     factored = factor(importance.hessian)
-    samples = [weights_of(originals[name])[_drawn(rows)] for name, rows in importance.rows.items()]
+    samples = [values_of(originals[name])[_drawn(rows)] for name, rows in importance.rows.items()]
     by_type = {}
     for key, kind in BLOCK_TYPES.items():
         if len(importance.hessian) % kind.block:

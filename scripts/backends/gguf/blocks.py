@@ -6,37 +6,21 @@ k-quants keep them as small integers, multiples of two FP16 numbers that 256 col
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gguf import GGMLQuantizationType
 from gguf.quants import IQ4_NL
 
+if TYPE_CHECKING:
+    from scripts.methods.block_gptq import Blocks
+
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Codes:
-    """What n blocks are made of.
-
-    `codes` uint8 [n, block] index the type's levels; `scale` and `offset` FP16 [n, 1] are those
-    of the block; `scales` and `offsets` [n, groups] the k-quants' integer multiples of them.
-    """
-
-    codes: Array
-    scale: Array
-    offset: Array
-    scales: Array
-    offsets: Array
-
-
-@dataclass(frozen=True)
 class BlockType:
-    """One type: `group` columns have one scale, `block` columns one record of bytes.
-
-    `levels` ascend. `scales` is the range of a k-quant's integer scales, None where the scale is
-    FP16. A type `with_offset` adds one to each value, in k-quants never a positive one.
-    """
+    """One type, as a grid for `scripts.methods.block_gptq`; `pack` makes [n, bytes] of n blocks."""
 
     name: str
     block: int
@@ -44,7 +28,7 @@ class BlockType:
     levels: tuple[int, ...]
     with_offset: bool
     scales: tuple[int, int] | None
-    pack: Callable[[Codes], Array]
+    pack: "Callable[[Blocks], Array]"
 
     @property
     def type(self) -> GGMLQuantizationType:
@@ -69,28 +53,28 @@ def _fifth_bits(codes: Array) -> Array:
     return np.packbits(codes >> 4, axis=-1, bitorder="little")
 
 
-def _q4(blocks: Codes) -> Array:
+def _q4(blocks: "Blocks") -> Array:
     return np.hstack([_bytes(blocks.scale), _nibbles(blocks.codes)])
 
 
-def _q4_1(blocks: Codes) -> Array:
+def _q4_1(blocks: "Blocks") -> Array:
     return np.hstack([_bytes(blocks.scale), _bytes(blocks.offset), _nibbles(blocks.codes)])
 
 
-def _q5_0(blocks: Codes) -> Array:
+def _q5_0(blocks: "Blocks") -> Array:
     return np.hstack([_bytes(blocks.scale), _fifth_bits(blocks.codes), _nibbles(blocks.codes)])
 
 
-def _q5_1(blocks: Codes) -> Array:
+def _q5_1(blocks: "Blocks") -> Array:
     head = [_bytes(blocks.scale), _bytes(blocks.offset)]
     return np.hstack([*head, _fifth_bits(blocks.codes), _nibbles(blocks.codes)])
 
 
-def _q8_0(blocks: Codes) -> Array:
+def _q8_0(blocks: "Blocks") -> Array:
     return np.hstack([_bytes(blocks.scale), blocks.codes - np.uint8(127)])
 
 
-def _k_head(blocks: Codes) -> list[Array]:
+def _k_head(blocks: "Blocks") -> list[Array]:
     """Scale, offset, and eight pairs of 6-bit integers in 12 bytes (get_scale_min_k4)."""
     s, o = blocks.scales.astype(np.uint8), blocks.offsets.astype(np.uint8)
     first = s[:, :4] | (s[:, 4:] >> 4) << 6
@@ -100,17 +84,17 @@ def _k_head(blocks: Codes) -> list[Array]:
     return [_bytes(blocks.scale), _bytes(-blocks.offset), first, second, third]
 
 
-def _q4_k(blocks: Codes) -> Array:
+def _q4_k(blocks: "Blocks") -> Array:
     return np.hstack([*_k_head(blocks), _nibbles(blocks.codes, 64)])
 
 
-def _q5_k(blocks: Codes) -> Array:
+def _q5_k(blocks: "Blocks") -> Array:
     eighths = (blocks.codes >> 4).reshape(-1, 8, 32)  # bit i of a byte is of the i-th group
     high = np.packbits(eighths, axis=1, bitorder="little")[:, 0]
     return np.hstack([*_k_head(blocks), high, _nibbles(blocks.codes, 64)])
 
 
-def _q6_k(blocks: Codes) -> Array:
+def _q6_k(blocks: "Blocks") -> Array:
     low = _nibbles(blocks.codes, 128)
     quarters = (blocks.codes >> 4).reshape(-1, 2, 4, 32)
     high = quarters[:, :, 0] | quarters[:, :, 1] << 2 | quarters[:, :, 2] << 4

@@ -1,9 +1,10 @@
 """GGUF files for llama.cpp, quantised by llama.cpp itself or rounded better in its blocks."""
 
+import importlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,7 +14,6 @@ from scripts.errors import MachineError, QuantmakeError
 from scripts.footprints import Footprint, sum_of
 
 if TYPE_CHECKING:
-    from scripts.backends.gguf.imatrix import Means
     from scripts.backends.gguf.llama import Outcome
 
 # The types of include/llama.h (q4_0 is LLAMA_FTYPE_MOSTLY_Q4_0) that need no importance matrix,
@@ -24,26 +24,39 @@ GgufType = Literal[
 ]  # fmt: skip
 FLOAT_TYPES = ("f16", "bf16")
 _HEAD_BITS = 8.5  # Q8_0
+GPTQ_TYPES = (
+    "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0", "q4_k_m", "q4_k_s", "iq4_nl", "q4_1",
+    "q4_0",
+)  # fmt: skip
+_QUANTISE = "scripts.backends.gguf.llama:quantise"
+_IMATRIX = "scripts.backends.gguf.imatrix:mean_squares"
+_AUTO = "scripts.backends.gguf.auto:quantise_within"
+_GPTQ = "scripts.backends.gguf.rounding:round_again"
 _FLOATS = {"F32", "F16", "BF16"}
 _CHOSEN_APART = {"token_embd.weight", "output.weight"}  # by every preset: Q6_K or Q8_0
 
 
+def _function(name: str) -> Any:
+    """One of the functions above; `GgufFile.reaches` says which of them are in the key."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
 @register
 class GgufFile(Format):
-    """GGUF, one file for llama.cpp, of one of its types
-
-    `type: auto` gives each tensor a type of its own, so that the file costs least within the
-    size of the preset `like`, or within `max_bytes`. `imatrix` weighs rounding errors by the
-    calibration's inputs, as llama.cpp does; `rounding: gptq` rounds in the same blocks with
-    error compensation, which makes that needless for the types that it knows.
-    """
+    """GGUF, one file for llama.cpp, of one of its types"""
 
     format: Literal["gguf"]
     type: Literal[GgufType, "auto"]
+    """`auto` gives each tensor a type of its own, so that the file costs least within a size"""
     like: GgufType | None = None
+    """of `auto`: the preset whose size is not exceeded"""
     max_bytes: Annotated[int, Field(gt=0)] | None = None
+    """of `auto`: the size that is not exceeded"""
     imatrix: bool = False
-    rounding: Literal["llama.cpp", "gptq"] = "llama.cpp"
+    """weigh llama.cpp's rounding errors by the calibration's inputs; `gptq` makes it needless"""
+    method: Literal["rtn", "gptq"] = "rtn"
+    """`rtn` is llama.cpp's own rounding; `gptq` loses less in the same blocks"""
 
     backend = "gguf"
     needs = ("f16",)
@@ -58,9 +71,15 @@ class GgufFile(Format):
             raise PydanticCustomError(
                 "size", "`type: auto` and one of `like` and `max_bytes` belong together"
             )
-        if self.type in FLOAT_TYPES and (self.imatrix or self.rounding == "gptq"):
+        if self.type in FLOAT_TYPES and (self.imatrix or self.method == "gptq"):
             raise PydanticCustomError(
-                "float_type", "a float type is not rounded: leave out `imatrix` and `rounding`"
+                "float_type", "a float type is not rounded: leave out `imatrix` and `method`"
+            )
+        if self.method == "gptq" and self.type not in ("auto", *GPTQ_TYPES):
+            raise PydanticCustomError(
+                "gptq_type",
+                f"`method: gptq` can't round to {self.type}; it knows {', '.join(GPTQ_TYPES)} and "
+                "auto. Choose one of these, or llama.cpp's own rounding (`method: rtn`)",
             )
         return self
 
@@ -75,13 +94,13 @@ class GgufFile(Format):
 
     def _is_measured(self) -> bool:
         """Whether it is made by what the calibration says of errors in each tensor."""
-        return self.type == "auto" or self.rounding == "gptq"
+        return self.type == "auto" or self.method == "gptq"
 
     def label(self) -> str:
         """Such as `GGUF Q4_K_M`, `GGUF auto (Q4_0's size), GPTQ`."""
         size = f"{self.like.upper()}'s size" if self.like else f"{self.max_bytes or 0:,} bytes"
         name = f"auto ({size})" if self.type == "auto" else self.type.upper()
-        return f"GGUF {name}" + ", imatrix" * self.imatrix + ", GPTQ" * (self.rounding == "gptq")
+        return f"GGUF {name}" + ", imatrix" * self.imatrix + ", GPTQ" * (self.method == "gptq")
 
     def words(self) -> dict[str, str]:
         """The type too, or the one whose size is kept to."""
@@ -108,6 +127,16 @@ class GgufFile(Format):
         """The type too."""
         return {**super().choice(), "type": self.type}
 
+    def reaches(self) -> tuple[str, ...]:
+        """What does the work: llama.cpp's own rounding has none of ours in its key."""
+        works = {
+            _QUANTISE: True,
+            _IMATRIX: self.imatrix,
+            _AUTO: self.type == "auto",
+            _GPTQ: self.method == "gptq",
+        }
+        return tuple(work.partition(":")[0] for work, is_used in works.items() if is_used)
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Quantise with llama_model_quantize, whose log goes to stdout, then round again.
 
@@ -116,47 +145,22 @@ class GgufFile(Format):
         where no types are small enough for the size.
         """
         try:
-            from scripts.backends.gguf.llama import quantise
+            quantise = _function(_QUANTISE)
         except ImportError as error:
             raise MachineError(
                 f"llama-cpp-python can't be imported ({error}); install it with python3.11 -m "
                 "scripts.setup, which needs a C++ compiler"
             ) from None
-        f16, importance = inputs["f16"], None
-        if self.imatrix:
-            from scripts.backends.gguf.imatrix import mean_squares
-
-            importance = mean_squares(f16, inputs["capture"])
+        f16 = inputs["f16"]
+        importance = _function(_IMATRIX)(f16, inputs["capture"]) if self.imatrix else None
         if self.type == "auto":
-            self._auto(inputs, out, importance)
+            said = _function(_AUTO)(inputs, out, self.like or self.max_bytes, importance)
+            print(f"{self.label()}: {said}")
         else:
             outcome = quantise(f16, out, f"MOSTLY_{self.type.upper()}", importance=importance)
             self._tell(outcome, out)
-        if self.rounding == "gptq":
-            from scripts.backends.gguf.rounding import round_again
-
-            count, predicted = round_again(f16, inputs["capture"], inputs["gradients"], out)
-            print(f"{self.label()}: {count} tensors, predicted KLD {predicted:.4f} nats per token")
-
-    def _auto(self, inputs: Mapping[str, Path], out: Path, importance: "Means | None") -> None:
-        from scripts.backends.gguf.auto import choose_types, file_type, size_of_preset
-        from scripts.backends.gguf.llama import quantise
-
-        f16 = inputs["f16"]
-        budget = self.max_bytes or size_of_preset(f16, str(self.like), out.parent)
-        chosen = choose_types(f16, inputs["capture"], inputs["gradients"], budget)
-        types = {name: choice.type for name, choice in chosen.items()}
-        quantise(
-            f16, out, f"MOSTLY_{file_type(chosen).upper()}", importance=importance, types=types
-        )
-        size = out.stat().st_size
-        print(f"{self.label()}: {size:,} bytes of {budget:,}")
-        if size > budget:
-            out.unlink()
-            raise QuantmakeError(
-                f"type auto: llama.cpp made {size:,} bytes of the {budget:,} that were planned: it "
-                "did not keep to the types that were chosen. Its log is above; allow more bytes."
-            )
+        if self.method == "gptq":
+            print(f"{self.label()}: {_function(_GPTQ)(inputs, out)}")
 
     def _tell(self, outcome: "Outcome", out: Path) -> None:
         """Print the fallbacks; raise where nothing else is left."""
@@ -186,8 +190,8 @@ class GgufFile(Format):
 
         tensors = tensors_of(out)
         original = {name: one.shape for name, one in tensors_of(inputs["f16"]).items()}
-        found = {name: one.shape for name, one in tensors.items()}
-        differ = sorted(dict.fromkeys(name for name, _ in {*original.items()} ^ {*found.items()}))
+        written = {name: one.shape for name, one in tensors.items()}
+        differ = sorted(dict.fromkeys(name for name, _ in {*original.items()} ^ {*written.items()}))
         if differ:
             raise QuantmakeError(
                 f"{out.name} and the F16 file differ in the tensors {', '.join(differ)}"

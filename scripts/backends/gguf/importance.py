@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from gguf import GGUFReader
 
@@ -24,6 +26,20 @@ class Importance:
 
     hessian: torch.Tensor
     rows: dict[str, torch.Tensor]
+
+
+def values_of(tensor: Any) -> torch.Tensor:
+    """The values of a GGUFReader's tensor [rows, columns] in float32.
+
+    Raises QuantmakeError where one is not finite.
+    """
+    values = torch.from_numpy(tensor.data.astype(np.float32))
+    if not bool(torch.isfinite(values).all()):
+        raise QuantmakeError(
+            f"{tensor.name} of the F16 file holds NaN or infinity (FP16 ends at 65,504); a "
+            "quantised model of it would answer nonsense. Mend the source model."
+        )
+    return values
 
 
 def importances(f16: Path, capture: Path, gradients: Path) -> Iterator[Importance]:
@@ -65,6 +81,6 @@ def _checked(importance: Importance, shapes: dict[str, list[int]]) -> Importance
             raise QuantmakeError(
                 f"{name} is {shapes[name]}, but the calibration saw a linear of "
                 f"{[len(rows), len(importance.hessian)]} under this name: llama.cpp's converter "
-                "reshapes it, so neither `type: auto` nor `rounding: gptq` can be used here"
+                "reshapes it, so neither `type: auto` nor `method: gptq` can be used here"
             )
     return importance

@@ -2,7 +2,7 @@
 
 import ctypes
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,9 +11,11 @@ from gguf import GGUFReader, dequantize
 from llama_cpp._ggml import libggml
 from pydantic import ValidationError
 
-from scripts.backends.gguf.format import GgufFile
+from scripts.backends.gguf.blocks import BLOCK_TYPES
+from scripts.backends.gguf.format import FLOAT_TYPES, GPTQ_TYPES, GgufFile, GgufType
 from scripts.backends.gguf.imatrix import mean_squares
 from scripts.backends.gguf.importance import importances
+from scripts.engine.build.sources import source_digests
 from scripts.errors import RecipeError
 from scripts.exec import run_stage
 
@@ -80,9 +82,9 @@ def test_importance_matrix_is_what_llama_cpp_rounds_with(
 def test_gptq_loses_less_in_the_same_types(
     type_: str, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    for rounding in ("llama.cpp", "gptq"):
-        run_stage(gguf_file(type=type_, rounding=rounding), inputs, tmp_path / f"{rounding}.gguf")
-    theirs, ours = tmp_path / "llama.cpp.gguf", tmp_path / "gptq.gguf"
+    for method in ("rtn", "gptq"):
+        run_stage(gguf_file(type=type_, method=method), inputs, tmp_path / f"{method}.gguf")
+    theirs, ours = tmp_path / "rtn.gguf", tmp_path / "gptq.gguf"
     assert [(t.name, t.tensor_type) for t in GGUFReader(ours).tensors] == [
         (t.name, t.tensor_type) for t in GGUFReader(theirs).tensors
     ]
@@ -95,7 +97,7 @@ def test_auto_keeps_to_a_presets_size(
     inputs: dict[str, Path], preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "x.gguf"
-    run_stage(gguf_file(type="auto", like="q4_0", rounding="gptq"), inputs, out)
+    run_stage(gguf_file(type="auto", like="q4_0", method="gptq"), inputs, out)
     assert preset.stat().st_size * 0.9 < out.stat().st_size <= preset.stat().st_size
     assert sum(predicted(out, inputs).values()) < 0.3 * sum(predicted(preset, inputs).values())
     assert len({tensor.tensor_type for tensor in GGUFReader(out).tensors}) > 3
@@ -124,7 +126,7 @@ def test_same_bytes_twice(inputs: dict[str, Path], tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     for count in (1, 3):
         torch.set_num_threads(count)
-        run_stage(gguf_file(type="q5_k_s", rounding="gptq"), inputs, tmp_path / f"{count}.gguf")
+        run_stage(gguf_file(type="q5_k_s", method="gptq"), inputs, tmp_path / f"{count}.gguf")
     torch.set_num_threads(threads)
     assert (tmp_path / "1.gguf").read_bytes() == (tmp_path / "3.gguf").read_bytes()
 
@@ -134,10 +136,10 @@ def test_same_bytes_twice(inputs: dict[str, Path], tmp_path: Path) -> None:
     [
         ({"type": "q4_0"}, (), "GGUF Q4_0"),
         ({"type": "q4_0", "imatrix": True}, ("capture",), "GGUF Q4_0, imatrix"),
-        ({"type": "q4_0", "rounding": "gptq"}, ("capture", "gradients"), "GGUF Q4_0, GPTQ"),
+        ({"type": "q4_0", "method": "gptq"}, ("capture", "gradients"), "GGUF Q4_0, GPTQ"),
         ({"type": "auto", "like": "q4_k_m"}, ("capture", "gradients"), "GGUF auto (Q4_K_M's size)"),
         (
-            {"type": "auto", "max_bytes": 91_900_000, "imatrix": True, "rounding": "gptq"},
+            {"type": "auto", "max_bytes": 91_900_000, "imatrix": True, "method": "gptq"},
             ("capture", "gradients"),
             "GGUF auto (91,900,000 bytes), imatrix, GPTQ",
         ),
@@ -155,10 +157,40 @@ def test_needs_and_label(options: dict[str, Any], needs: tuple[str, ...], label:
         ({"type": "auto"}, "`type: auto` and one of `like` and `max_bytes` belong together"),
         ({"type": "auto", "like": "q4_0", "max_bytes": 5}, "belong together"),
         ({"type": "q4_0", "like": "q4_0"}, "belong together"),
-        ({"type": "f16", "rounding": "gptq"}, "a float type is not rounded"),
+        ({"type": "f16", "method": "gptq"}, "a float type is not rounded"),
+        ({"type": "q2_k", "method": "gptq"}, r"can't round to q2_k; it knows q8_0, .* and auto"),
+        ({"type": "iq4_xs", "method": "gptq"}, "can't round to iq4_xs"),
         ({"type": "auto", "max_bytes": 0}, "greater than 0"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValidationError, match=text):
         gguf_file(**options)
+
+
+def test_gptq_rounds_to_the_types_that_have_blocks() -> None:
+    for type_ in get_args(GgufType):
+        stem = type_.removesuffix("_m").removesuffix("_s")
+        assert (type_ in GPTQ_TYPES) == (stem in BLOCK_TYPES)
+        assert not (type_ in GPTQ_TYPES and type_ in FLOAT_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("options", "reached", "apart"),
+    [
+        ({"type": "q4_0"}, (), ("imatrix", "importance", "auto", "rounding", "blocks")),
+        ({"type": "q4_0", "imatrix": True}, ("imatrix",), ("importance", "auto", "rounding")),
+        ({"type": "q4_0", "method": "gptq"}, ("rounding", "blocks"), ("auto",)),
+        ({"type": "auto", "like": "q4_0"}, ("auto", "importance"), ("rounding",)),
+    ],
+)
+def test_key_holds_what_the_options_use(
+    options: dict[str, Any], reached: tuple[str, ...], apart: tuple[str, ...]
+) -> None:
+    stage = gguf_file(**options)
+    digests = source_digests(type(stage).__module__, *stage.reaches())
+    assert {f"scripts.backends.gguf.{name}" for name in ("llama", *reached)} <= digests.keys()
+    assert not {f"scripts.backends.gguf.{name}" for name in apart} & digests.keys()
+    ours = {"scripts.methods.block_gptq", "scripts.methods.gptq", "scripts.calibration.stored"}
+    assert bool(ours & digests.keys()) == bool(reached)
+    assert ("scripts.methods.allocation" in digests) == (stage.type == "auto")

@@ -7,8 +7,9 @@ import torch
 from gguf import GGML_QUANT_SIZES, dequantize, quantize
 
 from scripts.backends.gguf.blocks import BLOCK_TYPES
-from scripts.backends.gguf.gptq import DAMPING, factor, gptq
+from scripts.backends.gguf.rounding import data_of
 from scripts.errors import QuantmakeError
+from scripts.methods.block_gptq import DAMPING, factor, gptq
 from scripts.workers import one_thread
 
 WIDTH = 512
@@ -57,8 +58,9 @@ def test_loss_is_that_of_the_values_that_gguf_reads(
     kind = BLOCK_TYPES[name]
     rounded = gptq(weights, factor(hessian), kind)
     block, size = GGML_QUANT_SIZES[kind.type]
-    assert rounded.data.shape == (len(weights), WIDTH // block * size)
-    read = torch.from_numpy(dequantize(rounded.data, kind.type).copy())
+    data = data_of(rounded, kind)
+    assert data.shape == (len(weights), WIDTH // block * size)
+    read = torch.from_numpy(dequantize(data, kind.type).copy())
     torch.testing.assert_close(
         rounded.loss.double(), loss_of(read - weights, hessian), rtol=1e-3, atol=1e-6
     )
@@ -68,8 +70,9 @@ def test_loss_is_that_of_the_values_that_gguf_reads(
 @pytest.mark.parametrize("name", BLOCK_TYPES)
 def test_error_where_all_columns_count_alike(name: str, weights: torch.Tensor) -> None:
     some = weights[6:]
-    rounded = gptq(some, factor(torch.eye(WIDTH)), BLOCK_TYPES[name])
-    read = torch.from_numpy(dequantize(rounded.data, BLOCK_TYPES[name].type).copy())
+    kind = BLOCK_TYPES[name]
+    data = data_of(gptq(some, factor(torch.eye(WIDTH)), kind), kind)
+    read = torch.from_numpy(dequantize(data, kind.type).copy())
     assert (read - some).square().mean().sqrt() / some.square().mean().sqrt() < TOLERANCE[name]
 
 

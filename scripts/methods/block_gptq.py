@@ -1,35 +1,80 @@
-"""Rounding onto GGUF's blocks with error compensation: GPTQ (Frantar et al., 2022,
-arXiv:2210.17323), with scales and offsets that are searched for under the same loss.
+"""GPTQ on blocks that are made of groups: the scales and offsets of each group are searched for
+under the loss that GPTQ leaves (Frantar et al., 2022, arXiv:2210.17323).
 
 Weights are [columns, rows] here: one step of GPTQ works on one column, which then is contiguous.
 For the columns of one group, e Uᵀ⁻¹ with U the group's part of the Cholesky factor of H⁻¹ and e
 the error is what can't be compensated for by later columns, so its square is the loss.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.backends.gguf.blocks import Array, BlockType, Codes
 from scripts.errors import QuantmakeError
+from scripts.methods.gptq import damp, inverse_factor
 
+Array = np.ndarray[Any, Any]
 # Blocks of k-quants, of the others, groups of Q6_K and single columns: each divides the one before.
 _NESTED = (256, 32, 16, 1)
 DAMPING = 0.01  # of H's mean diagonal, as in the paper's code
 _ROWS = 2048  # at once, so that a group with all its candidates stays in the processor's cache
 # Ranges to try: how far in, as a part of the range, lie the lowest and the highest level.
 _SHRINK = ((0.0, 0.0), (0.04, 0.04), (0.09, 0.09), (0.15, 0.15), (0.1, 0.0), (0.0, 0.1))
-_STRETCH = (0.8, 0.9, 1.0, 1.1)  # of the scale by which the greatest weight is the last level
+_STRETCH = (0.8, 0.9, 1.0, 1.1)  # of the scale by which the largest weight is the last level
 _REFITS = 2
+
+
+class BlockGrid(Protocol):
+    """What a weight can become: a value is `scale · level + offset`.
+
+    `group` columns have one scale, and one offset where the grid is `with_offset`; `block` columns
+    are stored together. `levels` ascend. `scales` is None where scales and offsets are FP16; else
+    they are integers of this range, times an FP16 number that a block has for each of the two, and
+    no offset is above zero.
+    """
+
+    @property
+    def block(self) -> int: ...
+    @property
+    def group(self) -> int: ...
+    @property
+    def levels(self) -> tuple[int, ...]: ...
+    @property
+    def with_offset(self) -> bool: ...
+    @property
+    def scales(self) -> tuple[int, int] | None: ...
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The same block of each of n rows.
+
+    `codes` uint8 [n, block] index the grid's levels; `scale` and `offset` FP16 [n, 1] are those
+    of the block; `scales` and `offsets` [n, groups] the integer multiples of them.
+    """
+
+    codes: Array
+    scale: Array
+    offset: Array
+    scales: Array
+    offsets: Array
+
+    @classmethod
+    def of_rows(cls, parts: Sequence["Blocks"]) -> "Blocks":
+        """The rows of all the parts."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """`data`: the tensor's bytes [rows, bytes of a row]; `loss` [rows]: dW H dWᵀ of each row."""
+    """`blocks`: one after the other along a row; `loss` [rows]: dW H dWᵀ of each row."""
 
-    data: Array
+    blocks: list[Blocks]
     loss: Tensor
 
 
@@ -50,13 +95,9 @@ def factor(hessian: Tensor) -> Factor:
     the paper's act-order, with the columns of a block and of a group kept together.
     """
     order = _sorted(torch.arange(len(hessian)), hessian.diagonal(), _NESTED)
-    damped: Tensor = hessian[order][:, order].double()
-    damped = damped + DAMPING * damped.diagonal().mean() * torch.eye(len(damped)).double()
     try:
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-        upper: Tensor = torch.linalg.cholesky(inverse, upper=True)
-        return Factor(upper.float(), order)
-    except RuntimeError as error:
+        return Factor(inverse_factor(damp(hessian, DAMPING), order), order)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise QuantmakeError(
             f"the Hessian of a linear is not positive definite ({error}): the calibration is too "
             "short or not finite. Give it more tokens (`calibration.tokens` in the recipe)."
@@ -74,47 +115,43 @@ def _sorted(columns: Tensor, diagonal: Tensor, sizes: tuple[int, ...]) -> Tensor
     return torch.cat([_sorted(chunk, diagonal, sizes[1:]) for chunk in chunks[by]])
 
 
-def gptq(weights: Tensor, factor: Factor, kind: BlockType) -> Rounded:
+def gptq(weights: Tensor, factor: Factor, kind: BlockGrid) -> Rounded:
     """Round `weights` [rows, columns] to blocks of `kind`; `factor` is that of their Hessian.
 
-    `columns` must divide by the type's block.
+    `columns` must divide by the block.
     """
     chunks = torch.split(weights.float(), _ROWS)
     parts = [_gptq(chunk.T[factor.order], factor, kind) for chunk in chunks]
-    return Rounded(
-        np.concatenate([part.data for part in parts]), torch.cat([part.loss for part in parts])
-    )
+    blocks = [Blocks.of_rows(same) for same in zip(*(one.blocks for one in parts), strict=True)]
+    return Rounded(blocks, torch.cat([part.loss for part in parts]))
 
 
-def _gptq(weights: Tensor, factor: Factor, kind: BlockType) -> Rounded:
+def _gptq(weights: Tensor, factor: Factor, kind: BlockGrid) -> Rounded:
     upper, order = factor.upper, factor.order
     columns, rows = weights.shape
     loss = torch.zeros(rows)
-    # These are in the order of the file.
+    # These are in the order of the columns, not in that of the rounding.
     codes = torch.empty(weights.shape, dtype=torch.uint8)
     scales, offsets = torch.empty(2, columns // kind.group, rows)
-    grids: dict[int, _Grid] = {}
+    grids: dict[int, _Scales] = {}
     for start in range(0, columns, kind.block):
         block = slice(start, start + kind.block)
-        grid = _Grid.of(weights[block], upper[block, block], kind)
+        grid = _Scales.of(weights[block], upper[block, block], kind)
         grids[int(order[start]) // kind.block] = grid
         for first in range(start, start + kind.block, kind.group):
             group, rest = slice(first, first + kind.group), slice(first + kind.group, columns)
-            found = _search(weights[group], upper[group, group], grid)
-            weights[rest].addmm_(upper[group, rest].T, found.error, alpha=-1)
-            loss += found.loss
-            codes[order[group]] = found.codes
+            best = _search(weights[group], upper[group, group], grid)
+            weights[rest].addmm_(upper[group, rest].T, best.error, alpha=-1)
+            loss += best.loss
+            codes[order[group]] = best.codes
             place = int(order[first]) // kind.group
-            scales[place], offsets[place] = found.scale, found.offset
-    records = []
+            scales[place], offsets[place] = best.scale, best.offset
+    blocks, groups = [], kind.block // kind.group
     for place in range(columns // kind.block):
-        groups = kind.block // kind.group
         first, among = place * kind.block, slice(place * groups, (place + 1) * groups)
-        parts = grids[place].codes(
-            codes[first : first + kind.block], scales[among].T, offsets[among].T
-        )
-        records.append(kind.pack(parts))
-    return Rounded(np.hstack(records), loss)
+        inside = codes[first : first + kind.block]
+        blocks.append(grids[place].blocks(inside, scales[among].T, offsets[among].T))
+    return Rounded(blocks, loss)
 
 
 @dataclass(frozen=True)
@@ -129,30 +166,30 @@ class _Group:
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """The scales and offsets that can be written down: FP16, or multiples of the block's.
+class _Scales:
+    """The scales and offsets of a block that can be stored: FP16, or multiples of the block's.
 
-    `scale`, `offset`: what one unit of a k-quant's integers is [rows]; FP16 values.
+    `scale`, `offset`: what one unit of their integers is [rows]; FP16 values.
     """
 
-    kind: BlockType
+    kind: BlockGrid
     scale: Tensor | None = None
     offset: Tensor | None = None
 
     @classmethod
-    def of(cls, weights: Tensor, upper: Tensor, kind: BlockType) -> "_Grid":
-        """For a k-quant: from the scales that its groups would have in FP16."""
+    def of(cls, weights: Tensor, upper: Tensor, kind: BlockGrid) -> "_Scales":
+        """Of integers: from the scales that its groups would have in FP16."""
         free = cls(kind)
         if kind.scales is None:
             return free
         parts = [slice(i, i + kind.group) for i in range(0, kind.block, kind.group)]
-        found = [_search(weights[part], upper[part, part], free) for part in parts]
-        largest = torch.stack([one.scale.abs() for one in found]).amax(0) / kind.scales[1]
-        lowest = torch.stack([one.offset for one in found]).amin(0) / kind.scales[1]
+        groups = [_search(weights[part], upper[part, part], free) for part in parts]
+        largest = torch.stack([one.scale.abs() for one in groups]).amax(0) / kind.scales[1]
+        lowest = torch.stack([one.offset for one in groups]).amin(0) / kind.scales[1]
         return cls(kind, largest.half().float(), lowest.half().float())
 
     def snap(self, scale: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """The nearest that can be written down."""
+        """The nearest that can be stored."""
         if self.scale is None or self.offset is None or self.kind.scales is None:
             return scale.half().float(), offset.half().float()
         count = len(scale) // len(self.scale)  # of candidates
@@ -160,11 +197,11 @@ class _Grid:
         scale = _ratio(scale, unit).round().clamp(*self.kind.scales) * unit
         return scale, _ratio(offset, low).round().clamp(*self.kind.scales) * low
 
-    def codes(self, codes: Tensor, scales: Tensor, offsets: Tensor) -> Codes:
+    def blocks(self, codes: Tensor, scales: Tensor, offsets: Tensor) -> Blocks:
         """Of one block: codes [block, rows]; scales and offsets [rows, groups]."""
         scale = scales[:, :1] if self.scale is None else self.scale[:, None]
         offset = offsets[:, :1] if self.offset is None else self.offset[:, None]
-        return Codes(
+        return Blocks(
             codes.T.contiguous().numpy(),
             scale.half().numpy(),
             offset.half().numpy(),
@@ -178,7 +215,7 @@ def _ratio(value: Tensor, unit: Tensor) -> Tensor:
     return torch.where(unit == 0, 0, value / torch.where(unit == 0, 1, unit))
 
 
-def _candidates(weights: Tensor, kind: BlockType) -> tuple[Tensor, Tensor]:
+def _candidates(weights: Tensor, kind: BlockGrid) -> tuple[Tensor, Tensor]:
     """Scales and offsets to start from, [candidates · rows] each."""
     first, last = float(kind.levels[0]), float(kind.levels[-1])
     if kind.with_offset:
@@ -188,13 +225,13 @@ def _candidates(weights: Tensor, kind: BlockType) -> tuple[Tensor, Tensor]:
         span = (high - low) / (last - first)
         scales = [span * (1 - a - b) for a, b in _SHRINK]
         return torch.cat(scales), torch.cat([low + a * (high - low) for a, _ in _SHRINK])
-    greatest = weights.gather(0, weights.abs().argmax(0, keepdim=True))[0]
-    scales = [greatest / end * factor for end in (first, last) for factor in _STRETCH]
+    largest = weights.gather(0, weights.abs().argmax(0, keepdim=True))[0]
+    scales = [largest / end * factor for end in (first, last) for factor in _STRETCH]
     scale = torch.cat(scales)
     return scale, torch.zeros_like(scale)
 
 
-def _search(weights: Tensor, upper: Tensor, grid: _Grid) -> _Group:
+def _search(weights: Tensor, upper: Tensor, grid: _Scales) -> _Group:
     """The best scale and offset of a group for each row, with the codes under them."""
     kind = grid.kind
     width, rows = weights.shape
@@ -225,7 +262,7 @@ def _search(weights: Tensor, upper: Tensor, grid: _Grid) -> _Group:
 
 
 def _sweep(
-    weights: Tensor, upper: Tensor, scale: Tensor, offset: Tensor, kind: BlockType
+    weights: Tensor, upper: Tensor, scale: Tensor, offset: Tensor, kind: BlockGrid
 ) -> _Group:
     """GPTQ on the columns of one group, with given scales; `weights` is used up."""
     levels = torch.tensor(kind.levels, dtype=torch.float32)
@@ -240,16 +277,16 @@ def _sweep(
             level = wanted.round_().clamp_(kind.levels[0], kind.levels[-1])
             codes[column] = level - kind.levels[0]
         else:
-            found = torch.bucketize(wanted, middles)
-            codes[column] = found
-            level = levels[found]
+            nearest = torch.bucketize(wanted, middles)
+            codes[column] = nearest
+            level = levels[nearest]
         step = (weights[column] - (level * scale).add_(offset)).div_(upper[column, column])
         error[column] = step
         weights[column + 1 :].addr_(upper[column, column + 1 :], step, alpha=-1)
     return _Group(codes, error, error.square().sum(0), scale, offset)
 
 
-def _fit(weights: Tensor, solved: Tensor, codes: Tensor, kind: BlockType) -> tuple[Tensor, Tensor]:
+def _fit(weights: Tensor, solved: Tensor, codes: Tensor, kind: BlockGrid) -> tuple[Tensor, Tensor]:
     """The scale and offset with the least loss for given codes: least squares in one or two
     unknowns for each row. `solved` [group, group] is U⁻¹ transposed.
     """
