@@ -11,7 +11,6 @@ from scripts.engine.build.sources import ROOT, imported_names, module_file
 
 HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "numpy", "llama_cpp", "bitsandbytes"}
 MENDING: set[tuple[str, str]] = {
-    ("scripts.calibration", "scripts.evaluation"),
     *((f"scripts.report.{one}", "scripts.report.write_report") for one in ("method", "page")),
     ("scripts.report.web.write", "scripts.report.write_report"),
     ("scripts.report.web", "scripts.report"),

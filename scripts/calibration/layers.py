@@ -106,13 +106,13 @@ class Decoder:
 
     def linears(self) -> dict[str, nn.Module]:
         """Every linear layer by its name; those outside of the decoder layers come last."""
-        found = {
+        linears = {
             name: module
             for name, module in self._model.named_modules()
             if isinstance(module, nn.Linear | Conv1D)
         }
-        within = {name: one for name, one in found.items() if self._is_within(name)}
-        return {**within, **found}
+        within = {name: one for name, one in linears.items() if self._is_within(name)}
+        return {**within, **linears}
 
     def refuse_broken(self) -> None:
         """Raise QuantmakeError that names every weight with NaN or infinity."""
@@ -138,9 +138,9 @@ class Decoder:
         self._run(first, tokens)
 
         def call(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
-            found = layer(hidden, *first.args, **first.kwargs)
-            result: torch.Tensor = found[0] if isinstance(found, tuple) else found
-            return result
+            given = layer(hidden, *first.args, **first.kwargs)
+            after: torch.Tensor = given[0] if isinstance(given, tuple) else given
+            return after
 
         return first.hidden, call
 
@@ -240,9 +240,9 @@ def capture(
         if kept is not None:
             states = [kept[str(at)] for at in range(len(states))]
             for index in range(int(kept[_LAYERS])):
-                found = checkpoints.load(f"layer{index}")
-                assert found is not None  # it was saved before the states that follow from it
-                Part.of(found).add_to(writer, statistics, shared)
+                finished = checkpoints.load(f"layer{index}")
+                assert finished is not None  # it was saved before the states that follow from it
+                Part.of(finished).add_to(writer, statistics, shared)
                 bar.advance()
         for index in range(int(bar.done), len(decoder.layers)):
             decoder.load(index)

@@ -24,12 +24,12 @@ class Part:
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """For a checkpoint."""
         text = json.dumps(dict(self.shared)).encode()
-        found = {_SHARED: torch.from_numpy(np.frombuffer(text, np.uint8).copy())}
-        found |= {f"hessian/{name}": torch.from_numpy(one) for name, one in self.hessians.items()}
-        kept = {
+        tensors = {_SHARED: torch.from_numpy(np.frombuffer(text, np.uint8).copy())}
+        tensors |= {f"hessian/{name}": torch.from_numpy(one) for name, one in self.hessians.items()}
+        tensors |= {
             f"statistic/{n}": torch.from_numpy(one.copy()) for n, one in self.statistics.items()
         }
-        return found | kept
+        return tensors
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor]) -> "Part":

@@ -34,7 +34,7 @@ def upper(rows: torch.Tensor) -> NDArray[np.float32]:
 
 @dataclass
 class Seen:
-    """One window's input X [n, columns]: `upper` of it, the least and greatest of each column."""
+    """One window's input X [n, columns]: `upper` of it, min and max of each column."""
 
     rows: int
     product: NDArray[np.float32]
@@ -121,10 +121,10 @@ class Sums:
                 self._edges[name] = seen.minimum, seen.maximum
             self._totals[name] += seen.product
             self._rows[name] = self._rows.get(name, 0) + seen.rows
-            least, greatest = self._edges[name]
+            minimum, maximum = self._edges[name]
             self._edges[name] = (
-                np.minimum(least, seen.minimum),
-                np.maximum(greatest, seen.maximum),
+                np.minimum(minimum, seen.minimum),
+                np.maximum(maximum, seen.maximum),
             )
 
     def finish(self) -> Part:

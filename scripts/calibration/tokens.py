@@ -27,7 +27,7 @@ class Calibration(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the texts share a line or this one is too short."""
-        from scripts.evaluation.windows import cut_windows, load_tokenizer, read_lines, text_file
+        from scripts.texts import cut_windows, load_tokenizer, read_lines, text_file
         from scripts.token_windows import write_windows
 
         own = read_lines(inputs["text"], self.lines)

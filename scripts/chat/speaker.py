@@ -8,9 +8,9 @@ from typing import Any
 from scripts.backends.model import load_model
 from scripts.chat.answer import Sampling, answer, pieces
 from scripts.errors import QuantmakeError, RecipeError
-from scripts.evaluation.windows import load_tokenizer
 from scripts.recipe.problems import listed, nearest
 from scripts.recipe.recipe import Recipe, Row
+from scripts.texts import load_tokenizer
 from scripts.workers import available_cores
 
 Messages = Sequence[dict[str, str]]

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scripts.backends.model import Model
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Estimate, TaskScore
-from scripts.evaluation.windows import bos_of, text_file
 from scripts.progress import track
 from scripts.strict import Strict
+from scripts.texts import bos_of, text_file
 
 SCORED = "tasks.json"
 _Text = Annotated[str, Field(min_length=1)]

@@ -53,7 +53,7 @@ class Reference(Stage):
         from scripts.backends.model import load_model
         from scripts.evaluation.multiple_choice import read_items, write_scored
         from scripts.evaluation.windowed import append_window
-        from scripts.evaluation.windows import cut_windows, load_tokenizer, read_lines
+        from scripts.texts import cut_windows, load_tokenizer, read_lines
         from scripts.token_windows import write_windows
         from scripts.workers import available_cores
 

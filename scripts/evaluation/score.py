@@ -21,9 +21,9 @@ from scripts.evaluation.metrics import Comparison
 from scripts.evaluation.multiple_choice import read_scored, score_task
 from scripts.evaluation.result import Flip, Measured, Sample, TaskScore
 from scripts.evaluation.windowed import read_window
-from scripts.evaluation.windows import load_decoder
 from scripts.lean import start_lean
 from scripts.progress import track
+from scripts.texts import load_decoder
 from scripts.token_windows import read_windows
 from scripts.workers import available_cores
 

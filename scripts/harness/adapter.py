@@ -9,8 +9,8 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from scripts.chat.answer import Sampling, answer
 from scripts.chat.speaker import Speaker
-from scripts.evaluation.windows import bos_of
 from scripts.progress import Progress
+from scripts.texts import bos_of
 
 _MAX_TOKENS = 256  # tokens of a generated answer, where a task names no limit
 

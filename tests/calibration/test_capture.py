@@ -43,9 +43,9 @@ def assert_same(stored: Captured, wanted: dict[str, torch.Tensor]) -> None:
         scale = product.diagonal().max()
         assert np.abs(stored.hessian(name) - product).max() < 1e-4 * scale, name
         np.testing.assert_allclose(stored.mean_square(name), product.diagonal(), rtol=1e-3)
-        least, greatest = stored.range(name)
-        np.testing.assert_allclose(least, x.amin(0), atol=1e-3)
-        np.testing.assert_allclose(greatest, x.amax(0), atol=1e-3)
+        minimum, maximum = stored.range(name)
+        np.testing.assert_allclose(minimum, x.amin(0), atol=1e-3)
+        np.testing.assert_allclose(maximum, x.amax(0), atol=1e-3)
 
 
 def test_equals_hooks_on_the_whole_model(

@@ -7,7 +7,7 @@ import pytest
 
 from scripts.backends.model import load_model
 from scripts.chat.answer import Sampling, answer, chooser, pieces
-from scripts.evaluation.windows import load_tokenizer
+from scripts.texts import load_tokenizer
 
 TEXT = "at dawn 🦔 naïve 漢字 the end"
 

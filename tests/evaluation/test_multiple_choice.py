@@ -12,8 +12,8 @@ from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.multiple_choice import choose, read_items, read_scored, score_task
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.result import Measured
-from scripts.evaluation.windows import load_tokenizer
 from scripts.exec import run_stage
+from scripts.texts import load_tokenizer
 
 QUESTIONS = [
     {"question": "The miller carries", "choices": ["nine apples", "xq zzj kkw"], "answer": 0},

@@ -12,8 +12,8 @@ import torch
 from scripts.calibration.tokens import Calibration
 from scripts.errors import QuantmakeError
 from scripts.evaluation.reference import Reference
-from scripts.evaluation.windows import bos_of, cut_windows, load_tokenizer, read_lines
 from scripts.exec import run_stage
+from scripts.texts import bos_of, cut_windows, load_tokenizer, read_lines
 from scripts.token_windows import read_windows
 from tests.onnx_models import torch_logits
 

@@ -105,8 +105,8 @@ def quantise(
     text = "".join(text for _, text in log)
     if code != 0:
         out.unlink(missing_ok=True)
-        found = re.search(r"failed to quantize: (.*)", text)
-        reason = found[1] if found else f"code {code}"
+        said = re.search(r"failed to quantize: (.*)", text)
+        reason = said[1] if said else f"code {code}"
         if "iostream error" in reason:
             raise MachineError(
                 f"llama.cpp could not write {out} ({reason}): the disk is full, or the file may "

@@ -44,7 +44,7 @@ class Toolchain(Stage):
             raise RecipeError(
                 f"{PACKAGE} {installed} is installed, but the converter is pinned to "
                 f"{self.version}: keep them in step. Set VERSION and SHA256 in "
-                "scripts/gguf_files/toolchain.py to those of the installed version's source "
+                "scripts/backends/gguf/toolchain.py to those of the installed version's source "
                 "distribution, or install the pinned version."
             )
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pip-") as scratch:
@@ -58,7 +58,7 @@ class Toolchain(Stage):
             raise QuantmakeError(
                 f"the source of {PACKAGE} {self.version} has no {', '.join(missing)} below "
                 "vendor/llama.cpp: llama.cpp has moved its converter. Go back to a version that "
-                "has it, or teach scripts/gguf_files/toolchain.py the new place."
+                "has it, or teach scripts/backends/gguf/toolchain.py the new place."
             )
 
 
@@ -78,15 +78,15 @@ def download(version: str, sha256: str, folder: Path) -> Path:
         text=True,
         check=False,
     )
-    found = list(folder.glob("*.tar.gz"))
-    if done.returncode == 0 and len(found) == 1:
-        return found[0]
+    archives = list(folder.glob("*.tar.gz"))
+    if done.returncode == 0 and len(archives) == 1:
+        return archives[0]
     differs = re.search(r"Got +([0-9a-f]{64})", done.stderr)
     if differs:
         raise QuantmakeError(
             f"the source of {PACKAGE} {version}: the digest differs. sha256 {sha256} is pinned, "
             f"but what was fetched has {differs[1]}. Nothing of it was run or kept; find out why "
-            "before you write the new digest into scripts/gguf_files/toolchain.py."
+            "before you write the new digest into scripts/backends/gguf/toolchain.py."
         )
     errors = " ".join(line for line in done.stderr.splitlines() if "ERROR" in line)
     raise MachineError(

@@ -53,7 +53,7 @@ def test_loading_error_names_every_tensor_with_nan(tiny_f16: Path, tmp_path: Pat
     for tensor in GGUFReader(out, "r+").tensors:
         if tensor.name in ("blk.0.attn_q.weight", "blk.2.ffn_up.weight"):
             tensor.data[0, :2] = (0, 0x7E)  # the first block's scale, FP16: NaN
-    found = loading_error(out) or ""
-    assert "tensor 'blk.0.attn_q.weight' has invalid data" in found
-    assert "tensor 'blk.2.ffn_up.weight' has invalid data" in found
-    assert "attn_k" not in found
+    error = loading_error(out) or ""
+    assert "tensor 'blk.0.attn_q.weight' has invalid data" in error
+    assert "tensor 'blk.2.ffn_up.weight' has invalid data" in error
+    assert "attn_k" not in error

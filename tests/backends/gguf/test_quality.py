@@ -41,11 +41,11 @@ def preset(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 def predicted(file: Path, inputs: dict[str, Path]) -> dict[str, float]:
     """By tensor ½ Σ_r g[r] · dW[r] H dW[r]ᵀ, of the values that gguf's dequantiser reads."""
     original = {tensor.name: tensor.data for tensor in GGUFReader(inputs["f16"]).tensors}
-    found = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(file).tensors}
+    values = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(file).tensors}
     losses = {}
     for one in importances(inputs["f16"], inputs["capture"], inputs["gradients"]):
         for name, rows in one.rows.items():
-            error = torch.from_numpy(found[name] - original[name].astype(np.float32))
+            error = torch.from_numpy(values[name] - original[name].astype(np.float32))
             losses[name] = float((((error @ one.hessian) * error).sum(1) * rows).sum() / 2)
     return losses
 

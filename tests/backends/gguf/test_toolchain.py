@@ -77,8 +77,8 @@ def test_takes_the_converter_and_nothing_else(index: Path, out: Path) -> None:
     others = {"vendor/llama.cpp/src/llama.cpp": "", "vendor/llama.cpp/LICENSES.txt": ""}
     sha256 = write_index(index, **CONVERTER, **others)
     run_stage(Toolchain(sha256=sha256), {}, out)
-    found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert found == {name.removeprefix("vendor/llama.cpp/") for name in CONVERTER}
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files == {name.removeprefix("vendor/llama.cpp/") for name in CONVERTER}
     assert {path.name for path in out.parent.iterdir()} == {"index", "out"}
 
 
