@@ -124,8 +124,8 @@ class GgufFile(Format):
         yield type(self)(format="gguf", type=self.like or "q4_0")
 
     def choice(self) -> dict[str, object]:
-        """The type too."""
-        return {**super().choice(), "type": self.type}
+        """The type stands for the method, which has a default."""
+        return {"format": self.format, "type": self.type}
 
     def reaches(self) -> tuple[str, ...]:
         """What does the work: llama.cpp's own rounding has none of ours in its key."""

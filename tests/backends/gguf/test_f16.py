@@ -155,4 +155,5 @@ def test_known_pre_tokenizers(toolchain: Path) -> None:
 
 
 def test_driver_of_the_converter_is_in_the_key() -> None:
-    assert {"scripts.backends.gguf.driver", "scripts.lean"} <= {*source_digests(F16Gguf.__module__)}
+    assert "scripts.backends.gguf.driver" in source_digests(F16Gguf.__module__)
+    assert source_digests("scripts.lean") == {}  # which the driver loads too
