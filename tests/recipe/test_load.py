@@ -135,26 +135,27 @@ def test_mistakes_in_artefacts(tmp_path: Path, line: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "key", "old", "new"),
+    ("line", "old", "new"),
     [
-        ("{format: onnx, bits: 8, %s}", "method", "method: weight-only", "method: rtn"),
-        ("{format: onnx, bits: 4, %s}", "method", "method: weight-only", "method: rtn"),
-        ("{format: bitsandbytes, %s}", "rounding", "rounding: nearest", "method: rtn"),
-        ("{format: bitsandbytes, %s}", "rounding", "rounding: gptq", "method: gptq"),
-        ("{format: bitsandbytes, %s}", "rounding", "rounding: llama.cpp", "method: rtn"),
+        ("x: {format: onnx, bits: 8, %s}", "method: weight-only", "method: rtn"),
+        ("x: {format: onnx, bits: 4, %s}", "method: weight-only", "method: rtn"),
+        ("x: {format: bitsandbytes, %s}", "rounding: nearest", "method: rtn"),
+        ("x: {format: bitsandbytes, %s}", "rounding: gptq", "method: gptq"),
+        ("x.gguf: {format: gguf, type: q4_0, %s}", "rounding: llama.cpp", "method: rtn"),
+        ("x.gguf: {format: gguf, type: q4_0, %s}", "rounding: gptq", "method: gptq"),
         (
-            "{format: onnx, bits: 4, method: awq, %s}",
-            "on_misfit",
+            "x: {format: onnx, bits: 4, method: awq, %s}",
             "on_misfit: float",
             "on_unsupported: float",
         ),
     ],
 )
 def test_old_spellings_are_refused_with_the_new_one(
-    line: str, key: str, old: str, new: str, tmp_path: Path
+    line: str, old: str, new: str, tmp_path: Path
 ) -> None:
-    said = load(tmp_path, with_artifact(f"x: {line % old}"))
-    assert said == f"r.yaml has 1 mistake:\n  line 17, artifacts.x.{key}: `{old}` is now `{new}`"
+    said = load(tmp_path, with_artifact(line % old))
+    where = f"artifacts.{line.partition(':')[0]}.{old.partition(':')[0]}"
+    assert said == f"r.yaml has 1 mistake:\n  line 17, {where}: `{old}` is now `{new}`"
 
 
 @pytest.mark.parametrize(
