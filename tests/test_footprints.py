@@ -14,7 +14,7 @@ from scripts.base.make_base import Base
 from scripts.benchmarks.seeded_model import SIZES
 from scripts.calibration.capture import Capture
 from scripts.calibration.gradients import Gradients
-from scripts.engine.build.sources import in_no_key
+from scripts.engine.build.sources import source_digests
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
 from scripts.footprints import FOOTPRINTS, Footprint, sum_of
@@ -127,5 +127,5 @@ def test_tuned_format_offers_the_same_without_tuning() -> None:
 
 
 def test_table_is_in_no_key() -> None:
-    assert in_no_key("scripts.footprints")
-    assert in_no_key("scripts.tensors.outline")
+    assert not source_digests("scripts.footprints")
+    assert not source_digests("scripts.tensors.outline")
