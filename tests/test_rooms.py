@@ -10,12 +10,6 @@ import pytest
 from scripts.engine.build.sources import ROOT, imported_names, module_file
 
 HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "numpy", "llama_cpp", "bitsandbytes"}
-MENDING: set[tuple[str, str]] = {
-    *((f"scripts.report.{one}", "scripts.report.write_report") for one in ("method", "page")),
-    ("scripts.report.web.write", "scripts.report.write_report"),
-    ("scripts.report.web", "scripts.report"),
-}
-"""Imports that are about to go."""
 
 
 @cache
@@ -52,7 +46,7 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
         if node in done:
             return []
         for other in sorted(graph.get(node, ())):
-            if (node, other) not in MENDING and (closed := visit(other, [*path, node])):
+            if closed := visit(other, [*path, node]):
                 return closed
         done.add(node)
         return []

@@ -35,10 +35,10 @@ class WriteReport(Stage):
         """The same evaluations give the same bytes. Raises QuantmakeError for what is no
         evaluation, or one with other prompts than the base's."""
         from scripts.report.gallery import draw_all, shown_in
+        from scripts.report.html_page import write_html
         from scripts.report.join import judge, read_lineup
         from scripts.report.markdown import write_markdown
         from scripts.report.sections import sections
-        from scripts.report.web.write import write_html
 
         lineup = read_lineup(inputs, self.facts)
         kept = history(lineup, self.committed)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from scripts.report.history import history
+from scripts.report.html_page import write_html
 from scripts.report.sections import sections
-from scripts.report.web.write import write_html
 from tests.report.factory import facts_of, usual
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

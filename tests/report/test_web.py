@@ -10,11 +10,11 @@ from scripts.backends.face import faces
 from scripts.evaluation.result import Sample
 from scripts.report.advice import picks, warnings
 from scripts.report.history import history
+from scripts.report.html_page import markdown, write_html
 from scripts.report.lineup import Lineup
 from scripts.report.parts import Answers
 from scripts.report.samples import samples
 from scripts.report.sections import sections
-from scripts.report.web.write import markdown, write_html
 from tests.report.factory import PROMPTS, evaluation, facts_of, lineup, usual
 
 _VOID = {"meta", "br", "use", "path", "link", "img"}

@@ -64,8 +64,11 @@ def perform(task: str, action: Action, lock: LockFile | None) -> None:
         with only_one(target):
             parts = action.parts()
             key = key_of(parts)
-            if session.locked and lock is not None:
-                refuse_drift(lock, target, key, parts)
+            if lock is not None:
+                if session.locked:
+                    refuse_drift(lock, target, key, parts)
+                else:
+                    lock.mend()
             if session.always or not _is_there(action, lock):
                 _make(task, action, key, parts, lock)
             else:

@@ -1,5 +1,6 @@
 """What the commands that look at the graph share."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ from doit.cmd_base import DoitCmdBase
 from doit.control import TaskControl
 
 from scripts.engine.graph.tasks import UpToDate
+from scripts.errors import QuantmakeError
 
 
 def checker_of(task: Any) -> UpToDate | None:
@@ -19,6 +21,16 @@ class GraphCommand(DoitCmdBase):
     """A command that reads the graph."""
 
     cmd_options: Any = ()
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Parse the command line and do the work; errors are for people."""
+        try:
+            result: int = super().parse_execute(in_args)
+        except QuantmakeError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return error.exit_code
+        return result
+
     doc_description: Any = None
 
     def in_order(self, selected: list[str] | None) -> list[Any]:

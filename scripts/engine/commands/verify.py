@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from doit.cmd_base import DoitCmdBase
-
 from scripts.engine.build.aside import aside_of
-from scripts.engine.commands.graph_command import checker_of
+from scripts.engine.commands.graph_command import GraphCommand, checker_of
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.store.lock import outputs
 from scripts.engine.store.manifest import manifest_path, paths_in, read_manifest, sha256_of
@@ -49,7 +47,7 @@ def _drift(checker: UpToDate | None) -> Iterator[str]:
         yield f"{target}: is not what {checker.lock.path} names"
 
 
-class VerifyCommand(DoitCmdBase):
+class VerifyCommand(GraphCommand):
     """Compare what was built with its manifests."""
 
     name = "verify"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from doit.dependency import DatabaseException, SqliteDB
+from doit.exceptions import InvalidCommand
 
 # `Dependency.save_success` of doit 0.37 sets this entry of a task last.
 _LAST_ENTRY = "deps:"
@@ -19,30 +20,38 @@ class PerTaskDB(SqliteDB):
         super().__init__(name, codec, module_name=module_name)
 
     def _sqlite3(self, name: str) -> Any:
-        """Open the file; one that is corrupt is put aside, and manifests tell what is built."""
+        """Open the file; one that is corrupt is put aside, and records tell what is built.
+
+        Raises InvalidCommand where it can't be opened, or another program holds it.
+        """
         try:
             connection = super()._sqlite3(name)
             if connection.execute("pragma quick_check").fetchone()["quick_check"] == "ok":
                 return connection
             connection.close()
-        except (sqlite3.DatabaseError, DatabaseException):
-            pass
+        except (sqlite3.DatabaseError, DatabaseException) as error:
+            cause = error if isinstance(error, sqlite3.Error) else error.__context__
+            if isinstance(cause, sqlite3.OperationalError):
+                raise InvalidCommand(
+                    f"the state file {name} can't be used now ({cause}): another program holds it, "
+                    "or it may not be written. Run doit again once it is free."
+                ) from None
         aside = Path(f"{name}.corrupt")
         Path(name).replace(aside)
         Path(f"{name}-journal").unlink(missing_ok=True)
         sys.stderr.write(
             f"warning: the state file {name} is corrupt; it was put aside as {aside}. What is "
-            "built is looked up in the manifests and hashed, nothing is built twice.\n"
+            "built is looked up in the records, nothing is built twice.\n"
         )
         return super()._sqlite3(name)
 
     def _get_task_data(self, task_id: str) -> Any:
         """What is known of a task; an entry that can't be read counts as none."""
         try:
-            found = super()._get_task_data(task_id)
+            data = super()._get_task_data(task_id)
         except (ValueError, sqlite3.DatabaseError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return data if isinstance(data, dict) else {}
 
     def set(self, task_id: str, dependency: str, value: Any) -> None:
         """Keep a value; the task's last one commits them all."""

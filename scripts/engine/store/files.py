@@ -1,8 +1,14 @@
-"""Files that a crash can't halve, and removing what may not be there."""
+"""Files that a crash cannot halve nor two processes mix, and removing what may not be there."""
 
+import contextlib
+import fcntl
+import hashlib
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+LOCKS = Path("cache/state/locks")
 
 
 def sync(path: Path) -> None:
@@ -22,6 +28,21 @@ def write_atomically(path: Path, text: str) -> None:
     sync(fresh)
     fresh.rename(path)
     sync(path.parent)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the kernel's lock for `path`; a process that dies lets go of it. `waiting` is called
+    where another one holds it."""
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(path.absolute().as_posix().encode()).hexdigest()[:32]
+    with (LOCKS / name).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remove(path: Path) -> None:

@@ -1,1 +1,1 @@
-"""report.html: the report as one page that needs no network, from the same data and sentences."""
+"""The template, style sheet and script of report.html, which is one file in the end."""

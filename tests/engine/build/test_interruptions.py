@@ -227,6 +227,20 @@ def test_broken_state_costs_no_work(built: Project, undisturbed: str, fault: str
     assert built.doit().stdout.startswith("Nothing to do")
 
 
+def test_state_that_another_program_holds_is_not_corrupt(built: Project) -> None:
+    state = built.folder / "cache/state/doit.sqlite"
+    with sqlite3.connect(state, isolation_level=None) as connection:
+        connection.execute("begin exclusive")
+        done = built.doit()
+        plan = built.doit("plan")
+    connection.close()
+    assert done.returncode == 2
+    assert "can't be used now (database is locked): another program holds it" in done.stderr
+    assert "Traceback" not in done.stderr + plan.stderr
+    assert not list(built.folder.rglob("*.corrupt"))
+    assert built.doit().stdout.startswith("Nothing to do")
+
+
 @pytest.mark.parametrize("what", ["json", "action"])
 @pytest.mark.parametrize("fault", ["emptied", "flipped", "removed"])
 def test_broken_manifest_or_record(built: Project, undisturbed: str, what: str, fault: str) -> None:

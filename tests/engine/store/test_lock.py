@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,10 +167,50 @@ def test_corrupt_lock_is_put_aside_and_written_anew(built: Project, text: str) -
     done = built.doit()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "toy.lock can't be read" in done.stdout
-    assert "it was put aside as toy.lock.corrupt" in done.stdout
+    assert "It is toy.lock.corrupt now." in done.stdout
     assert built.ran() == []
     assert (built.folder / "toy.lock").read_text() == before
     assert (built.folder / "toy.lock.corrupt").read_text() == text
+
+
+CONFLICT = "<<<<<<< ours\n{}\n=======\n{}\n>>>>>>> theirs\n"
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "verify", "why joined", "pull", "gc"])
+@pytest.mark.parametrize("text", [CONFLICT, "{"], ids=["conflict", "broken"])
+def test_lock_that_cannot_be_read_stays_where_it_is(
+    built: Project, command: str, text: str, tmp_path: Path
+) -> None:
+    """Who only reads moves nothing away; a merge is for people to resolve."""
+    (built.folder / "toy.lock").write_text(text)
+    done = built.doit(*command.split(), QUANTMAKE_STORE=str(tmp_path / "shared"))
+    if (command, text) == ("run", "{"):
+        return
+    assert (built.folder / "toy.lock").read_text() == text
+    assert "Traceback" not in done.stdout + done.stderr
+    if command not in ("plan", "why joined"):
+        assert done.returncode == 1
+        said = "toy.lock:1: a merge was left unresolved" if text == CONFLICT else "can't be read"
+        assert said in done.stdout + done.stderr
+
+
+def test_two_writers_lose_nothing(built: Project) -> None:
+    (built.folder / "writer.py").write_text(
+        "import sys\nfrom pathlib import Path\n"
+        "from scripts.engine.store.lock import LockFile\n"
+        "from scripts.engine.store.manifest import Manifest\n"
+        "for number in range(100):\n"
+        "    target = Path(f'out/{sys.argv[1]}{number}')\n"
+        "    LockFile(Path('toy.lock')).write(target, {}, '0', Manifest('file', ()))\n"
+    )
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "writer.py", name], cwd=built.folder, env=built.environment()
+        )
+        for name in "ab"
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert len(lock_of(built)["targets"]) == 201
 
 
 def test_lock_that_was_removed_is_written_anew(built: Project) -> None:

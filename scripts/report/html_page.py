@@ -9,14 +9,15 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from scripts.backends.face import faces
+from scripts.report import web
 from scripts.report.facts import Facts
+from scripts.report.figures import figures
 from scripts.report.gallery import shown_in
 from scripts.report.lineup import Lineup
 from scripts.report.parts import Part, Section, anchor
 from scripts.report.samples import DOLLAR
-from scripts.report.web.figures import figures
 
-_HOME = Path(__file__).parent
+_HOME = Path(str(web.__file__)).parent
 
 
 def write_html(facts: Facts, lineup: Lineup, sections: Sequence[Section]) -> str:
