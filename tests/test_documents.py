@@ -19,6 +19,7 @@ DOCUMENTS = sorted(
     if path.name != "QUANTISATION-REPORT.md"
 )
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SOURCES = [*ROOT.glob("*.py"), *ROOT.glob("scripts/**/*.py"), *ROOT.glob("tests/**/*.py")]
 TASKS = {name.removeprefix("task_") for name in vars(dodo) if name.startswith("task_")}
 
 
@@ -67,6 +68,8 @@ def test_modules_and_files_are_there(name: str) -> None:
     assert [one for one in modules if importlib.util.find_spec(one) is None] == []
     files = re.findall(r"`((?:scripts|tests|docs|recipes)/[a-z_\d./-]+\.\w+)`", text)
     assert [one for one in files if not (ROOT / one).is_file()] == []
+    short = re.findall(r"`((?:[a-z_\d]+/)*[a-z_\d]+\.py)`", text)
+    assert [one for one in short if not any(path.match(one) for path in SOURCES)] == []
 
 
 def test_extras_are_those_of_the_project() -> None:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from scripts.backends.format import Format, all_formats
 from scripts.recipe.options import PATH, SECTIONS, options_of, page_text
 from scripts.sources.schemes import SPELLINGS
 
@@ -25,6 +26,12 @@ def test_every_kind_of_source_is_on_the_page() -> None:
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_key_of_a_section_is_explained(name: str) -> None:
     assert [one.name for one in options_of(SECTIONS[name]) if not one.meaning] == []
+
+
+@pytest.mark.parametrize("kind", all_formats(), ids=lambda kind: kind.__name__)
+def test_every_option_of_a_format_is_explained(kind: type[Format]) -> None:
+    options = [one for one in options_of(kind) if one.name not in kind.selector()]
+    assert [one.name for one in options if not one.meaning] == []
 
 
 def test_bounds_defaults_and_choices_are_told() -> None:
