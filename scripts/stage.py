@@ -28,7 +28,8 @@ class Stage(BaseModel):
     then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
     have hard links: onnx and onnx_ir refuse external data that has. `suffix` is that of the file
     which it writes, such as `.gguf`; a stage without one writes a folder. `footprint` is its
-    row in the table of what stages take of the machine.
+    row in the table of what stages take of the machine. `shared` is false where machines may not
+    take the result from each other: code that is run, or what is pinned elsewhere.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class Stage(BaseModel):
     reproducible: ClassVar[bool] = True
     linkable: ClassVar[bool] = False
     suffix: ClassVar[str] = ""
+    shared: ClassVar[bool] = True
     footprint: ClassVar["Footprint | None"] = None
 
     def uses(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 STORE = Path("cache/store")
 STORE_VARIABLE = "QUANTMAKE_STORE"
+READ_ONLY_VARIABLE = "QUANTMAKE_STORE_READ_ONLY"
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,23 @@ session = Session()
 @cache
 def remote_place() -> str | None:
     """The shared store: QUANTMAKE_STORE, else `store` in [tool.quantmake] of pyproject.toml."""
-    if os.environ.get(STORE_VARIABLE):
-        return os.environ[STORE_VARIABLE]
-    try:
-        found = tomllib.loads(Path("pyproject.toml").read_text())
-    except FileNotFoundError:
-        return None
-    place: str | None = found.get("tool", {}).get("quantmake", {}).get("store")
+    place: str | None = os.environ.get(STORE_VARIABLE) or _project().get("store")
     return place
+
+
+@cache
+def only_fetches() -> bool:
+    """Whether nothing may be written to the shared store from here: QUANTMAKE_STORE_READ_ONLY, else
+    `store_read_only` in [tool.quantmake]."""
+    said = os.environ.get(READ_ONLY_VARIABLE)
+    return said not in ("", "0") if said is not None else bool(_project().get("store_read_only"))
+
+
+def _project() -> dict[str, Any]:
+    """[tool.quantmake] of pyproject.toml."""
+    try:
+        project = tomllib.loads(Path("pyproject.toml").read_text())
+    except FileNotFoundError:
+        return {}
+    settings: dict[str, Any] = project.get("tool", {}).get("quantmake", {})
+    return settings

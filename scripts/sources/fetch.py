@@ -34,6 +34,7 @@ class Fetch(Stage):
     """
 
     linkable = True
+    shared = False
     source: str
     sha256: str | None = None
     trust_remote_code: bool = False

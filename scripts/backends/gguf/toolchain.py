@@ -31,6 +31,8 @@ class Toolchain(Stage):
     version: str = VERSION
     sha256: str = SHA256
 
+    shared = False
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises RecipeError for another version, MachineError where pip can't fetch it."""
         try:

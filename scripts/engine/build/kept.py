@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scripts.engine import console
 from scripts.engine.build.action import Action
-from scripts.engine.session import STORE, remote_place
+from scripts.engine.session import STORE, only_fetches, remote_place
 from scripts.engine.store.files import remove
 from scripts.engine.store.local import LocalStore, Store, StoreError, checkout
 from scripts.engine.store.manifest import Manifest
@@ -34,9 +34,14 @@ def keep(store: Store, key: str, manifest: Manifest, target: Path) -> None:
 
 
 def fetch(action: Action, key: str, out: Path) -> bool:
-    """Take the result of the action `key` out of the first store that has it."""
-    place = remote_place()
-    stores: list[Store] = [local_store(action), *([RemoteStore(place)] if place else [])]
+    """Take the result of the action `key` out of the first store that has it.
+
+    What machines may not take from each other, code that is run above all, is in this one's own.
+    """
+    place = remote_place() if action.stage.shared else None
+    stores: list[Store] = [local_store(action)]
+    if place is not None:
+        stores.append(RemoteStore(place, read_only=only_fetches()))
     for store in stores:
         try:
             if checkout(store, key, out) is not None:

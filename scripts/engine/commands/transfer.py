@@ -2,6 +2,7 @@
 
 from doit.exceptions import InvalidCommand
 
+from scripts.engine.build.action import Action
 from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.build.differences import other_files
 from scripts.engine.build.guard import only_one
@@ -10,7 +11,7 @@ from scripts.engine.build.promises import refuse_other_than_locked
 from scripts.engine.build.record import Cost, is_whole, read_record, write_record
 from scripts.engine.commands.graph_command import GraphCommand
 from scripts.engine.graph.tasks import UpToDate
-from scripts.engine.session import STORE_VARIABLE, remote_place
+from scripts.engine.session import READ_ONLY_VARIABLE, STORE_VARIABLE, only_fetches, remote_place
 from scripts.engine.store.local import Store, StoreError, checkout
 from scripts.engine.store.manifest import fingerprint, make_manifest, read_manifest
 from scripts.engine.store.remote import RemoteStore
@@ -25,7 +26,12 @@ def shared_store() -> RemoteStore:
             f"no shared store is named: set {STORE_VARIABLE}, or `store` in [tool.quantmake] of "
             "pyproject.toml, to a folder or a URL such as s3://BUCKET/PREFIX"
         )
-    return RemoteStore(place)
+    return RemoteStore(place, read_only=only_fetches())
+
+
+def _is_shared(action: Action) -> bool:
+    """Whether other machines may take the result of an action."""
+    return action.stage.shared and may_be_kept(action)
 
 
 class PushCommand(GraphCommand):
@@ -38,12 +44,17 @@ class PushCommand(GraphCommand):
     def _execute(self, pos_args: list[str]) -> int:
         self.dep_manager.close()
         store = shared_store()
+        if only_fetches():
+            raise InvalidCommand(
+                f"this machine may only fetch from {store.name}: {READ_ONLY_VARIABLE} is set, or "
+                "`store_read_only` in [tool.quantmake] of pyproject.toml"
+            )
         sent = failed = 0
         checkers = self.checkers(pos_args or [task.name for task in self.task_list])
         for name, checker in checkers:
             action = checker.action
             built, manifest = read_record(action.target), read_manifest(action.target)
-            if built is None or manifest is None or not may_be_kept(action):
+            if built is None or manifest is None or not _is_shared(action):
                 continue
             if not is_whole(action.target):
                 self.outstream.write(f"  ✗ {name}: it is not what its manifest says; run doit\n")

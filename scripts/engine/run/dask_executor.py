@@ -17,7 +17,7 @@ from scripts.engine.build.perform import Failure
 from scripts.engine.build.record import Cost
 from scripts.engine.run.cluster_worker import build_action
 from scripts.engine.run.local import LocalExecutor
-from scripts.engine.session import STORE_VARIABLE, remote_place
+from scripts.engine.session import READ_ONLY_VARIABLE, STORE_VARIABLE, only_fetches, remote_place
 from scripts.engine.store.local import StoreError, checkout_manifest
 from scripts.engine.store.manifest import Manifest, read_manifest
 from scripts.engine.store.remote import RemoteStore
@@ -29,7 +29,8 @@ _TIMEOUT_S = 10
 class DaskExecutor:
     """Runs stages on the workers of a scheduler.
 
-    Stages whose timings count run on this machine, so that their rows compare.
+    Stages whose timings count run on this machine, so that their rows compare, and so do those
+    whose results may not be taken from others.
     """
 
     width = 16  # threads that wait for the cluster, where -n does not say
@@ -47,6 +48,11 @@ class DaskExecutor:
             raise RecipeError(
                 f"--engine dask needs {missing}: workers are found through the scheduler, and "
                 "share nothing but the store (`store` in [tool.quantmake], or the variable)"
+            )
+        if only_fetches():
+            raise RecipeError(
+                "--engine dask writes to the shared store, and this machine may only fetch from it "
+                f"({READ_ONLY_VARIABLE}, or `store_read_only` in [tool.quantmake])"
             )
         self._local = LocalExecutor(at_once=1)
         self._scheduler, self._place, self._store = scheduler, place, RemoteStore(place)
@@ -80,7 +86,8 @@ class DaskExecutor:
 
     def build(self, task: str, action: Action, key: str, out: Path) -> Cost:
         """As `Executor.build`."""
-        client = self._connect() if action.stage.reproducible else None
+        may_travel = action.stage.reproducible and action.stage.shared
+        client = self._connect() if may_travel else None
         if client is None:
             return self._local.build(task, action, key, out)
         try:

@@ -24,9 +24,13 @@ def _put(name: str, what: Path | bytes, store: Any) -> None:
 
 
 class RemoteStore:
-    """An object store at a URL such as s3://bucket/prefix, or a folder that machines share."""
+    """An object store at a URL such as s3://bucket/prefix, or a folder that machines share.
 
-    def __init__(self, place: str) -> None:
+    Where it is `read_only`, nothing is put or dropped, whatever the credentials allow.
+    """
+
+    def __init__(self, place: str, *, read_only: bool = False) -> None:
+        self._read_only = read_only
         self.name = f"the store {mask(place)}"
         self._place = place
         self._opened: Any = None
@@ -95,8 +99,13 @@ class RemoteStore:
             return False
         return int(found["size"]) == size
 
+    def _refuse_writing(self) -> None:
+        if self._read_only:
+            raise StoreError("this machine may only fetch from it")
+
     def put_blobs(self, manifest: Manifest, target: Path) -> int:
         """As `Store.put_blobs`."""
+        self._refuse_writing()
         sent = 0
         for entry in manifest.files:
             if not self.has(entry.sha256, entry.size):
@@ -107,10 +116,13 @@ class RemoteStore:
 
     def put_record(self, key: str, manifest: Manifest) -> None:
         """As `Store.put_record`."""
+        self._refuse_writing()
         self._ask(functools.partial(_put, f"ac/{key}", manifest.to_json().encode()))
 
     def drop(self, sha256: str) -> None:
         """As `Store.drop`: under its own digest, other bytes serve nobody."""
         import obstore
 
+        if self._read_only:
+            return
         self._ask(lambda store: obstore.delete(store, f"cas/{sha256}"))

@@ -219,6 +219,52 @@ def test_pull_of_what_no_store_has(other: Project, tmp_path: Path) -> None:
     assert "joined: no store has it; run doit to build it" in done.stdout
 
 
+def test_what_is_not_shared_is_taken_from_no_other_machine(
+    built: Project, other: Project, tmp_path: Path
+) -> None:
+    """Who can write to the store must not get code to run, or other sources, on each builder."""
+    shared = {"QUANTMAKE_STORE": str(tmp_path / "shared")}
+    option = 'text: str = "hello"'
+    for project in (built, other):
+        stages = project.folder / "scripts/toy_stages.py"
+        text = stages.read_text()
+        stages.write_text(text.replace(option, f"{option}\n    shared = False"))
+    assert built.doit(**shared).returncode == 0
+    done = built.doit("push", **shared)
+    assert "✓ joined" in done.stdout
+    assert "words" not in done.stdout
+    assert other.doit(**shared).returncode == 0
+    assert other.ran() == ["words", "words"]
+
+
+def test_machine_that_only_fetches(built: Project, other: Project, tmp_path: Path) -> None:
+    shared = {"QUANTMAKE_STORE": str(tmp_path / "shared")}
+    assert built.doit("push", **shared).returncode == 0
+    reading = {**shared, "QUANTMAKE_STORE_READ_ONLY": "1"}
+    files = sorted((tmp_path / "shared").rglob("*"))
+    done = built.doit("push", **reading)
+    assert done.returncode != 0
+    assert "this machine may only fetch from the store" in done.stdout + done.stderr
+    assert other.doit(**reading).returncode == 0
+    assert other.ran() == []
+    project, section = other.folder / "pyproject.toml", "[tool.quantmake]"
+    text = project.read_text()
+    project.write_text(text.replace(section, f"{section}\nstore_read_only = true"))
+    assert other.doit("push", **shared).returncode != 0
+    assert sorted((tmp_path / "shared").rglob("*")) == files
+
+
+def test_read_only_store_takes_and_drops_nothing(target: Path, tmp_path: Path) -> None:
+    put(RemoteStore(str(tmp_path / "store")), target)
+    store, manifest = RemoteStore(str(tmp_path / "store"), read_only=True), make_manifest(target)
+    with pytest.raises(StoreError, match="this machine may only fetch from it"):
+        store.put_blobs(manifest, target)
+    with pytest.raises(StoreError, match="this machine may only fetch from it"):
+        store.put_record(KEY, manifest)
+    store.drop(manifest.files[0].sha256)
+    assert (tmp_path / "store/cas" / manifest.files[0].sha256).exists()
+
+
 def test_push_without_a_store_is_a_usage_error(built: Project) -> None:
     done = built.doit("push")
     assert done.returncode != 0
