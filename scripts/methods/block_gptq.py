@@ -66,8 +66,8 @@ class Blocks:
     @classmethod
     def of_rows(cls, parts: Sequence["Blocks"]) -> "Blocks":
         """The rows of all the parts."""
-        names = [field.name for field in fields(cls)]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        by_field = ([getattr(part, one.name) for part in parts] for one in fields(cls))
+        return cls(*map(np.concatenate, by_field))
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ class Rounded:
 
     blocks: list[Blocks]
     loss: Tensor
+
+    @classmethod
+    def of_rows(cls, parts: Sequence["Rounded"]) -> "Rounded":
+        """The rows of all the parts."""
+        blocks = zip(*(part.blocks for part in parts), strict=True)
+        return cls([Blocks.of_rows(same) for same in blocks], torch.cat([p.loss for p in parts]))
 
 
 @dataclass(frozen=True)
@@ -121,9 +127,7 @@ def gptq(weights: Tensor, factor: Factor, kind: BlockGrid) -> Rounded:
     `columns` must divide by the block.
     """
     chunks = torch.split(weights.float(), _ROWS)
-    parts = [_gptq(chunk.T[factor.order], factor, kind) for chunk in chunks]
-    blocks = [Blocks.of_rows(same) for same in zip(*(one.blocks for one in parts), strict=True)]
-    return Rounded(blocks, torch.cat([part.loss for part in parts]))
+    return Rounded.of_rows([_gptq(chunk.T[factor.order], factor, kind) for chunk in chunks])
 
 
 def _gptq(weights: Tensor, factor: Factor, kind: BlockGrid) -> Rounded:
@@ -194,8 +198,8 @@ class _Scales:
             return scale.half().float(), offset.half().float()
         count = len(scale) // len(self.scale)  # of candidates
         unit, low = self.scale.repeat(count), self.offset.repeat(count)
-        scale = _ratio(scale, unit).round().clamp(*self.kind.scales) * unit
-        return scale, _ratio(offset, low).round().clamp(*self.kind.scales) * low
+        scale = ratio(scale, unit).round().clamp(*self.kind.scales) * unit
+        return scale, ratio(offset, low).round().clamp(*self.kind.scales) * low
 
     def blocks(self, codes: Tensor, scales: Tensor, offsets: Tensor) -> Blocks:
         """Of one block: codes [block, rows]; scales and offsets [rows, groups]."""
@@ -205,12 +209,12 @@ class _Scales:
             codes.T.contiguous().numpy(),
             scale.half().numpy(),
             offset.half().numpy(),
-            _ratio(scales, scale).round().int().numpy(),
-            _ratio(offsets, offset).round().int().numpy(),
+            ratio(scales, scale).round().int().numpy(),
+            ratio(offsets, offset).round().int().numpy(),
         )
 
 
-def _ratio(value: Tensor, unit: Tensor) -> Tensor:
+def ratio(value: Tensor, unit: Tensor) -> Tensor:
     """value / unit, zero where the unit is zero."""
     return torch.where(unit == 0, 0, value / torch.where(unit == 0, 1, unit))
 
@@ -239,13 +243,8 @@ def _search(weights: Tensor, upper: Tensor, grid: _Scales) -> _Group:
     count = len(scale) // rows
     tried = _sweep(weights.repeat(1, count), upper, scale, offset, kind)
     choice = tried.loss.view(count, rows).argmin(0) * rows + torch.arange(rows)
-    best = _Group(
-        tried.codes[:, choice],
-        tried.error[:, choice],
-        tried.loss[choice],
-        scale[choice],
-        offset[choice],
-    )
+    codes, error = tried.codes[:, choice], tried.error[:, choice]
+    best = _Group(codes, error, tried.loss[choice], scale[choice], offset[choice])
     solved = torch.linalg.solve_triangular(upper, torch.eye(width), upper=True).T
     for _ in range(_REFITS):
         scale, offset = grid.snap(*_fit(weights, solved, best.codes, kind))
@@ -268,7 +267,7 @@ def _sweep(
     levels = torch.tensor(kind.levels, dtype=torch.float32)
     even = bool((levels.diff() == 1).all())
     middles = (levels[1:] + levels[:-1]) / 2
-    inverse = _ratio(torch.ones_like(scale), scale)
+    inverse = ratio(torch.ones_like(scale), scale)
     codes = torch.empty(weights.shape, dtype=torch.uint8)
     error = torch.empty_like(weights)
     for column in range(len(weights)):
@@ -294,8 +293,8 @@ def _fit(weights: Tensor, solved: Tensor, codes: Tensor, kind: BlockGrid) -> tup
     a, w = solved @ level, solved @ weights
     aa, aw = (a * a).sum(0), (a * w).sum(0)
     if not kind.with_offset:
-        return _ratio(aw, aa), torch.zeros_like(aa)
+        return ratio(aw, aa), torch.zeros_like(aa)
     one = solved.sum(1, keepdim=True)
     a1, w1, ones = (a * one).sum(0), (w * one).sum(0), one.square().sum()
-    scale = _ratio(aw * ones - a1 * w1, aa * ones - a1 * a1)
+    scale = ratio(aw * ones - a1 * w1, aa * ones - a1 * a1)
     return scale, (w1 - scale * a1) / ones

@@ -13,6 +13,7 @@ from scripts.backends.gguf.blocks import BLOCK_TYPES, BlockType
 from scripts.backends.gguf.importance import importances, values_of
 from scripts.checkpoint import Checkpoints
 from scripts.methods.block_gptq import Array, Factor, Rounded, factor, gptq
+from scripts.methods.block_refine import refined
 from scripts.progress import Progress
 from scripts.workers import one_thread
 
@@ -23,17 +24,21 @@ def data_of(rounded: Rounded, kind: BlockType) -> Array:
 
 
 def _rounded(
-    tensor: Any, factored: Callable[[], Factor], kind: BlockType
+    tensor: Any, hessian: torch.Tensor, factored: Callable[[], Factor], kind: BlockType, rounds: int
 ) -> dict[str, torch.Tensor]:
     """By GPTQ; for a checkpoint."""
-    rounded = gptq(values_of(tensor), factored(), kind)
+    values = values_of(tensor)
+    rounded = gptq(values, factored(), kind)
+    if rounds:
+        rounded = refined(values, rounded, hessian, kind, rounds)
     return {"data": torch.from_numpy(data_of(rounded, kind)), "loss": rounded.loss}
 
 
-def round_again(inputs: Mapping[str, Path], out: Path) -> str:
+def round_again(inputs: Mapping[str, Path], out: Path, rounds: int) -> str:
     """Overwrite in place the tensors of `out` that have a Hessian and one of BLOCK_TYPES.
 
-    `inputs` are the F16 file, the capture and the gradients. Returns how many tensors these are,
+    `inputs` are the F16 file, the capture and the gradients; `rounds` refinements follow GPTQ's
+    pass. Returns how many tensors these are,
     and what they cost in nats per token, as the gradients predict it.
     """
     originals = {tensor.name: tensor for tensor in GGUFReader(inputs["f16"]).tensors}
@@ -49,7 +54,8 @@ def round_again(inputs: Mapping[str, Path], out: Path) -> str:
             for name, rows in importance.rows.items():
                 kind = kinds.get(GGMLQuantizationType(tensors[name].tensor_type))
                 if kind is not None:
-                    make = partial(_rounded, originals[name], factored, kind)
+                    original, hessian = originals[name], importance.hessian
+                    make = partial(_rounded, original, hessian, factored, kind, rounds)
                     rounded = checkpoints.result(f"round {name}", make)
                     tensors[name].data[...] = rounded["data"].numpy()
                     predicted += float((rounded["loss"] * rows).sum() / 2)

@@ -93,6 +93,15 @@ def test_gptq_loses_less_in_the_same_types(
     assert not [name for name in after if after[name] > before[name]]
 
 
+def test_rounds_lose_less(inputs: dict[str, Path], tmp_path: Path) -> None:
+    losses = []
+    for rounds in (0, 2):
+        out = tmp_path / f"{rounds}.gguf"
+        run_stage(gguf_file(type="q4_1", method="gptq", rounds=rounds), inputs, out)
+        losses.append(sum(predicted(out, inputs).values()))
+    assert losses[1] < 0.97 * losses[0]
+
+
 def test_auto_keeps_to_a_presets_size(
     inputs: dict[str, Path], preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +167,7 @@ def test_needs_and_label(options: dict[str, Any], needs: tuple[str, ...], label:
         ({"type": "auto", "like": "q4_0", "max_bytes": 5}, "belong together"),
         ({"type": "q4_0", "like": "q4_0"}, "belong together"),
         ({"type": "f16", "method": "gptq"}, "a float type is not rounded"),
+        ({"type": "q4_0", "rounds": 1}, "`rounds` says nothing without `method: gptq`"),
         ({"type": "q2_k", "method": "gptq"}, r"can't round to q2_k; it knows q8_0, .* and auto"),
         ({"type": "iq4_xs", "method": "gptq"}, "can't round to iq4_xs"),
         ({"type": "auto", "max_bytes": 0}, "greater than 0"),

@@ -10,6 +10,7 @@ from scripts.backends.gguf.blocks import BLOCK_TYPES
 from scripts.backends.gguf.rounding import data_of
 from scripts.errors import QuantmakeError
 from scripts.methods.block_gptq import DAMPING, factor, gptq
+from scripts.methods.block_refine import refined
 from scripts.workers import one_thread
 
 WIDTH = 512
@@ -84,6 +85,22 @@ def test_half_the_loss_of_rounding_to_nearest(
     nearest = torch.from_numpy(dequantize(quantize(some.numpy(), kind.type), kind.type).copy())
     ours = gptq(some, factor(hessian), kind).loss.sum()
     assert ours < 0.6 * loss_of(nearest - some, hessian).sum()
+
+
+@pytest.mark.parametrize("name", BLOCK_TYPES)
+def test_refinements_lose_less_and_say_how_much(
+    name: str, weights: torch.Tensor, hessian: torch.Tensor
+) -> None:
+    kind = BLOCK_TYPES[name]
+    once = gptq(weights, factor(hessian), kind)
+    twice = refined(weights, once, hessian, kind, rounds=2)
+    assert (twice.loss <= once.loss * 1.001 + 1e-9).all()
+    assert twice.loss[6:].sum() < 0.98 * once.loss[6:].sum()
+    read = torch.from_numpy(dequantize(data_of(twice, kind), kind.type).copy())
+    torch.testing.assert_close(
+        twice.loss.double(), loss_of(read - weights, hessian), rtol=1e-3, atol=1e-6
+    )
+    assert not read[3].any()
 
 
 @pytest.mark.parametrize("name", BLOCK_TYPES)
