@@ -122,10 +122,8 @@ def _sorted(columns: Tensor, diagonal: Tensor, sizes: tuple[int, ...]) -> Tensor
 
 
 def gptq(weights: Tensor, factor: Factor, kind: BlockGrid) -> Rounded:
-    """Round `weights` [rows, columns] to blocks of `kind`; `factor` is that of their Hessian.
-
-    `columns` must divide by the block.
-    """
+    """Round `weights` [rows, columns] to blocks of `kind`, which divides the columns; `factor` is
+    that of their Hessian."""
     chunks = torch.split(weights.float(), _ROWS)
     return Rounded.of_rows([_gptq(chunk.T[factor.order], factor, kind) for chunk in chunks])
 
