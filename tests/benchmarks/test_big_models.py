@@ -12,6 +12,8 @@ from scripts.benchmarks.seeded_model import SIZES, write_seeded_model
 from scripts.errors import MachineError
 from scripts.exec import load_stage
 
+pytestmark = pytest.mark.slow  # its arms are processes
+
 
 def test_same_bytes_again_in_shards_that_transformers_loads(tmp_path: Path) -> None:
     for name in ("a", "b"):

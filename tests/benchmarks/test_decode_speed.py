@@ -12,6 +12,8 @@ from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.benchmarks import decode_speed
 from scripts.exec import run_stage
 
+pytestmark = pytest.mark.slow  # optimum exports in a process
+
 
 @pytest.fixture(scope="module")
 def export(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -21,6 +21,8 @@ from scripts.evaluation.windowed import append_window, read_window
 from scripts.exec import run_stage
 from tests.onnx_models import write_other_base
 
+pytestmark = pytest.mark.slow  # artefacts are measured in processes
+
 
 @pytest.fixture(scope="module")
 def reference(tiny_base: Path, tiny_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

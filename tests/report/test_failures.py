@@ -74,6 +74,7 @@ def test_gate_complains_with_a_table_of_80_columns(report: Path, tmp_path: Path)
     assert max(map(len, text.splitlines()[:5])) < 80
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_gate_is_silent_where_all_is_well(tmp_path: Path) -> None:
     out = written(usual(), tmp_path, budgets={"model.gguf": {"max_kld": 0.5, "max_bytes": "92MB"}})
     assert Gate(out, tmp_path).complaint() == ""
@@ -82,17 +83,20 @@ def test_gate_is_silent_where_all_is_well(tmp_path: Path) -> None:
     assert "Broken budgets" not in (out / NAME).read_text()
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_budget_that_cannot_be_shown_to_hold_is_broken(tmp_path: Path) -> None:
     rows = Lineup(usual().baselines, usual().artifacts, (missing("model-new"),))
     out = written(rows, tmp_path, budgets={"model-new": {"max_kld": 1}})
     assert Gate(out, Path("quantized")).rejected() == {Path("quantized/model-new")}
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_all_that_break_their_budgets_are_still_compared(tmp_path: Path) -> None:
     out = written(lineup(evaluation("a")), tmp_path, budgets={"a": {"max_bytes": 1000}})
     assert "**`a`**" in (out / NAME).read_text()
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_speedups_are_against_the_float_model_of_the_same_runtime(tmp_path: Path) -> None:
     out = written(usual(), tmp_path, budgets={"model.gguf": {"min_decode_speedup": 2.0}})
     (broken,) = Judgement.model_validate_json((out / JUDGEMENT_NAME).read_bytes()).breaks

@@ -71,6 +71,7 @@ def test_first_report_has_nothing_to_say() -> None:
     assert changes(history(NEW, None)) == []
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_committing_a_report_does_not_change_it(tmp_path: Path) -> None:
     first = history(OLD, None)
     texts = []

@@ -97,12 +97,14 @@ def test_advice_and_warnings_say_what_the_markdown_report_says(page: str) -> Non
         assert str(markdown(warning)) in page
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_profiles_that_nothing_fits_say_so() -> None:
     page = _page(lineup(evaluation("wreck", kld=3)))
     assert page.count('<p class="name">none</p>') == 2
     assert "no artefact is near enough to FP16" in page
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_names_and_completions_stay_text() -> None:
     nasty = "</script><script>alert(1)</script> & <b>bold</b>"
     told = tuple(Sample(prompt=prompt, completion=nasty) for prompt in PROMPTS)

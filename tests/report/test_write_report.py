@@ -31,6 +31,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return _written(usual(), tmp_path_factory.mktemp("page"))
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_folder_holds_both_pages_and_the_charts_alone(tmp_path: Path) -> None:
     text = _written(usual(), tmp_path)
     files = {str(path.relative_to(tmp_path / "report")) for path in tmp_path.rglob("report/**/*")}
@@ -102,6 +103,7 @@ def test_yardstick_and_machine_are_told(page: str) -> None:
     assert "torch 2.13.0" in page
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_off_grid_is_told_where_it_was_done(page: str, tmp_path: Path) -> None:
     sentence = "moved off the 4-bit grid of its source"
     assert sentence not in page
@@ -110,11 +112,13 @@ def test_off_grid_is_told_where_it_was_done(page: str, tmp_path: Path) -> None:
     assert "`off_grid`, seed 7" in text
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_notes_are_printed(tmp_path: Path) -> None:
     rows = lineup(evaluation("model.gguf", "gguf", notes=("180 of 272 fell back.",)))
     assert "- `model.gguf`: 180 of 272 fell back." in _written(rows, tmp_path)
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_large_models_get_no_caution_for_small_ones(page: str, tmp_path: Path) -> None:
     assert "This model has 135 million parameters." in page
     rows = usual()
@@ -124,6 +128,7 @@ def test_large_models_get_no_caution_for_small_ones(page: str, tmp_path: Path) -
     assert "Small models" not in text
 
 
+@pytest.mark.usefixtures("plain_charts")
 @pytest.mark.parametrize(
     ("source", "shown"),
     [
@@ -177,6 +182,7 @@ def test_other_prompts_are_refused(tmp_path: Path) -> None:
         report_of(rows).run(inputs_of(rows, tmp_path / "evaluation"), tmp_path)
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_missing_chart_is_refused(tmp_path: Path) -> None:
     _written(usual(), tmp_path)
     (tmp_path / "report/charts/speed.svg").unlink()
@@ -184,6 +190,7 @@ def test_missing_chart_is_refused(tmp_path: Path) -> None:
         report_of(usual()).check({}, tmp_path / "report")
 
 
+@pytest.mark.usefixtures("plain_charts")
 def test_sensitive_layers_are_named(page: str, tmp_path: Path) -> None:
     section = page[page.index("## Which layers are sensitive") :]
     assert "The most sensitive are layer 3 (0.0400), layer 2 (0.0300), layer 1 (0.0200):" in section

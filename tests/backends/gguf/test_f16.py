@@ -16,6 +16,8 @@ from scripts.engine.build.sources import source_digests
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.exec import run_stage
 
+pytestmark = pytest.mark.slow  # the converter runs in a process of its own
+
 
 def copy_base(base: Path, folder: Path, **config: object) -> Path:
     """A copy of the base with other values in its config.json."""
