@@ -7,13 +7,10 @@ Exit codes: 0 done, 1 the stage failed, 2 wrong usage, 3 the machine lacks somet
 """
 
 import argparse
-import contextlib
-import ctypes
 import errno
 import importlib
 import json
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -24,11 +21,9 @@ from pydantic import ValidationError
 
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.lean import start_lean
-from scripts.progress import PIPE_VARIABLE
 from scripts.stage import Stage
 
 MODULES_VARIABLE = "QUANTMAKE_MODULES"
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def load_stage(name: str, options: dict[str, Any]) -> Stage:
@@ -92,16 +87,8 @@ def _from_command_line(arguments: list[str]) -> tuple[Stage, dict[str, Path], Pa
     return stage, inputs, parsed.out
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this process with the one that started it (Linux, prctl(2))."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main(arguments: list[str]) -> int:
     """Run the stage that `arguments` name; print errors for people, tracebacks for bugs."""
-    if PIPE_VARIABLE in os.environ:
-        _die_with_parent()
     try:
         stage, inputs, out = _from_command_line(arguments)
         run_stage(stage, inputs, out)

@@ -12,12 +12,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 TOY_STAGES = '''
 """Toy stages."""
-import os, time
+import os, subprocess, sys, time
 from pathlib import Path
 from scripts.toy_words import JOINER
 from scripts.errors import MachineError, QuantmakeError
 from scripts.forecast import Forecast
 from scripts.stage import Stage
+
+
+GRANDCHILD = """
+import os, time
+from scripts.lean import start_lean
+start_lean()
+open("pid.txt", "w").write(str(os.getpid()))
+time.sleep(60)
+"""
 
 
 class Words(Stage):
@@ -74,6 +83,8 @@ class Joined(Stage):
             time.sleep(4)
         if self.trouble == "edit input":
             (inputs["first"] / "words.txt").write_text("other words")
+        if self.trouble == "grandchild":
+            subprocess.run([sys.executable, "-c", GRANDCHILD])
         if self.trouble == "slow":
             with open("pid.txt", "w") as file:
                 file.write(str(os.getpid()))

@@ -176,8 +176,10 @@ def wait_for(condition: object, seconds: float = 20) -> None:
     raise AssertionError("it did not happen in time")
 
 
-def test_stage_dies_with_a_killed_controller(project: Project) -> None:
-    project.settings(trouble="slow")
+@pytest.mark.parametrize("trouble", ["slow", "grandchild"])
+def test_stage_dies_with_a_killed_controller(project: Project, trouble: str) -> None:
+    """And so does a process that the stage has started."""
+    project.settings(trouble=trouble)
     running = subprocess.Popen(
         [sys.executable, "-m", "doit"], cwd=project.folder, env=project.environment()
     )
