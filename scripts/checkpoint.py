@@ -5,11 +5,14 @@ A stage that is run by hand has none, and keeps nothing.
 """
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from scripts.errors import QuantmakeError
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +70,22 @@ class Checkpoints:
             return load(self._path(name).read_bytes())
         except (FileNotFoundError, SafetensorError):
             return None
+
+    def load_finished(self, name: str) -> dict[str, "torch.Tensor"]:
+        """What was saved under `name`, which others build on.
+
+        Raises QuantmakeError where it is gone or can't be read; then all are removed, so that the
+        next run starts anew.
+        """
+        tensors = self.load(name)
+        if tensors is None:
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+            raise QuantmakeError(
+                f"what this stage kept of its unfinished work is damaged ({name} can't be read). "
+                "It was removed: run doit again, and the stage starts anew."
+            )
+        return tensors
 
     def save(self, name: str, tensors: Mapping[str, "torch.Tensor"]) -> None:
         """Replace what is saved under `name`; a kill leaves the old one or the new one."""

@@ -240,8 +240,8 @@ def capture(
         if kept is not None:
             states = [kept[str(at)] for at in range(len(states))]
             for index in range(int(kept[_LAYERS])):
-                finished = checkpoints.load(f"layer{index}")
-                assert finished is not None  # it was saved before the states that follow from it
+                # It was saved before the states that follow from it.
+                finished = checkpoints.load_finished(f"layer{index}")
                 Part.of(finished).add_to(writer, statistics, shared)
                 bar.advance()
         for index in range(int(bar.done), len(decoder.layers)):

@@ -31,7 +31,7 @@ def _run_no_code_of_the_model() -> None:
 
 def main() -> None:
     """Prepare the converter, then run it as if it had been started itself."""
-    sys.path.append(str(Path(__file__).parents[2]))
+    sys.path.append(str(Path(__file__).parents[3]))
     importlib.import_module("scripts.lean").start_lean()
     converter, pre, trust, *arguments = sys.argv[1:]
     # Its own gguf-py comes before the installed gguf, which may be of another version.
