@@ -175,7 +175,7 @@ def test_compare_elsewhere_is_a_line_each_and_failures_do_not_stop_it(checkout: 
         aside.rename(good)
     assert done.returncode == 1
     base, broken, eight = done.stdout.splitlines()
-    assert broken.startswith("model.gguf: (quantized/model.gguf does not load in llama.cpp")
+    assert broken.startswith("model.gguf: (quantized/model.gguf does not load (gguf): llama.cpp")
     assert base.removeprefix("base: ") == eight.removeprefix("model-q8_0.gguf: ")
 
 
