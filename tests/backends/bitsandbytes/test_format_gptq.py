@@ -139,10 +139,10 @@ def test_weight_that_the_capture_has_not_seen(
     assert torch.equal(ours[f"{name}.weight"], plain[f"{name}.weight"])
     assert not torch.equal(ours[Q], plain[Q])
     _, notes = measure_size("bitsandbytes", tmp_path / "out", tiny_base)
-    assert notes == [
+    assert notes == (
         "the method does not support 1 tensor; each is rounded to nearest: the capture has not "
-        f"seen its inputs. They are: {name}.weight."
-    ]
+        f"seen its inputs. They are: {name}.weight.",
+    )
 
 
 def test_gptq_needs_the_capture_and_its_bytes_the_processor() -> None:
