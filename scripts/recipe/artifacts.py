@@ -6,8 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from scripts.backends.format import Format, all_formats
-from scripts.recipe.problems import Problem, listed, unknown
-from scripts.recipe.yaml_lines import Document, KeyPath
+from scripts.recipe.problems import Document, KeyPath, listed, unknown
 
 _RESERVED = ("SHA256SUMS", "QUANTISATION-REPORT.md", "charts", "report.html")
 _EXAMPLE = "{format: gguf, type: q4_0}"
@@ -19,11 +18,6 @@ _RENAMED: dict[tuple[str, str | None], str] = {
     ("rounding", None): "method: {}",
     ("on_misfit", None): "on_unsupported: {}",
 }
-
-
-def dotted(path: KeyPath) -> str:
-    """A key path as people write it: `artifacts.model-int8.method`."""
-    return ".".join(map(str, path))
 
 
 def _allowed_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
@@ -55,21 +49,13 @@ def _sentence(error: Any, model: type[BaseModel], path: KeyPath) -> str:
     return f"found {value!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def problems_of(
+def report_invalid(
     error: ValidationError, model: type[BaseModel], prefix: KeyPath, document: Document
-) -> list[Problem]:
-    """pydantic's errors below `prefix`, each with its line in the file."""
-    problems = []
+) -> None:
+    """Report pydantic's errors below `prefix`."""
     for detail in error.errors():
-        path = tuple(part for part in detail["loc"])
-        where = (*prefix, *path)
-        text = _sentence(detail, model, path)
-        problems.append(Problem(document.line(where), dotted(where), text))
-    return problems
-
-
-def _values(kind: type[Format], key: str) -> tuple[object, ...]:
-    return kind.selector().get(key, ())
+        path = tuple(detail["loc"])
+        document.report((*prefix, *path), _sentence(detail, model, path))
 
 
 def _renamed(key: object, value: object) -> str | None:
@@ -78,27 +64,27 @@ def _renamed(key: object, value: object) -> str | None:
     return now and f"`{key}: {value}` is now `{now.format(value)}`"
 
 
-def _choose(entry: dict[str, Any]) -> type[Format] | Problem:
-    """The format that an artefact's line selects, or what is wrong with the selection."""
+def _choose(entry: dict[str, Any], where: KeyPath, document: Document) -> type[Format] | None:
+    """The format that an artefact's line selects; None where the selection is wrong."""
     candidates = all_formats()
+    so_far = ""
     chosen: list[str] = []
-    while True:
-        keys = [key for kind in candidates for key in kind.selector() if key not in chosen]
-        if not keys:
-            return candidates[0]
+    while keys := [key for kind in candidates for key in kind.selector() if key not in chosen]:
         key = keys[0]
-        allowed = list(dict.fromkeys(one for kind in candidates for one in _values(kind, key)))
-        so_far = " with ".join(f"{name} {entry[name]}" for name in chosen)
+        values = {kind: kind.selector().get(key, ()) for kind in candidates}
+        allowed = list(dict.fromkeys(one for some in values.values() for one in some))
         if key not in entry:
-            text = f"is missing{' for ' + so_far if so_far else ''}; allowed: {listed(allowed)}"
-            return Problem(0, key, text)
-        matching = [kind for kind in candidates if entry[key] in _values(kind, key)]
-        if not matching:
-            what = f"{key}{' for ' + so_far if so_far else ''}"
-            text = _renamed(key, entry[key]) or unknown(what, entry[key], allowed)
-            return Problem(0, key, text)
-        candidates = matching
+            document.report((*where, key), f"is missing{so_far}; allowed: {listed(allowed)}")
+            return None
+        value = entry[key]
+        candidates = [kind for kind in candidates if value in values[kind]]
+        if not candidates:
+            text = _renamed(key, value) or unknown(f"{key}{so_far}", value, allowed)
+            document.report((*where, key), text)
+            return None
         chosen.append(key)
+        so_far = " for " + " with ".join(f"{name} {entry[name]}" for name in chosen)
+    return candidates[0]
 
 
 def _bad_name(name: str, format: type[Format], others: list[str]) -> str | None:
@@ -120,37 +106,30 @@ def _bad_name(name: str, format: type[Format], others: list[str]) -> str | None:
     inside = [other for other in others if other != name and path.is_relative_to(other)]
     if inside:
         return f"{name!r} lies inside the artefact {inside[0]!r}; two artefacts can't share a path"
+    if others.count(name) > 1:
+        return f"two artefacts have the path {name!r}; rename one"
     return None
 
 
-def read_artifacts(document: Document, problems: list[Problem]) -> dict[str, Format]:
-    """The artefacts by path, with their options' defaults filled in; adds to `problems`."""
+def read_artifacts(document: Document) -> dict[str, Format]:
+    """The artefacts by path, with their options' defaults filled in; reports what is wrong."""
     entries = document.data.get("artifacts")
     if not isinstance(entries, dict) or not entries:
         text = f"is missing or empty; name at least one artefact, such as `model.gguf: {_EXAMPLE}`"
-        problems.append(Problem(document.line(("artifacts",)), "artifacts", text))
+        document.report(("artifacts",), text)
         return {}
     names = [str(PurePosixPath(str(name))) for name in entries]
     artifacts: dict[str, Format] = {}
-    for name, entry in entries.items():
-        where: KeyPath = ("artifacts", str(name))
-        line = document.line(where)
+    for name, entry in zip(map(str, entries), entries.values(), strict=True):
+        where: KeyPath = ("artifacts", name)
         if not isinstance(entry, dict):
             text = f"found {entry!r}; write the format and its options, such as {_EXAMPLE}"
-            problems.append(Problem(line, dotted(where), text))
-            continue
-        chosen = _choose(entry)
-        if isinstance(chosen, Problem):
-            key = (*where, chosen.key)
-            problems.append(Problem(document.line(key), dotted(key), chosen.text))
-            continue
-        bad = _bad_name(str(name), chosen, names)
-        if not bad and names.count(str(PurePosixPath(str(name)))) > 1:
-            bad = f"two artefacts have the path {str(PurePosixPath(str(name)))!r}; rename one"
-        if bad:
-            problems.append(Problem(line, dotted(where), bad))
-        try:
-            artifacts[str(name)] = chosen.model_validate(entry)
-        except ValidationError as error:
-            problems += problems_of(error, chosen, where, document)
+            document.report(where, text)
+        elif chosen := _choose(entry, where, document):
+            if bad := _bad_name(name, chosen, names):
+                document.report(where, bad)
+            try:
+                artifacts[name] = chosen.model_validate(entry)
+            except ValidationError as error:
+                report_invalid(error, chosen, where, document)
     return artifacts

@@ -3,16 +3,14 @@
 import sys
 import tomllib
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pydantic import ValidationError
 
 from scripts.errors import QuantmakeError, RecipeError
-from scripts.recipe.artifacts import dotted, problems_of, read_artifacts
+from scripts.recipe.artifacts import read_artifacts, report_invalid
 from scripts.recipe.model import Header
-from scripts.recipe.problems import Problem, listed, nearest, refuse, unknown
+from scripts.recipe.problems import Document, listed, nearest, read_yaml, refusal, unknown
 from scripts.recipe.recipe import Recipe
-from scripts.recipe.yaml_lines import Document, KeyPath, read_yaml
 from scripts.sources.redact import carries_secret, redact
 from scripts.sources.schemes import check_source
 
@@ -20,42 +18,17 @@ FOLDER = Path("recipes")
 _TOP_KEYS = (*Header.model_fields, "artifacts")
 
 
-def _check_sources(header: Header, document: Document) -> list[Problem]:
-    problems = []
-    parts: list[tuple[KeyPath, str, Any]] = [
-        (("model",), "source", header.model),
-        (("calibration",), "text", header.calibration),
-        (("evaluation",), "text", header.evaluation),
-        *(
-            (("evaluation", "tasks", name), "source", task)
-            for name, task in header.evaluation.tasks.items()
-        ),
-    ]
-    for section, key, part in parts:
-        source = getattr(part, key)
-        where = (*section, key)
+def _check_sources(header: Header, document: Document) -> None:
+    for where, fetch in header.sources().items():
         try:
-            check_source(source)
-            _refuse_secret(source)
+            check_source(fetch.source)
+            _refuse_secret(fetch.source)
         except QuantmakeError as error:
-            problems.append(Problem(document.line(where), dotted(where), str(error)))
+            document.report(where, str(error))
             continue
-        if part.sha256 is None and not source.startswith("hf:"):
+        if fetch.sha256 is None and not fetch.source.startswith("hf:"):
             text = "is missing: every source but hf: is pinned by its SHA-256"
-            problems.append(Problem(document.line(section), dotted((*section, "sha256")), text))
-    return problems
-
-
-def _check_budgets(header: Header, document: Document) -> list[Problem]:
-    """A budget is of an artefact that the recipe builds."""
-    entries = document.data.get("artifacts")
-    artifacts = list(map(str, entries)) if isinstance(entries, dict) else list(header.budgets)
-    return [
-        Problem(document.line(where), dotted(where), unknown("artefact", name, artifacts))
-        for name in header.budgets
-        if name not in artifacts
-        for where in [("budgets", name)]
-    ]
+            document.report((*where[:-1], "sha256"), text)
 
 
 def _refuse_secret(source: str) -> None:
@@ -68,19 +41,24 @@ def _refuse_secret(source: str) -> None:
         )
 
 
-def _check_texts(header: Header, document: Document) -> list[Problem]:
-    problems = []
-    for section in ("calibration", "evaluation"):
-        first, end = getattr(header, section).lines
-        if first >= end:
-            where = (section, "lines")
-            text = f"found [{first}, {end}], which holds no line; the first is less than the second"
-            problems.append(Problem(document.line(where), dotted(where), text))
+def _check_budgets(header: Header, document: Document) -> None:
+    """A budget is of an artefact that the recipe builds."""
+    entries = document.data.get("artifacts")
+    artifacts = list(map(str, entries)) if isinstance(entries, dict) else list(header.budgets)
+    for name in header.budgets:
+        if name not in artifacts:
+            document.report(("budgets", name), unknown("artefact", name, artifacts))
+
+
+def _check_texts(header: Header, document: Document) -> None:
     one, two = header.calibration, header.evaluation
+    for section, (first, end) in (("calibration", one.lines), ("evaluation", two.lines)):
+        if first >= end:
+            text = f"found [{first}, {end}], which holds no line; the first is less than the second"
+            document.report((section, "lines"), text)
     if one.tokens < one.context:
-        where = ("calibration", "tokens")
         text = f"found {one.tokens}; one window needs {one.context} tokens (`context`)"
-        problems.append(Problem(document.line(where), dotted(where), text))
+        document.report(("calibration", "tokens"), text)
     same_text = one.text == two.text or (one.sha256 is not None and one.sha256 == two.sha256)
     overlap = range(max(one.lines[0], two.lines[0]), min(one.lines[1], two.lines[1]))
     if same_text and overlap:
@@ -88,33 +66,29 @@ def _check_texts(header: Header, document: Document) -> list[Problem]:
             f"lines {overlap.start} to {overlap.stop} of the text are in calibration.lines and in "
             "evaluation.lines; an artefact must not be measured on what it was calibrated with"
         )
-        problems.append(Problem(document.line(("calibration", "lines")), "calibration.lines", text))
-    return problems
+        document.report(("calibration", "lines"), text)
 
 
 def load_recipe(path: Path, *, is_default: bool) -> Recipe:
     """Read and check one recipe; raises RecipeError that lists every mistake in it."""
     document = read_yaml(path)
-    refuse(path, document.problems if document.data is None else [])
     if not isinstance(document.data, dict):
-        refuse(path, [Problem(1, "", f"a recipe is a mapping with the keys {listed(_TOP_KEYS)}")])
-    problems = list(document.problems)
-    rest = {key: value for key, value in document.data.items() if key in Header.model_fields}
+        text = f"a recipe is a mapping with the keys {listed(_TOP_KEYS)}"
+        raise refusal(path, {(1, "", text)})
     for key in document.data:
         if key not in _TOP_KEYS:
-            text = unknown("key", str(key), _TOP_KEYS)
-            problems.append(Problem(document.line((str(key),)), str(key), text))
-    header = None
+            document.report((str(key),), unknown("key", str(key), _TOP_KEYS))
+    artifacts = read_artifacts(document)
+    sections = {key: value for key, value in document.data.items() if key in Header.model_fields}
     try:
-        header = Header.model_validate(rest)
+        header = Header.model_validate(sections)
     except ValidationError as error:
-        problems += problems_of(error, Header, (), document)
-    artifacts = read_artifacts(document, problems)
-    if header is not None:
-        problems += _check_sources(header, document) + _check_texts(header, document)
-        problems += _check_budgets(header, document)
-    refuse(path, problems)
-    assert header is not None
+        report_invalid(error, Header, (), document)
+        raise refusal(path, document.problems) from None
+    for check in (_check_sources, _check_texts, _check_budgets):
+        check(header, document)
+    if document.problems:
+        raise refusal(path, document.problems)
     return Recipe(path.stem, path, header, artifacts, is_default)
 
 

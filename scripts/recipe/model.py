@@ -7,6 +7,8 @@ from pydantic import ByteSize, Field
 from scripts.cards.subject import CardFacts
 from scripts.evaluation.budget import Budget
 from scripts.evaluation.reference import PROMPTS
+from scripts.recipe.problems import KeyPath
+from scripts.sources.fetch import Fetch
 from scripts.strict import Strict
 
 Digest = Annotated[
@@ -41,10 +43,13 @@ class ModelSource(Strict):
     tokenizer_pre: str | None = Field(
         None, description="llama.cpp's name of the pre-tokenizer, where it can't tell by itself"
     )
-
     max_shard_size: Annotated[ByteSize, Field(gt=0)] = Field(
         ByteSize(5_000_000_000), description="of a safetensors file of the base, as 4GiB"
     )
+
+    def fetch(self) -> Fetch:
+        """The stage that fetches the source."""
+        return Fetch(**self.model_dump(include={"source", "sha256", "trust_remote_code"}))
 
     def options(self) -> dict[str, Any]:
         """The options of the stage that makes the base."""
@@ -58,6 +63,10 @@ class Text(Strict):
     sha256: Digest | None = Field(None, description="digest of the text file")
     lines: Lines
     context: int = Field(512, ge=32, le=8192, multiple_of=2, description="tokens in a window")
+
+    def fetch(self) -> Fetch:
+        """The stage that fetches the text."""
+        return Fetch(source=self.text, sha256=self.sha256)
 
 
 class CalibrationText(Text):
@@ -75,6 +84,10 @@ class ChoiceTask(Strict):
 
     source: str = Field(description=_SOURCE)
     sha256: Digest | None = Field(None, description="digest of the file")
+
+    def fetch(self) -> Fetch:
+        """The stage that fetches the set."""
+        return Fetch(source=self.source, sha256=self.sha256)
 
 
 class EvaluationText(Text):
@@ -107,3 +120,13 @@ class Header(Strict):
     budgets: dict[str, Budget] = Field(
         {}, description="what artefacts must keep to be shipped, by their paths in `artifacts`"
     )
+
+    def sources(self) -> dict[KeyPath, Fetch]:
+        """What fetches each source, by the key that names it."""
+        on = self.evaluation
+        return {
+            ("model", "source"): self.model.fetch(),
+            ("calibration", "text"): self.calibration.fetch(),
+            ("evaluation", "text"): on.fetch(),
+            **{("evaluation", "tasks", name, "source"): t.fetch() for name, t in on.tasks.items()},
+        }

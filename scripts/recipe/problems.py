@@ -1,59 +1,99 @@
-"""What is wrong with a recipe, as sentences with file, line and key; all of it at once."""
+"""A recipe's file: its data, the line of every key, and all that is wrong with it at once."""
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from scripts.errors import RecipeError
 
-
-@dataclass(frozen=True, order=True)
-class Problem:
-    """One mistake: the line (from 1), the key (dotted) and what was found and is allowed."""
-
-    line: int
-    key: str
-    text: str
-
+KeyPath = tuple[str | int, ...]
+Problem = tuple[int, str, str]
+"""One mistake: the line (from 1), the key (dotted) and what was found and is allowed."""
 
 _LOOK_ALIKE = str.maketrans("ol", "01")
 
 
-def _shape(word: object) -> str:
-    return str(word).lower().translate(_LOOK_ALIKE)
+@dataclass
+class Document:
+    """The plain data of a YAML file, the line of each key in it, and what is wrong with it."""
+
+    data: Any
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    problems: set[Problem] = field(default_factory=set)
+
+    def report(self, path: KeyPath, text: str) -> None:
+        """Note a mistake at the key `path`, or at the nearest key above it that the file has."""
+        known = path
+        while known and known not in self.lines:
+            known = known[:-1]
+        self.problems.add((self.lines.get(known, 1), ".".join(map(str, path)), text))
 
 
-def nearest(found: object, allowed: Iterable[object]) -> str:
-    """`; did you mean 'x'?` where something allowed is spelt much like `found`, else nothing.
+def read_yaml(path: Path) -> Document:
+    """Read a YAML file; raises RecipeError where it is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = Document(yaml.safe_load(text))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise refusal(path, {(line, "", f"this is not YAML: {error.problem}")}) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise refusal(path, {(1, "", f"this is not YAML: {error}")}) from None
+    if root is not None:
+        _walk(root, (), document)
+    return document
+
+
+def _walk(node: yaml.Node, path: KeyPath, document: Document) -> None:
+    document.lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _walk(item, (*path, index), document)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, str(key.value))
+            first = document.lines.get(here)
+            document.lines[here] = key.start_mark.line + 1
+            if first is not None:
+                text = f"stands twice, here and in line {first}; keep one of the two"
+                document.report(here, text)
+            _walk(value, here, document)
+
+
+def nearest(word: object, allowed: Iterable[object]) -> str:
+    """`; did you mean 'x'?` where something allowed is spelt much like `word`, else nothing.
 
     Letters that look like digits count as those, so that q4_o is nearest to q4_0.
     """
-    words = {_shape(word): str(word) for word in allowed}
-    close = difflib.get_close_matches(_shape(found), list(words), n=1, cutoff=0.6)
+
+    def shape(one: object) -> str:
+        return str(one).lower().translate(_LOOK_ALIKE)
+
+    words = {shape(one): str(one) for one in allowed}
+    close = difflib.get_close_matches(shape(word), list(words), n=1, cutoff=0.6)
     return f"; did you mean {words[close[0]]!r}?" if close else ""
 
 
 def listed(allowed: Iterable[object]) -> str:
     """`a, b, c`, each as it would be written in YAML."""
-    return ", ".join(str(word) for word in allowed)
+    return ", ".join(map(str, allowed))
 
 
-def unknown(what: str, found: object, allowed: Iterable[object]) -> str:
+def unknown(what: str, word: object, allowed: Iterable[object]) -> str:
     """`'x' is not a known …; did you mean 'y'? Allowed: …`."""
     known = list(allowed)
-    near = nearest(found, known)
-    return f"{found!r} is not a known {what}{near or ';'} allowed: {listed(known)}"
+    return f"{word!r} is not a known {what}{nearest(word, known) or ';'} allowed: {listed(known)}"
 
 
-def refuse(path: Path, problems: Iterable[Problem]) -> None:
-    """Raise RecipeError with every problem, in the order of the lines, where there is one."""
-    found = sorted(set(problems))
-    if not found:
-        return
-    count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+def refusal(path: Path, problems: Iterable[Problem]) -> RecipeError:
+    """The error with every problem of a file, in the order of the lines."""
     lines = [
-        f"  line {problem.line}{', ' + problem.key if problem.key else ''}: {problem.text}"
-        for problem in found
+        f"  line {line}{key and ', ' + key}: {text}" for line, key, text in sorted(set(problems))
     ]
-    raise RecipeError("\n".join([f"{path} has {count}:", *lines]))
+    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    return RecipeError("\n".join([f"{path} has {count}:", *lines]))

@@ -10,7 +10,7 @@ from scripts.backends.format import Format
 from scripts.backends.table import BACKENDS, YARDSTICK
 from scripts.cards.subject import Subject
 from scripts.engine.session import Limit
-from scripts.recipe.model import ChoiceTask, Header, ModelSource, Text
+from scripts.recipe.model import Header, ModelSource, Text
 from scripts.report.facts import Facts, Yardstick
 from scripts.sources.fetch import Fetch
 
@@ -32,14 +32,6 @@ def source_folder(fetch: Fetch) -> Path:
     """Where a source is fetched to: named by the digest of all that says what is fetched."""
     said = json.dumps(fetch.model_dump(mode="json"), sort_keys=True)
     return SOURCES / hashlib.sha256(said.encode()).hexdigest()
-
-
-def _fetch(said: ModelSource | Text | ChoiceTask) -> Fetch:
-    """What fetches the source of a section."""
-    if isinstance(said, Text):
-        return Fetch(source=said.text, sha256=said.sha256)
-    trust = isinstance(said, ModelSource) and said.trust_remote_code
-    return Fetch(source=said.source, sha256=said.sha256, trust_remote_code=trust)
 
 
 @dataclass(frozen=True)
@@ -87,12 +79,12 @@ class Recipe:
 
     def text(self, text: Text) -> Path:
         """Where the text of a section lies."""
-        return source_folder(_fetch(text))
+        return source_folder(text.fetch())
 
     @property
     def source(self) -> Path:
         """Where the model's source lies."""
-        return source_folder(_fetch(self.model))
+        return source_folder(self.model.fetch())
 
     def inputs(self, format: Format) -> dict[str, Path]:
         """The nodes that an artefact of this format is made from, by name."""
@@ -143,7 +135,7 @@ class Recipe:
     def reference_inputs(self) -> dict[str, Path]:
         """What the yardstick is made from: the base, the text, the multiple-choice sets."""
         on = self.header.evaluation
-        tasks = {f"task/{name}": source_folder(_fetch(task)) for name, task in on.tasks.items()}
+        tasks = {f"task/{name}": source_folder(task.fetch()) for name, task in on.tasks.items()}
         return {"base": self.node("base"), "text": self.text(on), **tasks}
 
     def row_inputs(self) -> dict[str, Path]:
@@ -180,9 +172,5 @@ def memory_limits(recipes: list[Recipe]) -> Callable[[str], Limit | None]:
 
 def distinct_sources(recipes: list[Recipe]) -> dict[Path, Fetch]:
     """How to fetch each source that the recipes name, once, by the folder that it goes to."""
-    fetches: list[Fetch] = []
-    for recipe in recipes:
-        on = recipe.header.evaluation
-        fetches += [_fetch(recipe.model), _fetch(recipe.header.calibration), _fetch(on)]
-        fetches += [_fetch(task) for task in on.tasks.values()]
+    fetches = [fetch for recipe in recipes for fetch in recipe.header.sources().values()]
     return {source_folder(fetch): fetch for fetch in fetches}

@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 from functools import reduce
+from itertools import pairwise
 from operator import or_
 from pathlib import Path
 from textwrap import dedent
@@ -29,14 +30,10 @@ def _texts_of(record: type[BaseModel]) -> dict[str, str]:
         except OSError:  # made by create_model
             continue
         assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if (
-                isinstance(field, ast.AnnAssign)
-                and isinstance(text, ast.Expr)
-                and isinstance(text.value, ast.Constant)
-                and isinstance(text.value.value, str)
-            ):
-                texts[ast.unparse(field.target)] = " ".join(text.value.value.split())
+        for pair in pairwise(body.body):
+            match pair:
+                case ast.AnnAssign(target=field), ast.Expr(value=ast.Constant(value=str(text))):
+                    texts[ast.unparse(field)] = " ".join(text.split())
     return texts
 
 
