@@ -68,7 +68,8 @@ def _tell_modules(stage: Stage) -> None:
         (Path(folder) / f"{os.getpid()}.json").write_text(json.dumps(told))
 
 
-def _from_command_line(arguments: list[str]) -> tuple[Stage, dict[str, Path], Path]:
+def from_command_line(arguments: list[str]) -> tuple[Stage, dict[str, Path], Path]:
+    """The stage that `arguments` name, its inputs and where it writes."""
     parser = argparse.ArgumentParser(prog="python -m scripts.exec", description=__doc__)
     parser.add_argument("stage", help="module:Class, or an action file (JSON)")
     parser.add_argument("--in", dest="inputs", action="append", default=[], metavar="NAME=PATH")
@@ -90,7 +91,7 @@ def _from_command_line(arguments: list[str]) -> tuple[Stage, dict[str, Path], Pa
 def main(arguments: list[str]) -> int:
     """Run the stage that `arguments` name; print errors for people, tracebacks for bugs."""
     try:
-        stage, inputs, out = _from_command_line(arguments)
+        stage, inputs, out = from_command_line(arguments)
         run_stage(stage, inputs, out)
     except QuantmakeError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,10 +1,7 @@
 """What the benchmark of big models runs: stages of this project, and the tools of others."""
 
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass
 
 PRE = "gpt-2"  # llama.cpp's converter does not know the seeded model's tokenizer by itself
 _CONVERT = """
@@ -25,110 +22,67 @@ sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode
 """
 
 
-class Arm(Protocol):
-    """One row: it reads what earlier ones wrote, by name, and writes `out`."""
-
-    @property
-    def reads(self) -> tuple[str, ...]: ...
-    @property
-    def out(self) -> str: ...
-    def command(self, folder: Path) -> list[str]:
-        """The command line, for files in `folder`."""
-
-
 @dataclass(frozen=True)
-class StageArm:
-    """A stage, by hand; `inputs` are the names of what it reads."""
+class Arm:
+    """One row: what Python is called with, in the folder of all files, to write `out`.
 
-    stage: str
-    inputs: Mapping[str, str]
+    `reads` are names of files that earlier rows wrote.
+    """
+
     out: str
-    options: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return tuple(self.inputs.values())
-
-    def command(self, folder: Path) -> list[str]:
-        """As `Arm.command`."""
-        start = [sys.executable, "-m", "scripts.exec", self.stage, "--out", str(folder / self.out)]
-        inputs = [f"{key}={folder / place}" for key, place in self.inputs.items()]
-        options = [f"{key}={value}" for key, value in self.options.items()]
-        return start + [part for pair in inputs for part in ("--in", pair)] + options
-
-
-@dataclass(frozen=True)
-class ToolArm:
-    """Another project's tool. `{folder}` in its arguments is where the files are."""
-
-    arguments: tuple[str, ...]
     reads: tuple[str, ...]
-    out: str
-
-    def command(self, folder: Path) -> list[str]:
-        """As `Arm.command`."""
-        return [sys.executable, *(part.replace("{folder}", str(folder)) for part in self.arguments)]
+    arguments: tuple[str, ...]
 
 
-def _onnx(bits: int) -> StageArm:
-    options = {"format": "onnx", "bits": bits, "method": "rtn"}
-    return StageArm(
-        "scripts.backends.onnx.formats.rtn:OnnxRtn", {"graph": "graph"}, f"int{bits}", options
-    )
+def _stage(name: str, out: str, inputs: Mapping[str, str], **options: object) -> Arm:
+    """A stage, by hand; `inputs` are the files that it reads, by its names for them."""
+    given = [part for key, file in inputs.items() for part in ("--in", f"{key}={file}")]
+    settings = [f"{key}={value}" for key, value in options.items()]
+    command = ("-m", "scripts.exec", name, "--out", out, *given, *settings)
+    return Arm(out, tuple(inputs.values()), command)
 
 
-def _gguf(kind: str) -> StageArm:
-    options = {"format": "gguf", "type": kind}
-    return StageArm(
-        "scripts.backends.gguf.format:GgufFile", {"f16": "f16.gguf"}, f"{kind}.gguf", options
-    )
+def _onnx(bits: int) -> Arm:
+    name, graph = "scripts.backends.onnx.formats.rtn:OnnxRtn", {"graph": "graph"}
+    return _stage(name, f"int{bits}", graph, format="onnx", bits=bits, method="rtn")
 
 
-def _llama_quantise(kind: str) -> ToolArm:
-    files = ("{folder}/theirs.gguf", "{folder}/theirs-" + f"{kind}.gguf")
-    arguments = ("-c", _QUANTISE, *files, f"LLAMA_FTYPE_MOSTLY_{kind.upper()}")
-    return ToolArm(arguments, ("theirs.gguf",), f"theirs-{kind}.gguf")
+def _gguf(kind: str) -> Arm:
+    name, f16 = "scripts.backends.gguf.format:GgufFile", {"f16": "f16.gguf"}
+    return _stage(name, f"{kind}.gguf", f16, format="gguf", type=kind)
 
 
-_CONVERTER = ToolArm(
-    (
-        *("-B", "-P", "-c", _CONVERT, "{folder}/toolchain/convert_hf_to_gguf.py", PRE),
-        *("--outtype", "f16", "--outfile", "{folder}/theirs.gguf", "{folder}/base"),
-    ),
-    ("base", "toolchain"),
-    "theirs.gguf",
+def _llama_quantise(kind: str) -> Arm:
+    source, out = "theirs.gguf", f"theirs-{kind}.gguf"
+    return Arm(out, (source,), ("-c", _QUANTISE, source, out, f"LLAMA_FTYPE_MOSTLY_{kind.upper()}"))
+
+
+_NF4 = "scripts.backends.bitsandbytes.format:Bitsandbytes4bit"
+_CONVERTER = (
+    *("-B", "-P", "-c", _CONVERT, "toolchain/convert_hf_to_gguf.py", PRE),
+    *("--outtype", "f16", "--outfile", "theirs.gguf", "base"),
 )
-_BUILDER = ToolArm(
-    (
-        *("-m", "onnxruntime_genai.models.builder", "-i", "{folder}/base", "-o", "{folder}/built"),
-        *("-p", "int4", "-e", "cpu", "-c", "{folder}/builder-cache"),
-    ),
-    ("base",),
-    "built",
+_BUILDER = (
+    *("-m", "onnxruntime_genai.models.builder", "-i", "base", "-o", "built"),
+    *("-p", "int4", "-e", "cpu", "-c", "builder-cache"),
 )
-
-ARMS: dict[str, Arm] = {
-    "import": StageArm("scripts.base.make_base:Base", {"source": "source"}, "base"),
-    "nf4": StageArm(
-        "scripts.backends.bitsandbytes.format:Bitsandbytes4bit",
-        {"base": "base"},
-        "nf4",
-        {"format": "bitsandbytes"},
-    ),
-    "graph": StageArm("scripts.backends.onnx.export:OnnxGraph", {"base": "base"}, "graph"),
+ARMS = {
+    "import": _stage("scripts.base.make_base:Base", "base", {"source": "source"}),
+    "nf4": _stage(_NF4, "nf4", {"base": "base"}, format="bitsandbytes"),
+    "graph": _stage("scripts.backends.onnx.export:OnnxGraph", "graph", {"base": "base"}),
     "int8": _onnx(8),
     "int4": _onnx(4),
-    "toolchain": StageArm("scripts.backends.gguf.toolchain:Toolchain", {}, "toolchain"),
-    "f16": StageArm(
+    "toolchain": _stage("scripts.backends.gguf.toolchain:Toolchain", "toolchain", {}),
+    "f16": _stage(
         "scripts.backends.gguf.f16:F16Gguf",
-        {"base": "base", "toolchain": "toolchain"},
         "f16.gguf",
-        {"tokenizer_pre": PRE},
+        {"base": "base", "toolchain": "toolchain"},
+        tokenizer_pre=PRE,
     ),
-    "llama.cpp's f16": _CONVERTER,
+    "llama.cpp's f16": Arm("theirs.gguf", ("base", "toolchain"), _CONVERTER),
     "q4_0": _gguf("q4_0"),
     "llama.cpp's q4_0": _llama_quantise("q4_0"),
     "q8_0": _gguf("q8_0"),
     "llama.cpp's q8_0": _llama_quantise("q8_0"),
-    "genai's int4": _BUILDER,
+    "genai's int4": Arm("built", ("base",), _BUILDER),
 }

@@ -8,6 +8,7 @@ that it maps do not count.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.benchmarks.arms import ARMS
+from scripts.benchmarks.measure import table
 from scripts.benchmarks.seeded_model import SIZES, write_seeded_model
 from scripts.engine.build.sources import ROOT
 from scripts.engine.run.memory import own_memory
@@ -37,12 +39,8 @@ class Result:
     name: str
     seconds: float
     read: float
-    memory: int | None
-    written: int | None
-
-
-DEFAULT = ("import", "nf4")
-ALL = tuple(ARMS)
+    memory: int | None = None
+    written: int | None = None
 
 
 def size_of(path: Path) -> int:
@@ -58,16 +56,19 @@ def run_arm(name: str, folder: Path) -> Result:
     """
     arm, read = ARMS[name], size_of(model_in(folder))
     remove(folder / arm.out)
-    command = arm.command(folder)
+    command = [sys.executable, *arm.arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     began, peak = time.monotonic(), 0
     with (folder / "log").open("w+") as log:
-        child = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
         while child.poll() is None:
             peak = max(peak, own_memory(child.pid))
             if peak > _SHARE_OF_MEMORY * psutil.virtual_memory().total:
                 child.kill()
                 child.wait()
-                return Result(f"{name}, stopped", time.monotonic() - began, read, peak, None)
+                return Result(f"{name}, stopped", time.monotonic() - began, read, peak)
             time.sleep(_BETWEEN_LOOKS_S)
         if child.returncode:
             log.seek(0)
@@ -91,8 +92,8 @@ def copy_arm(folder: Path) -> list[Result]:
     hashed = time.monotonic()
     remove(folder / "copy")
     return [
-        Result("cp", copied - began, size, None, size),
-        Result("sha256sum", hashed - copied, size, None, None),
+        Result("cp", copied - began, size, written=size),
+        Result("sha256sum", hashed - copied, size),
     ]
 
 
@@ -114,23 +115,22 @@ def bitsandbytes_arm() -> Result:
     began = time.monotonic()
     quantize_4bit(sample, quant_type="nf4")
     seconds = time.monotonic() - began
-    return Result("bitsandbytes' quantiser", seconds, sample.numel() * 2, None, None)
+    return Result("bitsandbytes' quantiser", seconds, sample.numel() * 2)
 
 
 def table_of(results: list[Result], title: str) -> Table:
     """One row for each result."""
-    table = Table(title=title)
-    for column in ("stage", "seconds", "MB/s of FP16", "own memory", "written"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for one in results:
-        table.add_row(
+    columns = ("stage", "seconds", "MB/s of FP16", "own memory", "written")
+    rows = (
+        (
             one.name,
             f"{one.seconds:,.1f}",
             f"{one.read / one.seconds / 1e6:,.0f}",
-            "–" if one.memory is None else f"{one.memory / 1e9:.2f} GB",
-            "–" if one.written is None else f"{one.written / 1e9:.2f} GB",
+            *("–" if n is None else f"{n / 1e9:.2f} GB" for n in (one.memory, one.written)),
         )
-    return table
+        for one in results
+    )
+    return table(title, columns, rows)
 
 
 def measure(size: str, folder: Path, names: list[str]) -> list[Result]:
@@ -153,14 +153,11 @@ def measure(size: str, folder: Path, names: list[str]) -> list[Result]:
 
 def growth_table(sizes: dict[str, list[Result]]) -> Table:
     """Seconds for each GB of FP16, size by size: level where time grows with the bytes."""
-    table = Table(title="Seconds for each GB of FP16 weights")
-    table.add_column("stage")
-    for size in sizes:
-        table.add_column(size, justify="right")
-    for number, first in enumerate(next(iter(sizes.values()))):
-        row = [results[number] for results in sizes.values()]
-        table.add_row(first.name, *(f"{one.seconds / one.read * 1e9:.1f}" for one in row))
-    return table
+    rows = (
+        (row[0].name, *(f"{one.seconds / one.read * 1e9:.1f}" for one in row))
+        for row in zip(*sizes.values(), strict=True)
+    )
+    return table("Seconds for each GB of FP16 weights", ("stage", *sizes), rows)
 
 
 def main(arguments: list[str]) -> int:
@@ -170,13 +167,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--folder", type=Path, help="where to work [default: a temporary folder]")
     parser.add_argument(
         "--only",
-        default=",".join(DEFAULT),
-        help=f"stages and tools, each as often as it is named, of {', '.join(ALL)}, or all",
+        default="import,nf4",
+        help=f"stages and tools, each as often as it is named, of {', '.join(ARMS)}, or all",
     )
     parsed = parser.parse_args(arguments)
-    names = list(ALL) if parsed.only == "all" else parsed.only.split(",")
+    names = list(ARMS) if parsed.only == "all" else parsed.only.split(",")
     sizes = parsed.size.split(",")
-    for kind, given, known in (("stages", names, ALL), ("sizes", sizes, tuple(SIZES))):
+    for kind, given, known in (("stages", names, [*ARMS]), ("sizes", sizes, [*SIZES])):
         if unknown := [name for name in given if name not in known]:
             parser.error(f"unknown {kind}: {', '.join(unknown)}; there are {', '.join(known)}")
     results = {}

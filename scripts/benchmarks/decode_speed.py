@@ -9,13 +9,12 @@ busy machine slows all of them. Without `--optimum FOLDER` the base is exported 
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.backends.model import load_model
+from scripts.benchmarks.measure import FIGURES, figures, in_turn, table
 from scripts.errors import QuantmakeError
-from scripts.evaluation.result import Spread
+from scripts.recipe.load import default_name
 from scripts.workers import available_cores
 
 Decoder = Callable[[NDArray[np.int64], Sequence[int]], float]
@@ -35,16 +35,11 @@ _SMALLEST_VOCABULARY = 512
 
 def export_with_optimum(base: Path, out: Path) -> Path:
     """optimum's FP32 export with a KV cache, as its command line makes it without options."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "optimum.exporters.onnx", "--model", str(base)),
-            *("--task", "text-generation-with-past", "--library", "transformers", str(out)),
-        ],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    command = [
+        *(sys.executable, "-m", "optimum.exporters.onnx", "--model", str(base)),
+        *("--task", "text-generation-with-past", "--library", "transformers", str(out)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if not (out / "model.onnx").is_file():
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:] or ["nothing"]
         raise QuantmakeError(f"optimum could not export {base}; it said: {last[0].strip()}")
@@ -106,79 +101,39 @@ def bare_decoder(folder: Path, threads: int, context: int) -> Decoder:
     return decode
 
 
-def interleave(
-    decoders: Mapping[str, Decoder], *, prompt: int, tokens: int, repeats: int
-) -> dict[str, Spread]:
-    """Tokens per second of each, in turn, `repeats` times after a warm-up."""
-    ids = np.random.default_rng(_SEED).integers(3, _SMALLEST_VOCABULARY, prompt + tokens)
-    speeds: dict[str, list[float]] = {name: [] for name in decoders}
-    for _ in range(repeats + 1):
-        for name, decode in decoders.items():
-            speeds[name].append(decode(ids[:prompt], ids[prompt:].tolist()))
-    return {
-        name: Spread(
-            median=statistics.median(values[1:]),
-            min=min(values[1:]),
-            max=max(values[1:]),
-            repeats=repeats,
-        )
-        for name, values in speeds.items()
-    }
-
-
-def table(speeds: Mapping[str, Spread], sizes: Mapping[str, int], caption: str) -> Table:
-    """A row for each model; ratios are to the first one's median."""
-    made = Table(title="Decoding, tokens per second", caption=caption)
-    for column in ("model", "MB", "median", "min", "max", "ratio"):
-        made.add_column(column, justify="left" if column == "model" else "right")
-    first = next(iter(speeds.values())).median
-    for name, speed in speeds.items():
-        made.add_row(
-            name,
-            f"{sizes[name] / 1e6:.1f}",
-            *(f"{value:.1f}" for value in (speed.median, speed.min, speed.max)),
-            f"{speed.median / first:.2f}",
-        )
-    return made
-
-
-def default_base() -> Path:
-    """The base of the default recipe."""
-    settings = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["quantmake"]
-    return Path("cache", settings["recipe"], "base")
-
-
 def run(arguments: argparse.Namespace, optimum: Path) -> Table:
-    """Load all, measure, and return the table."""
-    context, threads = arguments.prompt + arguments.tokens, arguments.threads
-    folders = {
-        "optimum's FP32 export, generate": optimum,
-        "… in the bare loop": optimum,
-        str(arguments.int8): arguments.int8,
+    """Load all, measure, and return a row for each; ratios are to the first one's median."""
+    prompt, tokens, threads = arguments.prompt, arguments.tokens, arguments.threads
+    int8, context = arguments.int8, prompt + tokens
+    ids = np.random.default_rng(_SEED).integers(3, _SMALLEST_VOCABULARY, context)
+    decoders = {
+        "optimum's FP32 export, generate": (optimum, optimum_decoder(optimum, threads)),
+        "… in the bare loop": (optimum, bare_decoder(optimum, threads, context)),
+        str(int8): (int8, bare_decoder(int8, threads, context)),
     }
-    decoders = dict(
-        zip(
-            folders,
-            [
-                optimum_decoder(optimum, threads),
-                bare_decoder(optimum, threads, context),
-                bare_decoder(arguments.int8, threads, context),
-            ],
-            strict=True,
+    arms = {
+        name: partial(decode, ids[:prompt], ids[prompt:].tolist())
+        for name, (_, decode) in decoders.items()
+    }
+    speeds = in_turn(arms, arguments.repeats)
+    first = next(iter(speeds.values())).median
+    rows = []
+    for name, (folder, _) in decoders.items():
+        size = sum(path.stat().st_size for path in folder.glob("*.onnx*"))
+        rows.append(
+            (
+                name,
+                f"{size / 1e6:.1f}",
+                *figures(speeds[name], 1),
+                f"{speeds[name].median / first:.2f}",
+            )
         )
-    )
-    speeds = interleave(
-        decoders, prompt=arguments.prompt, tokens=arguments.tokens, repeats=arguments.repeats
-    )
-    sizes = {
-        name: sum(path.stat().st_size for path in folder.glob("*.onnx*"))
-        for name, folder in folders.items()
-    }
     caption = (
-        f"{arguments.tokens} tokens after {arguments.prompt}, {arguments.repeats} repeats after a "
-        f"warm-up, {arguments.threads} threads"
+        f"{tokens} tokens after {prompt}, {arguments.repeats} repeats after a warm-up, "
+        f"{threads} threads"
     )
-    return table(speeds, sizes, caption)
+    columns = ("model", "MB", *FIGURES, "ratio")
+    return table("Decoding, tokens per second", columns, rows, caption)
 
 
 def main(given: Sequence[str]) -> int:
@@ -195,7 +150,7 @@ def main(given: Sequence[str]) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="decode-speed-") as scratch:
             optimum = arguments.optimum or export_with_optimum(
-                arguments.base or default_base(), Path(scratch) / "optimum"
+                arguments.base or Path("cache", default_name(), "base"), Path(scratch) / "optimum"
             )
             measured = run(arguments, optimum)
     except QuantmakeError as error:

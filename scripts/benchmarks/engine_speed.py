@@ -10,21 +10,21 @@ of this checkout and compares the time of its stages' processes with that of the
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from scripts.benchmarks.measure import FIGURES, figures, in_turn, table
 from scripts.engine.build.record import read_record
 from scripts.engine.build.sources import ROOT
 
-_REPEATS = 7
 _STAGE = '''
 from scripts.stage import Stage
 
@@ -110,31 +110,19 @@ def run(folder: Path, *arguments: str) -> float:
 
 def no_op(tasks: int, gigabytes: float, repeats: int) -> Table:
     """Time a `doit` with nothing to do, on small and on large targets, in turn."""
-    made = Table(title=f"`doit` with nothing to do, {tasks:,} tasks, seconds")
-    for column in ("targets", "median", "min", "max"):
-        made.add_column(column, justify="left" if column == "targets" else "right")
     with tempfile.TemporaryDirectory(prefix="engine-speed-") as scratch:
-        arms = {
-            "small": make_project(Path(scratch) / "small", tasks, 100),
-            f"{gigabytes:g} GB (sparse)": make_project(
-                Path(scratch) / "large", tasks, int(gigabytes * 1e9 / tasks)
-            ),
-        }
-        times: dict[str, list[float]] = {name: [] for name in arms}
-        for _ in range(repeats):
-            for name, folder in arms.items():
-                times[name].append(run(folder, "-m", "doit"))
-    for name, values in times.items():
-        figures = (statistics.median(values), min(values), max(values))
-        made.add_row(name, *(f"{value:.2f}" for value in figures))
-    return made
+        small = make_project(Path(scratch) / "small", tasks, 100)
+        large = make_project(Path(scratch) / "large", tasks, int(gigabytes * 1e9 / tasks))
+        projects = {"small": small, f"{gigabytes:g} GB (sparse)": large}
+        arms = {name: partial(run, folder, "-m", "doit") for name, folder in projects.items()}
+        times = in_turn(arms, repeats)
+    title = f"`doit` with nothing to do, {tasks:,} tasks, seconds"
+    rows = ((name, *figures(seconds, 2)) for name, seconds in times.items())
+    return table(title, ("targets", *FIGURES), rows)
 
 
 def share_of_a_build() -> Table:
     """Build the default recipe from nothing; the engine's share is what no stage's process took."""
-    made = Table(title="The default recipe from nothing")
-    for column in ("doit, s", "stages, s", "engine, s", "engine, %"):
-        made.add_column(column, justify="right")
     with tempfile.TemporaryDirectory(prefix="engine-speed-") as scratch:
         folder = Path(scratch) / "checkout"
         for name in ("scripts", "recipes"):
@@ -145,8 +133,9 @@ def share_of_a_build() -> Table:
         records = [path.parent.parent / path.stem for path in folder.rglob(".manifests/*.action")]
         stages = sum(built.seconds for path in records if (built := read_record(path)))
     engine = whole - stages
-    made.add_row(f"{whole:.1f}", f"{stages:.1f}", f"{engine:.1f}", f"{100 * engine / whole:.2f}")
-    return made
+    row = (f"{whole:.1f}", f"{stages:.1f}", f"{engine:.1f}", f"{100 * engine / whole:.2f}")
+    columns = ("doit, s", "stages, s", "engine, s", "engine, %")
+    return table("The default recipe from nothing", columns, [row])
 
 
 def main(given: Sequence[str]) -> int:
@@ -154,7 +143,7 @@ def main(given: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.benchmarks.engine_speed")
     parser.add_argument("--tasks", type=int, default=2000)
     parser.add_argument("--gigabytes", type=float, default=10)
-    parser.add_argument("--repeats", type=int, default=_REPEATS)
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--build", action="store_true", help="also build the default recipe")
     arguments = parser.parse_args(given)
     console = Console()

@@ -37,24 +37,24 @@ class Shape:
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor, by its Hugging Face name."""
         shared = self.hidden // self.heads * self.kv_heads
+        of_layer: dict[str, tuple[int, ...]] = {
+            "input_layernorm": (self.hidden,),
+            "post_attention_layernorm": (self.hidden,),
+            "self_attn.q_proj": (self.hidden, self.hidden),
+            "self_attn.k_proj": (shared, self.hidden),
+            "self_attn.v_proj": (shared, self.hidden),
+            "self_attn.o_proj": (self.hidden, self.hidden),
+            "mlp.gate_proj": (self.mlp, self.hidden),
+            "mlp.up_proj": (self.mlp, self.hidden),
+            "mlp.down_proj": (self.hidden, self.mlp),
+        }
         shapes: dict[str, tuple[int, ...]] = {
             "model.embed_tokens.weight": (self.vocabulary, self.hidden),
             "model.norm.weight": (self.hidden,),
             "lm_head.weight": (self.vocabulary, self.hidden),
         }
         for layer in range(self.layers):
-            for part, shape in {
-                "input_layernorm": (self.hidden,),
-                "post_attention_layernorm": (self.hidden,),
-                "self_attn.q_proj": (self.hidden, self.hidden),
-                "self_attn.k_proj": (shared, self.hidden),
-                "self_attn.v_proj": (shared, self.hidden),
-                "self_attn.o_proj": (self.hidden, self.hidden),
-                "mlp.gate_proj": (self.mlp, self.hidden),
-                "mlp.up_proj": (self.mlp, self.hidden),
-                "mlp.down_proj": (self.hidden, self.mlp),
-            }.items():
-                shapes[f"model.layers.{layer}.{part}.weight"] = shape
+            shapes |= {f"model.layers.{layer}.{part}.weight": s for part, s in of_layer.items()}
         return shapes
 
     def config(self) -> dict[str, object]:

@@ -5,6 +5,8 @@
 Every number carries its unit in its name, and its uncertainty or spread beside it.
 """
 
+import statistics
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -26,6 +28,12 @@ class Spread(Strict):
     min: float
     max: float
     repeats: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """That of some measurements."""
+        middle = statistics.median(values)
+        return cls(median=middle, min=min(values), max=max(values), repeats=len(values))
 
 
 class Size(Strict):

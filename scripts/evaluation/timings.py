@@ -2,7 +2,6 @@
 
 import json
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -179,13 +178,7 @@ def speed_of(worker: Worker) -> Any:
     from scripts.evaluation.result import Speed, Spread
 
     def spread(figure: str) -> Spread:
-        values = [one[figure] for one in worker.rounds]
-        return Spread(
-            median=statistics.median(values),
-            min=min(values),
-            max=max(values),
-            repeats=len(values),
-        )
+        return Spread.of([one[figure] for one in worker.rounds])
 
     try:
         peak = worker.end()

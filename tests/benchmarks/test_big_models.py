@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from scripts.benchmarks.arms import ARMS, StageArm
+from scripts.benchmarks.arms import ARMS, Arm
 from scripts.benchmarks.big_models import main
 from scripts.benchmarks.seeded_model import SIZES, write_seeded_model
 from scripts.errors import MachineError
-from scripts.exec import load_stage
+from scripts.exec import from_command_line
 
 pytestmark = pytest.mark.slow  # its arms are processes
 
@@ -48,9 +48,10 @@ def test_table_has_a_row_for_each_stage(tmp_path: Path, capsys: pytest.CaptureFi
     assert max(map(len, said.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("arm", [arm for arm in ARMS.values() if isinstance(arm, StageArm)])
-def test_stages_of_the_benchmark_exist(arm: StageArm) -> None:
-    load_stage(arm.stage, dict(arm.options))
+@pytest.mark.parametrize("arm", [a for a in ARMS.values() if a.arguments[1] == "scripts.exec"])
+def test_stages_of_the_benchmark_exist(arm: Arm) -> None:
+    _, inputs, out = from_command_line(list(arm.arguments[2:]))
+    assert (tuple(map(str, inputs.values())), str(out)) == (arm.reads, arm.out)
 
 
 def test_unknown_stage_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,9 @@
 
 import shutil
 import time
+from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 
 from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.benchmarks import decode_speed
+from scripts.benchmarks.measure import in_turn
+from scripts.evaluation.result import Spread
 from scripts.exec import run_stage
 
 pytestmark = pytest.mark.slow  # optimum exports in a process
@@ -21,24 +25,33 @@ def export(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return decode_speed.export_with_optimum(tiny_base, tmp_path_factory.mktemp("o") / "optimum")
 
 
-def test_models_take_turns_on_the_same_tokens_after_a_warm_up() -> None:
-    log: list[tuple[str, list[int]]] = []
+def test_arms_take_turns_after_a_warm_up() -> None:
+    log: list[str] = []
 
-    def recorder(name: str) -> decode_speed.Decoder:
-        def decode(prompt: np.ndarray, following: Sequence[int]) -> float:
-            log.append((name, [*prompt.tolist(), *following]))
-            return float(len(log))
+    def measure(name: str) -> float:
+        log.append(name)
+        return float(len(log))
 
-        return decode
+    speeds = in_turn({name: partial(measure, name) for name in ("float", "int8")}, repeats=5)
+    assert log == ["float", "int8"] * 6
+    assert speeds["float"] == Spread(median=7, min=3, max=11, repeats=5)
+    assert speeds["int8"] == Spread(median=8, min=4, max=12, repeats=5)
 
-    decoders = {name: recorder(name) for name in ("float", "int8")}
-    speeds = decode_speed.interleave(decoders, prompt=3, tokens=4, repeats=5)
-    assert [name for name, _ in log] == ["float", "int8"] * 6
-    assert len(log[0][1]) == 7
-    assert all(tokens == log[0][1] for _, tokens in log)
-    for speed in speeds.values():
-        assert speed.repeats == 5
-        assert 0 < speed.least <= speed.median <= speed.greatest
+
+def test_models_decode_the_same_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[int]] = []
+
+    def decode(prompt: np.ndarray, following: Sequence[int]) -> float:
+        given.append([*prompt.tolist(), *following])
+        return 1.0
+
+    monkeypatch.setattr(decode_speed, "optimum_decoder", lambda *_: decode)
+    monkeypatch.setattr(decode_speed, "bare_decoder", lambda *_: decode)
+    sizes = Namespace(int8=tmp_path, prompt=3, tokens=4, threads=1, repeats=5)
+    decode_speed.run(sizes, tmp_path)
+    assert len(given) == 3 * 6
+    assert len(given[0]) == 7
+    assert all(tokens == given[0] for tokens in given)
 
 
 def test_table_has_all_and_the_ratio(
