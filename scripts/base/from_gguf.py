@@ -36,8 +36,9 @@ def import_gguf(path: Path, out: Path) -> Weights:
     architecture = _architecture(fields)
     tensors = {tensor.name: tensor for tensor in fields.reader.tensors}
     _refuse_rope_scaling(fields, architecture, tensors)
-    config = _config(fields, architecture, tensors)
-    write_config(config, _generation(fields), out, trust=False)
+    ids = _special_ids(fields)
+    config = {**_config(fields, architecture, tensors), **ids}
+    write_config(config, _generation(fields, ids), out, trust=False)
     write_tokenizer(fields, config["max_position_embeddings"], out)
     return _weights(path, tensors, config, architecture, out)
 
@@ -82,23 +83,20 @@ def _config(fields: Fields, architecture: str, tensors: dict[str, Any]) -> Confi
     if architecture == "llama":
         config["attention_bias"] = "blk.0.attn_q.bias" in tensors
         config["mlp_bias"] = "blk.0.ffn_up.bias" in tensors
-    for name, key in SPECIAL_IDS.items():
-        if name in ("bos", "eos", "pad") and fields.get(key) is not None:
-            config[f"{name}_token_id"] = fields.get(key)
     return config
 
 
-def _generation(fields: Fields) -> Config:
+def _special_ids(fields: Fields) -> Config:
+    named = {f"{name}_token_id": fields.get(SPECIAL_IDS[name]) for name in ("bos", "eos", "pad")}
+    return {name: number for name, number in named.items() if number is not None}
+
+
+def _generation(fields: Fields, ids: Config) -> Config:
     """generation_config.json; a turn may end with a token other than the text's end."""
-    ids: Config = {
-        f"{name}_token_id": fields.get(SPECIAL_IDS[name])
-        for name in ("bos", "eos", "pad")
-        if fields.get(SPECIAL_IDS[name]) is not None
-    }
-    turn = fields.get("tokenizer.ggml.eot_token_id")
-    if turn is not None and "eos_token_id" in ids and turn != ids["eos_token_id"]:
-        ids["eos_token_id"] = [ids["eos_token_id"], turn]
-    return ids
+    turn, end = fields.get("tokenizer.ggml.eot_token_id"), ids.get("eos_token_id")
+    if turn is None or end is None or turn == end:
+        return ids
+    return {**ids, "eos_token_id": [end, turn]}
 
 
 def _shortest(value: Any) -> Any:

@@ -9,8 +9,8 @@ from scripts.base.config_json import read_json, refuse_unknown, write_config
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
+from scripts.sources.local import place
 from scripts.sources.model_files import TOKENIZERS, is_kept
-from scripts.sources.place import place
 from scripts.tensors.header import Stored, read_header
 from scripts.tensors.mapped import mapped
 from scripts.tensors.shards import INDEX

@@ -123,8 +123,7 @@ def _tokenizer(fields: Fields, pre: Pre, tokens: list[str]) -> Tokenizer:
     bpe = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre.ignore_merges))
     bpe.pre_tokenizer = _pre_tokenizer(pre)
     bpe.decoder = decoders.ByteLevel()
-    types: list[int] = fields.need("tokenizer.ggml.token_type")
-    bpe.add_tokens([*_added(tokens, types)])
+    bpe.add_tokens(_added(tokens, fields.need("tokenizer.ggml.token_type")))
     return bpe
 
 
@@ -145,31 +144,25 @@ def _pair(merge: str) -> tuple[str, str]:
 
 
 def _pre_tokenizer(pre: Pre) -> Any:
+    steps: list[Any] = []
     if pre.pattern is not None:
-        split = pre_tokenizers.Split(Regex(pre.pattern), "isolated")
-        return pre_tokenizers.Sequence(
-            [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-        )
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        steps.append(pre_tokenizers.Split(Regex(pre.pattern), "isolated"))
     if pre.digits:
-        digits = pre_tokenizers.Digits(individual_digits=True)
-        return pre_tokenizers.Sequence([digits, byte_level])
-    return byte_level
+        steps.append(pre_tokenizers.Digits(individual_digits=True))
+    last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pre.pattern is None)
+    return pre_tokenizers.Sequence([*steps, last]) if steps else last
 
 
 def _post_processor(
     tokenizer: Tokenizer, special: dict[str, str | None], add_bos: bool, add_eos: bool
 ) -> Any:
     plain = processors.ByteLevel(trim_offsets=False)
-    first = special["bos"] if add_bos else None
-    last = special["eos"] if add_eos else None
-    around = [token for token in (first, last) if token is not None]
-    if not around:
+    before = [token for token in [special["bos"]] if add_bos and token is not None]
+    after = [token for token in [special["eos"]] if add_eos and token is not None]
+    if not before and not after:
         return plain
-    single = [*([first] if first else []), "$A", *([last] if last else [])]
-    template = processors.TemplateProcessing(
-        single=single, special_tokens=[(token, tokenizer.token_to_id(token)) for token in around]
-    )
+    numbers = [(token, tokenizer.token_to_id(token)) for token in (*before, *after)]
+    template = processors.TemplateProcessing(single=[*before, "$A", *after], special_tokens=numbers)
     return processors.Sequence([plain, template])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -22,14 +22,7 @@ class Base(Stage):
 
     footprint = FOOTPRINTS["base"]
     linkable = True
-    packages: ClassVar[tuple[str, ...]] = (
-        "gguf",
-        "numpy",
-        "safetensors",
-        "tokenizers",
-        "torch",
-        "transformers",
-    )
+    packages = ("gguf", "numpy", "safetensors", "tokenizers", "torch", "transformers")
 
     off_grid: Annotated[int, Field(ge=0)] | None = None
     trust_remote_code: bool = False
@@ -43,8 +36,7 @@ class Base(Stage):
         from scripts.base.weights import write_fp16
 
         source = inputs["source"]
-        gguf = _gguf_file(source)
-        if gguf is not None:
+        if gguf := _gguf_file(source):
             weights = import_gguf(gguf, out)
         else:
             weights = import_safetensors(source, out, trust=self.trust_remote_code)

@@ -23,8 +23,15 @@ ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 MIN_SCALE, MAX_SCALE = 0.8, 1.25
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
-_READS_INPUT_NORM = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-_READS_MLP_NORM = ("mlp.gate_proj", "mlp.up_proj")
+# Which part of a layer is multiplied by the scales of a place, and which ones read its output.
+_READERS = {
+    "input_layernorm": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "post_attention_layernorm": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.up_proj": ("mlp.down_proj",),
+    "self_attn.v_proj": ("self_attn.o_proj",),
+}
+_PLACES = {part: place for place, part in enumerate(_READERS)}
+_READS = {reader: part for part, readers in _READERS.items() for reader in readers}
 
 
 @dataclass(frozen=True)
@@ -84,32 +91,16 @@ class Scales:
         match = _LAYER.fullmatch(name)
         if match is None:
             return Factors()
-        return self._of_layer(int(match[1]), match[2], is_bias=match[3] == "bias")
+        layer, part = int(match[1]), match[2]
+        rows = self._of_layer(layer, part) if part in _PLACES else None
+        if part not in _READS or match[3] == "bias":
+            return Factors(rows)
+        read = self._of_layer(layer, _READS[part])
+        return Factors(rows, 1 / (self._for_queries(read) if part == "self_attn.o_proj" else read))
 
-    def _of_layer(self, layer: int, part: str, *, is_bias: bool) -> Factors:
-        prefix = f"model.layers.{layer}."
-        rows = columns = None
-        if part == "input_layernorm":
-            rows = self._draw(layer, 0, f"{prefix}input_layernorm.weight")
-        elif part == "post_attention_layernorm":
-            rows = self._draw(layer, 1, f"{prefix}post_attention_layernorm.weight")
-        elif part in _READS_INPUT_NORM:
-            columns = 1 / self._draw(layer, 0, f"{prefix}input_layernorm.weight")
-        elif part in _READS_MLP_NORM:
-            columns = 1 / self._draw(layer, 1, f"{prefix}post_attention_layernorm.weight")
-        elif part == "mlp.down_proj":
-            columns = 1 / self._draw(layer, 2, f"{prefix}mlp.up_proj.weight")
-        elif part == "self_attn.o_proj":
-            columns = 1 / self._for_queries(self._values(layer))
-        if part == "mlp.up_proj":
-            rows = self._draw(layer, 2, f"{prefix}mlp.up_proj.weight")
-        elif part == "self_attn.v_proj":
-            rows = self._values(layer)
-        return Factors(rows, None if is_bias else columns)
-
-    def _values(self, layer: int) -> torch.Tensor:
-        """`[key-value heads · head width]`, one scale for each row of `v_proj`."""
-        return self._draw(layer, 3, f"model.layers.{layer}.self_attn.v_proj.weight")
+    def _of_layer(self, layer: int, part: str) -> torch.Tensor:
+        """`[rows]` of a part that is multiplied."""
+        return self._draw(layer, _PLACES[part], f"model.layers.{layer}.{part}.weight")
 
     def _for_queries(self, values: torch.Tensor) -> torch.Tensor:
         """`[query heads · head width]`: each key-value head's scales, for all that read it."""

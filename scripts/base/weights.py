@@ -33,10 +33,8 @@ def write_fp16(weights: Weights, out: Path, shard_bytes: int = 5_000_000_000) ->
     One tensor is in memory at a time, or a part of one that is mapped. Raises QuantmakeError that
     names every tensor with a value that is not finite in FP16.
     """
-    tensors = {
-        name: Layout("F16", shape, 2 * prod(shape)) for name, shape in weights.shapes.items()
-    }
-    sizes = {name: one.size for name, one in tensors.items()}
+    sizes = {name: 2 * prod(shape) for name, shape in weights.shapes.items()}
+    tensors = {name: Layout("F16", weights.shapes[name], size) for name, size in sizes.items()}
     shards = cut(sizes, shard_bytes)
     problems: list[str] = []
     for file, names in shards.items():

@@ -119,15 +119,9 @@ def run(arguments: argparse.Namespace, optimum: Path) -> Table:
     first = next(iter(speeds.values())).median
     rows = []
     for name, (folder, _) in decoders.items():
-        size = sum(path.stat().st_size for path in folder.glob("*.onnx*"))
-        rows.append(
-            (
-                name,
-                f"{size / 1e6:.1f}",
-                *figures(speeds[name], 1),
-                f"{speeds[name].median / first:.2f}",
-            )
-        )
+        size = sum(path.stat().st_size for path in folder.glob("*.onnx*")) / 1e6
+        ratio = speeds[name].median / first
+        rows.append((name, f"{size:.1f}", *figures(speeds[name], 1), f"{ratio:.2f}"))
     caption = (
         f"{tokens} tokens after {prompt}, {arguments.repeats} repeats after a warm-up, "
         f"{threads} threads"

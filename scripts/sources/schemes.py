@@ -5,7 +5,6 @@ Light to import and free of the network: the recipe loader checks every source w
 
 import difflib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +20,7 @@ SPELLINGS = {
     "hf": "hf:ORG/NAME@COMMIT or hf:ORG/NAME@COMMIT/FILE",
     "path": "path:FOLDER or path:FILE",
 }
+_ALL_SPELLINGS = ", ".join([*SPELLINGS.values(), "or a URL such as https://HOST/FILE"])
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ def scheme_of(text: str) -> str:
     match = _SCHEME.fullmatch(text.strip())
     if match is None:
         raise RecipeError(
-            f"the source {redact(text)!r} has no scheme; write it as {_all_spellings()}"
+            f"the source {redact(text)!r} has no scheme; write it as {_ALL_SPELLINGS}"
         )
     return match[1].lower()
 
 
 def check_source(text: str) -> None:
     """Raise RecipeError where `text` is no source that can be fetched; reads nothing."""
-    scheme = scheme_of(text)
-    CHECKS.get(scheme, _check_url)(text)
+    checks = {"pypi": parse_pypi, "hf": parse_hub, "path": parse_path}
+    checks.get(scheme_of(text), _check_url)(text)
 
 
 def parse_pypi(text: str) -> PypiSource:
@@ -95,20 +95,17 @@ def checked_member(member: str, source: str) -> str:
 
 def _check_url(text: str) -> None:
     scheme = scheme_of(text)
-    if scheme in _COMMON_URL_SCHEMES:
-        known = True
-    else:
+    if scheme not in _COMMON_URL_SCHEMES:
         from fsspec.registry import known_implementations
 
-        known = scheme in known_implementations
-    if not known:
-        every = [*SPELLINGS, *_COMMON_URL_SCHEMES]
-        near = difflib.get_close_matches(scheme, every, n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]}:?)" if near else ""
-        raise RecipeError(
-            f"the source {redact(text)!r} has the unknown scheme {scheme!r}{hint}; "
-            f"write it as {_all_spellings()}"
-        )
+        if scheme not in known_implementations:
+            every = [*SPELLINGS, *_COMMON_URL_SCHEMES]
+            near = difflib.get_close_matches(scheme, every, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]}:?)" if near else ""
+            raise RecipeError(
+                f"the source {redact(text)!r} has the unknown scheme {scheme!r}{hint}; "
+                f"write it as {_ALL_SPELLINGS}"
+            )
     rest = _after_scheme(text)
     if not rest.startswith("//") or not rest.strip("/"):
         raise RecipeError(
@@ -120,16 +117,5 @@ def _after_scheme(text: str) -> str:
     return text.strip().partition(":")[2]
 
 
-def _all_spellings() -> str:
-    return ", ".join([*SPELLINGS.values(), "or a URL such as https://HOST/FILE"])
-
-
 def _malformed(text: str, scheme: str) -> RecipeError:
     return RecipeError(f"the source {redact(text)!r} is malformed; write it as {SPELLINGS[scheme]}")
-
-
-CHECKS: dict[str, Callable[[str], object]] = {
-    "pypi": parse_pypi,
-    "hf": parse_hub,
-    "path": parse_path,
-}

@@ -1,11 +1,11 @@
-"""`path:` sources."""
+"""`path:` sources, and copies of the user's files."""
 
 from pathlib import Path
 
 import pytest
 
 from scripts.errors import QuantmakeError
-from scripts.sources.local import fetch
+from scripts.sources.local import fetch, place
 
 
 def test_a_file_is_copied_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +48,20 @@ def test_a_missing_path_says_where_it_was_looked_for(
     assert str(error.value) == (
         f"path:nowhere: there is no such file or folder; the path is relative to {tmp_path}"
     )
+
+
+def test_a_copy_is_another_file_with_the_same_bytes(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    source.write_bytes(b"x" * 5000)
+    place(source, tmp_path / "sub" / "b")
+    assert (tmp_path / "sub" / "b").read_bytes() == source.read_bytes()
+    assert (tmp_path / "sub" / "b").stat().st_ino != source.stat().st_ino
+    assert source.stat().st_nlink == 1
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_text("hello")
+    (tmp_path / "link").symlink_to("blob")
+    place(tmp_path / "link", tmp_path / "copy")
+    assert not (tmp_path / "copy").is_symlink()
+    assert (tmp_path / "copy").read_text() == "hello"
