@@ -50,7 +50,8 @@ def task_toolchain():
 def task_base():
     """Make the FP16 base: Hugging Face layout, safetensors, tokenizer"""
     for r in RECIPES:
-        yield build(r.task("base"), r.node("base"), Base(**r.model.options()), source=r.source)
+        base, source = r.node("base"), r.source(r.model)
+        yield build(r.task("base"), base, Base(**r.model.options()), source=source)
 
 
 def task_reference():
@@ -65,7 +66,8 @@ def task_calibration():
     for r in RECIPES:
         on, apart = r.header.calibration, r.header.evaluation
         stage = Calibration(**on.options(), evaluation_lines=apart.lines)
-        inputs = {"base": r.node("base"), "text": r.text(on), "evaluation_text": r.text(apart)}
+        inputs = {"base": r.node("base"), "text": r.source(on)}
+        inputs["evaluation_text"] = r.source(apart)
         yield build(r.task("calibration"), r.node("calibration"), stage, **inputs)
 
 

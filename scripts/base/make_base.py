@@ -46,7 +46,7 @@ class Base(Stage):
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Compare the tensors with the architecture's and look for values that are not finite."""
-        from scripts.base.check_base import check_base
+        from scripts.base.weights import check_base
 
         check_base(out, trust=self.trust_remote_code)
 

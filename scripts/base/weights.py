@@ -1,4 +1,4 @@
-"""Named tensors that are read one at a time, and safetensors in FP16 written from them."""
+"""Named tensors that are read one at a time; a base of FP16 written from them, and checked."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scripts.base.skeleton import skeleton
 from scripts.errors import QuantmakeError
 from scripts.hashed_file import HashedFile
 from scripts.progress import track
 from scripts.tensors.finite import is_finite
-from scripts.tensors.header import Layout, header_bytes
+from scripts.tensors.header import Layout, header_bytes, tensors_in
+from scripts.tensors.mapped import mapped
 from scripts.tensors.shards import cut, write_index
 
 FP16_MAX = 65504.0
@@ -76,3 +78,36 @@ def _half(values: torch.Tensor) -> torch.Tensor:
     # torch would round to float32 on the way; numpy rounds once.
     with np.errstate(over="ignore"):
         return torch.from_numpy(values.numpy().astype(np.float16))
+
+
+def check_base(folder: Path, *, trust: bool) -> None:
+    """Raise QuantmakeError where the folder is not the FP16 model that its config describes."""
+    tensors = tensors_in(folder)
+    wrong = [f"{name} is {t.dtype}, not F16" for name, t in tensors.items() if t.dtype != "F16"]
+    halves = {name: tensor for name, tensor in tensors.items() if tensor.dtype == "F16"}
+    wrong += [
+        f"{name} has values that are not finite"
+        for name, values in mapped(halves).items()
+        if not is_finite(values)
+    ]
+    if wrong:
+        raise QuantmakeError(f"the base is broken: {'; '.join(wrong)}")
+    model = skeleton(folder, trust=trust)
+    model.compare({name: one.shape for name, one in tensors.items()}, "the base")
+    _check_tokenizer(folder, model.model.get_input_embeddings().weight.shape[0], trust=trust)
+
+
+def _check_tokenizer(folder: Path, rows: int, *, trust: bool) -> None:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    except Exception as error:  # a tokenizer can be wrong in every way
+        reason = str(error).strip().partition("\n")[0]
+        raise QuantmakeError(f"transformers can't read the model's tokenizer: {reason}") from error
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= rows:
+        raise QuantmakeError(
+            f"the tokenizer has the id {highest}, but the model's embedding has {rows} rows; "
+            "the tokenizer belongs to another model"
+        )

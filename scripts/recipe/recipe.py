@@ -10,7 +10,7 @@ from scripts.backends.format import Format
 from scripts.backends.table import BACKENDS, YARDSTICK
 from scripts.cards.subject import Subject
 from scripts.engine.session import Limit
-from scripts.recipe.model import Header, ModelSource, Text
+from scripts.recipe.model import ChoiceTask, Header, ModelSource, Text
 from scripts.report.facts import Facts, Yardstick
 from scripts.sources.fetch import Fetch
 
@@ -77,14 +77,9 @@ class Recipe:
         """Where an intermediate lies: `base`, `graph`, `calibration`, `reference`, `f16.gguf`, …"""
         return Path("cache") / self.name / kind
 
-    def text(self, text: Text) -> Path:
-        """Where the text of a section lies."""
-        return source_folder(text.fetch())
-
-    @property
-    def source(self) -> Path:
-        """Where the model's source lies."""
-        return source_folder(self.model.fetch())
+    def source(self, section: ModelSource | Text | ChoiceTask) -> Path:
+        """Where the source of a section lies."""
+        return source_folder(section.fetch())
 
     def inputs(self, format: Format) -> dict[str, Path]:
         """The nodes that an artefact of this format is made from, by name."""
@@ -123,9 +118,7 @@ class Recipe:
                 for format in self.artifacts.values()
                 for word, text in format.words().items()
             },
-            yardstick=Yardstick(
-                text=on.text, lines=on.lines, windows=on.windows, context=on.context
-            ),
+            yardstick=Yardstick(**on.model_dump(include=set(Yardstick.model_fields))),
         )
 
     def subject(self) -> Subject:
@@ -135,8 +128,8 @@ class Recipe:
     def reference_inputs(self) -> dict[str, Path]:
         """What the yardstick is made from: the base, the text, the multiple-choice sets."""
         on = self.header.evaluation
-        tasks = {f"task/{name}": source_folder(task.fetch()) for name, task in on.tasks.items()}
-        return {"base": self.node("base"), "text": self.text(on), **tasks}
+        tasks = {f"task/{name}": self.source(task) for name, task in on.tasks.items()}
+        return {"base": self.node("base"), "text": self.source(on), **tasks}
 
     def row_inputs(self) -> dict[str, Path]:
         """The evaluations of all rows, and their timings."""
@@ -158,16 +151,12 @@ class Recipe:
 
 def memory_limits(recipes: list[Recipe]) -> Callable[[str], Limit | None]:
     """What a task may need, by its name: `max_memory` of the recipe that it belongs to."""
-
-    def limit(task: str) -> Limit | None:
-        _, _, name = task.partition(":")[0].partition("@")
-        for recipe in recipes:
-            amount = recipe.header.max_memory
-            if amount is not None and name == ("" if recipe.is_default else recipe.name):
-                return Limit(int(amount), f"max_memory in {recipe.path}")
-        return None
-
-    return limit
+    limits = {
+        "" if one.is_default else one.name: Limit(int(amount), f"max_memory in {one.path}")
+        for one in recipes
+        if (amount := one.header.max_memory) is not None
+    }
+    return lambda task: limits.get(task.partition(":")[0].partition("@")[2])
 
 
 def distinct_sources(recipes: list[Recipe]) -> dict[Path, Fetch]:

@@ -26,6 +26,4 @@ def git_blob_sha1(path: Path) -> str:
     """The object name that git gives a file, in hexadecimal (SHA-1 of `blob <size>\\0` + bytes)."""
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: digest).hexdigest()

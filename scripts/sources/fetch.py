@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import field_validator
@@ -17,11 +17,7 @@ from scripts.stage import Stage
 from scripts.tensors.outline import outline_of
 
 # Each writes the source's files into a folder. A scheme that is not named here is a URL.
-FETCHERS: dict[str, Callable[[str, Path, bool], None]] = {
-    "pypi": pypi.fetch,
-    "path": local.fetch,
-    "hf": hub.fetch,
-}
+FETCHERS = {"pypi": pypi.fetch, "path": local.fetch, "hf": hub.fetch}
 
 
 class Fetch(Stage):
@@ -61,12 +57,12 @@ class Fetch(Stage):
         """Fetch into `out`, which is left empty where the digest is missing or another one."""
         check_source(self.source)
         try:
-            FETCHERS.get(scheme_of(self.source), url.fetch)(
-                self.source, out, self.trust_remote_code
-            )
+            fetch = FETCHERS.get(scheme_of(self.source), url.fetch)
+            fetch(self.source, out, self.trust_remote_code)
             self._check_digest(out)
         except BaseException:
-            _empty(out)
+            for path in out.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             raise
 
     def _check_digest(self, out: Path) -> None:
@@ -92,8 +88,3 @@ class Fetch(Stage):
                 "or the recipe's digest is wrong: look at the source first, and write the new "
                 "digest only if the change is meant."
             )
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
