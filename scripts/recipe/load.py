@@ -107,17 +107,16 @@ def default_name(project: Path = Path("pyproject.toml")) -> str:
 def load_all(folder: Path = FOLDER) -> list[Recipe]:
     """Every recipe of the folder, the default one first; raises RecipeError with all mistakes."""
     name = default_name()
-    paths = sorted(folder.glob("*.yaml"))
-    if name not in [path.stem for path in paths]:
-        near = nearest(name, [path.stem for path in paths])
+    paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if name not in paths:
         raise RecipeError(
             f"pyproject.toml names the default recipe {name!r}, but there is no "
-            f"{folder / name}.yaml{near}"
+            f"{folder / name}.yaml{nearest(name, paths)}"
         )
     recipes, texts = [], []
-    for path in sorted(paths, key=lambda path: path.stem != name):
+    for stem in sorted(paths, key=lambda stem: stem != name):
         try:
-            recipes.append(load_recipe(path, is_default=path.stem == name))
+            recipes.append(load_recipe(paths[stem], is_default=stem == name))
         except RecipeError as error:
             texts.append(str(error))
     if texts:

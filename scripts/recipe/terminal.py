@@ -1,6 +1,7 @@
 """What commands for the terminal have in common: their options, their recipe, their errors."""
 
 import sys
+from itertools import islice
 from typing import Any
 
 from doit.cmd_base import Command
@@ -38,15 +39,13 @@ def chosen_recipe(name: str) -> Recipe:
 def options_first(arguments: list[str]) -> list[str]:
     """The arguments with options, which all take a value, before the others: doit's parser
     takes whatever follows the first other argument for one of those."""
-    options, others = [], []
+    options, others = list[str](), list[str]()
     rest = iter(arguments)
     for argument in rest:
         if not argument.startswith("--"):
             others.append(argument)
-            continue
-        options.append(argument)
-        if "=" not in argument:
-            options += [value for value in [next(rest, None)] if value is not None]
+        else:
+            options += [argument] if "=" in argument else [argument, *islice(rest, 1)]
     return [*options, *others]
 
 

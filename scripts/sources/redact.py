@@ -9,8 +9,6 @@ _QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s?'\"<>]*)\?[^\s'\"<>]*")
 _PATH_QUERY = re.compile(r"((?:^|\s)/[^\s?'\"<>]*)\?[^\s'\"<>)]*")
 _BEARER = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+")
 _TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-
-
 _SECRET_KEY = re.compile(r"sig|token|secret|password|credential|(api|access)-?key", re.IGNORECASE)
 
 
