@@ -20,16 +20,15 @@ from scripts.engine.commands.run import settings
 from scripts.engine.graph.origin import origin
 from scripts.engine.graph.tasks import build, listing, publish
 from scripts.engine.store.lock import LockFile
+from scripts.evaluation.budget import JUDGEMENT_NAME
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.sensitivity import MeasureSensitivity
 from scripts.evaluation.timings import TimeAll
 from scripts.recipe.load import load_or_exit
 from scripts.recipe.recipe import TOOLCHAIN, distinct_sources, memory_limits
-from scripts.report.committed import committed_figures
 from scripts.report.gate import Gate
-from scripts.report.history import FIGURES
-from scripts.report.judgement import JUDGEMENT_NAME
+from scripts.report.history import FIGURES, committed_figures
 from scripts.report.write_report import HTML_NAME, WriteReport
 
 RECIPES = load_or_exit()

@@ -9,8 +9,14 @@ import json
 import uuid
 from typing import Any
 
-from scripts.cards.origin import Origin
-from scripts.cards.subject import Subject
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+from scripts.cards.subject import Origin, Subject
 from scripts.evaluation.result import Evaluation
 
 # A name space of our own, so that the same artefact always has the same serial number.
@@ -19,26 +25,38 @@ _SPACE = uuid.UUID("6f0a2f5e-6c0f-5b63-9a55-3b1d6c1d7a10")
 
 def write_bom(subject: Subject, row: Evaluation, origin: Origin) -> str:
     """The bill of one artefact, as JSON without a date: the same artefact gives the same text."""
-    from cyclonedx.model.bom import Bom
-    from cyclonedx.output.json import JsonV1Dot6
-
     bom = Bom(serial_number=uuid.uuid5(_SPACE, origin.key))
     bom.metadata.component = model = _model(subject, row, origin)
-    parts = [*_packages(origin), _base(subject, origin)]
-    for part in parts:
+    base = Component(
+        name=subject.base_model or subject.model,
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        description=f"the base, from {subject.source_name}",
+        bom_ref="base",
+        properties=[
+            Property(name=f"quantmake:input:{name}", value=str(digest))
+            for name, digest in origin.part("inputs").items()
+        ],
+    )
+    packages = [
+        Component(
+            name=name,
+            version=str(version),
+            type=ComponentType.LIBRARY,
+            purl=PackageURL("pypi", name=name, version=str(version)),
+            bom_ref=f"pypi:{name}",
+        )
+        for name, version in origin.part("packages").items()
+    ]
+    for part in (*packages, base):
         bom.components.add(part)
-    bom.register_dependency(model, parts)
+    bom.register_dependency(model, [*packages, base])
     bill: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
     del bill["metadata"]["timestamp"]
     bill["metadata"]["component"]["modelCard"] = model_card(subject, row)
     return json.dumps(bill, indent=1, sort_keys=True) + "\n"
 
 
-def _model(subject: Subject, row: Evaluation, origin: Origin) -> Any:
-    from cyclonedx.model import HashAlgorithm, HashType, Property
-    from cyclonedx.model.component import Component, ComponentType
-    from cyclonedx.model.license import DisjunctiveLicense
-
+def _model(subject: Subject, row: Evaluation, origin: Origin) -> Component:
     files = [
         Component(
             name=file.path,
@@ -60,38 +78,6 @@ def _model(subject: Subject, row: Evaluation, origin: Origin) -> Any:
         properties=[
             Property(name="quantmake:action-key", value=origin.key),
             Property(name="quantmake:stage", value=origin.stage),
-        ],
-    )
-
-
-def _packages(origin: Origin) -> list[Any]:
-    from cyclonedx.model.component import Component, ComponentType
-    from packageurl import PackageURL
-
-    return [
-        Component(
-            name=name,
-            version=str(version),
-            type=ComponentType.LIBRARY,
-            purl=PackageURL("pypi", name=name, version=str(version)),
-            bom_ref=f"pypi:{name}",
-        )
-        for name, version in origin.part("packages").items()
-    ]
-
-
-def _base(subject: Subject, origin: Origin) -> Any:
-    from cyclonedx.model import Property
-    from cyclonedx.model.component import Component, ComponentType
-
-    return Component(
-        name=subject.base_model or subject.model,
-        type=ComponentType.MACHINE_LEARNING_MODEL,
-        description=f"the base, from {subject.source_name}",
-        bom_ref="base",
-        properties=[
-            Property(name=f"quantmake:input:{name}", value=str(digest))
-            for name, digest in origin.part("inputs").items()
         ],
     )
 

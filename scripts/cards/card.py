@@ -3,9 +3,10 @@
 Fields of the front matter: huggingface_hub's ModelCardData.
 """
 
+from huggingface_hub import ModelCardData
+
 from scripts.backends.face import face_of
-from scripts.cards.origin import Origin
-from scripts.cards.subject import Subject
+from scripts.cards.subject import Origin, Subject
 from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup, kld
 from scripts.report.loading import recipe_line, snippet
@@ -32,8 +33,6 @@ def write_card(subject: Subject, lineup: Lineup, row: Evaluation, origin: Origin
 
 def front_matter(subject: Subject, row: Evaluation) -> str:
     """YAML between the dashes, without them."""
-    from huggingface_hub import ModelCardData
-
     face = face_of(row.backend)
     tags = ["quantised", *face.tags, *subject.card.tags]
     data = ModelCardData(

@@ -7,8 +7,12 @@ not signed; signing is for whoever publishes (`cosign attest-blob --statement`).
 import json
 from typing import Any
 
-from scripts.cards.origin import Origin
-from scripts.cards.subject import Subject
+from google.protobuf.json_format import MessageToDict, ParseDict
+from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
+from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+from in_toto_attestation.v1.statement import Statement
+
+from scripts.cards.subject import Origin, Subject
 from scripts.evaluation.result import Evaluation
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -18,12 +22,11 @@ BUILDER = "urn:quantmake"
 
 def write_statement(subject: Subject, row: Evaluation, origin: Origin) -> str:
     """The statement on one artefact, as JSON without dates. Raises ValueError for none."""
-    from google.protobuf.json_format import MessageToDict
-    from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
-    from in_toto_attestation.v1.statement import Statement
-
+    folder = "" if origin.kind == "file" else f"{row.artifact}/"
     files = [
-        ResourceDescriptor(name=_name(row, origin, file.path), digest={"sha256": file.sha256}).pb
+        ResourceDescriptor(
+            name=f"{folder}{file.path}" if folder else row.artifact, digest={"sha256": file.sha256}
+        ).pb
         for file in origin.files
     ]
     statement = Statement(files, PREDICATE_TYPE, _predicate(subject, row, origin))
@@ -34,21 +37,11 @@ def write_statement(subject: Subject, row: Evaluation, origin: Origin) -> str:
     return json.dumps(message, indent=1, sort_keys=True) + "\n"
 
 
-def _name(row: Evaluation, origin: Origin, path: str) -> str:
-    return row.artifact if origin.kind == "file" else f"{row.artifact}/{path}"
-
-
 def _predicate(subject: Subject, row: Evaluation, origin: Origin) -> dict[str, Any]:
-    from google.protobuf.json_format import MessageToDict, ParseDict
-    from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
-
-    inputs = [
+    modules = {f"module:{name}": digest for name, digest in origin.part("sources").items()}
+    digests = [
         {"name": name, "digest": {"sha256": str(digest)}}
-        for name, digest in origin.part("inputs").items()
-    ]
-    modules = [
-        {"name": f"module:{name}", "digest": {"sha256": str(digest)}}
-        for name, digest in origin.part("sources").items()
+        for name, digest in (*origin.part("inputs").items(), *modules.items())
     ]
     packages = [
         {"name": name, "uri": f"pkg:pypi/{name}@{version}"}
@@ -68,12 +61,9 @@ def _predicate(subject: Subject, row: Evaluation, origin: Origin) -> dict[str, A
                 "python": origin.parts.get("python"),
                 "cpu": origin.parts.get("cpu"),
             },
-            "resolvedDependencies": [*inputs, *modules, *packages],
+            "resolvedDependencies": [*digests, *packages],
         },
-        "runDetails": {
-            "builder": {"id": BUILDER},
-            "metadata": {"invocationId": origin.key},
-        },
+        "runDetails": {"builder": {"id": BUILDER}, "metadata": {"invocationId": origin.key}},
     }
     # Parsing refuses names that the predicate does not have.
     parsed: dict[str, Any] = MessageToDict(ParseDict(predicate, Provenance()))

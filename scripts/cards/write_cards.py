@@ -29,8 +29,8 @@ class Cards(Stage):
         """The same evaluations give the same bytes. Raises QuantmakeError for broken records."""
         from scripts.cards.bom import write_bom
         from scripts.cards.card import write_card
-        from scripts.cards.origin import read_origin
         from scripts.cards.provenance import write_statement
+        from scripts.cards.subject import read_origin
         from scripts.report.join import judge, read_lineup
 
         subject = self.subject

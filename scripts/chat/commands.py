@@ -26,9 +26,8 @@ class ChatCommand(TerminalCommand):
 
     def work(self, options: Any, given: list[str]) -> int:
         """One conversation."""
-        from scripts.chat.answer import Sampling
         from scripts.chat.conversation import converse
-        from scripts.chat.speaker import Speaker, find_row
+        from scripts.chat.speaker import Sampling, Speaker, find_row
 
         if len(given) != 1:
             raise InvalidCommand("`chat` takes one artefact, such as quantized/model-int8")
@@ -54,9 +53,8 @@ class CompareCommand(TerminalCommand):
 
     def work(self, options: Any, given: list[str]) -> int:
         """One prompt, one answer of each."""
-        from scripts.chat.answer import Sampling
-        from scripts.chat.comparison import compare
-        from scripts.chat.speaker import find_row
+        from scripts.chat.conversation import compare
+        from scripts.chat.speaker import Sampling, find_row
 
         if len(given) != 1:
             raise InvalidCommand('`compare` takes one prompt, in quotes: doit compare "Why?"')

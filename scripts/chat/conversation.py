@@ -1,13 +1,18 @@
-"""A conversation with one artefact: reads lines, prints answers as they come."""
+"""A conversation with one artefact, and one prompt that all artefacts answer."""
 
+import contextlib
 import sys
 import time
 
 from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
-from scripts.chat.answer import Sampling
-from scripts.chat.speaker import Speaker
+from scripts.chat.speaker import Sampling, Speaker
 from scripts.errors import QuantmakeError
+from scripts.recipe.recipe import Recipe, Row
+from scripts.report.samples import parted
 
 _HELP = "Ctrl-C stops an answer, /reset begins anew, /exit or Ctrl-D ends."
 
@@ -67,3 +72,66 @@ def _answer(
         rate = f"{(count - 1) / seconds:,.0f} tokens/s, " if count > 1 else ""
         console.print(f"{count} tokens, {rate}the first after {first - started:.2f} s", style="dim")
     return text
+
+
+_NAMES = 24
+_DEPARTS = "bold yellow"
+
+
+def compare(recipe: Recipe, rows: list[Row], prompt: str, sampling: Sampling) -> int:
+    """Ask each in turn, the FP16 base first; 1 where one could not answer."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    base: str | None = None
+    failed = False
+    for row in rows:
+        try:
+            answer = _ask(console, recipe, row, prompt, sampling, base)
+        except QuantmakeError as error:
+            failed = True
+            _print(console, row, Text(f"({error})", "red"))
+            continue
+        if row is rows[0]:
+            base = answer
+        if not console.is_terminal:
+            _print(console, row, Text(answer.strip()))
+    return int(failed)
+
+
+def _ask(
+    console: Console, recipe: Recipe, row: Row, prompt: str, sampling: Sampling, base: str | None
+) -> str:
+    """One answer; on a terminal it is shown as it grows, and stays."""
+    speaker = Speaker(recipe, row)
+    answer = ""
+    waiting = Live(_line(row, Text("…", "dim")), console=console, refresh_per_second=10)
+    with waiting if console.is_terminal else contextlib.nullcontext() as live:
+        for piece in speaker.say([{"role": "user", "content": prompt}], sampling):
+            answer += piece
+            if live is not None:
+                live.update(_line(row, marked(base, answer)))
+    return answer
+
+
+def marked(base: str | None, answer: str) -> Text:
+    """The answer, with what departs from the base's in another look."""
+    if base is None:
+        return Text(answer.strip())
+    kept, changed = parted(base, answer)
+    return Text.assemble(kept, (changed, _DEPARTS))
+
+
+def _line(row: Row, text: Text) -> Table:
+    """The row's name and label beside its answer."""
+    grid = Table.grid(padding=(0, 2), pad_edge=False)
+    grid.add_column(width=_NAMES, overflow="fold")
+    grid.add_column(overflow="fold")
+    grid.add_row(Text.assemble((row.name, "bold"), "\n", (row.label, "dim")), text)
+    grid.add_row("", "")
+    return grid
+
+
+def _print(console: Console, row: Row, text: Text) -> None:
+    if console.is_terminal:
+        console.print(_line(row, text))
+    else:
+        console.print(f"{row.name}: {text.plain}", soft_wrap=True)

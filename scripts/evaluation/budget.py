@@ -1,4 +1,4 @@
-"""Budgets: what an artefact may cost at most and must gain at least, to be shipped."""
+"""Budgets: what an artefact may cost and must gain; which were broken, and what that rules out."""
 
 from typing import Annotated
 
@@ -54,3 +54,22 @@ class Break(Strict):
     def by(self) -> float:
         """How far beyond the limit, as a share of it."""
         return abs(self.value / self.limit - 1)
+
+
+JUDGEMENT_NAME = "judgement.json"
+
+
+class Missing(Strict):
+    """A row that could not be measured, and why."""
+
+    artifact: str
+    label: str
+    reason: str
+
+
+class Judgement(Strict):
+    """Broken budgets, rows that could not be measured, and the artefacts not to be shipped."""
+
+    breaks: tuple[Break, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    rejected: tuple[str, ...] = ()

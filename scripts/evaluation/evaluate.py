@@ -47,14 +47,10 @@ class Evaluate(Stage):
         """The work is done in a process of its own, since a broken artefact may end it."""
         from scripts.evaluation.result import Failed
 
-        names = ("artifact", "base", "reference")
+        paths = (*(inputs[name] for name in ("artifact", "base", "reference")), out)
+        command = [sys.executable, "-m", "scripts.evaluation.score", self.artifact, self.backend]
         done = subprocess.run(
-            [
-                *(sys.executable, "-m", "scripts.evaluation.score"),
-                *(self.artifact, self.backend),
-                *(str(inputs[name]) for name in names),
-                str(out),
-            ],
+            [*command, *map(str, paths)],
             stdout=subprocess.PIPE,
             text=True,
             errors="replace",

@@ -51,19 +51,6 @@ class Comparison:
         columns = zip(*(_compare(*rows) for rows in pieces), strict=True)
         kld, own, theirs, expected, expected_p, got, got_p = map(torch.cat, columns)
         agrees = got == expected
-        self._keep_flips(kld, agrees, (expected, expected_p), (got, got_p))
-        rows = torch.stack([kld, own.double(), theirs.double(), agrees.double()])
-        self._rows.append(rows.numpy())
-
-    def _keep_flips(
-        self,
-        kld: torch.Tensor,
-        agrees: torch.Tensor,
-        base: tuple[torch.Tensor, torch.Tensor],
-        mine: tuple[torch.Tensor, torch.Tensor],
-    ) -> None:
-        """Remember this window's flips among the worst; token ids and log-probabilities [n]."""
-        (expected, expected_p), (got, got_p) = base, mine
         flips = (~agrees).nonzero()[:, 0]
         worst = flips[kld[flips].argsort(descending=True)[:_FLIPS]]
         self._flips += [
@@ -79,6 +66,8 @@ class Comparison:
             for place in worst.tolist()
         ]
         self._flips = self.worst_flips()
+        rows = torch.stack([kld, own.double(), theirs.double(), agrees.double()])
+        self._rows.append(rows.numpy())
 
     def worst_flips(self) -> list[TokenFlip]:
         """Those with the largest divergence, the worst first; at most ten."""

@@ -1,7 +1,7 @@
 """The yardstick: the FP16 base's log-probabilities on the evaluation's text, computed once."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,9 @@ class Reference(Stage):
 
         tokenizer = load_tokenizer(inputs["base"])
         text = "".join(read_lines(inputs["text"], self.lines))
+        where = "the evaluation's text"
         windows = cut_windows(
-            text,
-            tokenizer,
-            windows=self.windows,
-            context=self.context,
-            where="the evaluation's text",
+            text, tokenizer, windows=self.windows, context=self.context, where=where
         )
         write_windows(out, windows)
         self._write_prompts(tokenizer, inputs["base"], out / "prompts.json")
@@ -82,22 +79,26 @@ class Reference(Stage):
 
     def _write_prompts(self, tokenizer: Any, base: Path, path: Path) -> None:
         """Each prompt with its token ids, the chat template applied where there is one."""
-        entries = []
-        for prompt in self.prompts:
-            if tokenizer.chat_template:
-                messages = [{"role": "user", "content": prompt}]
-                ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-            else:
-                ids = tokenizer(prompt)["input_ids"]
-            entries.append({"prompt": prompt, "tokens": [int(token) for token in ids]})
-        generation = base / "generation_config.json"
-        config = json.loads(
-            (generation if generation.exists() else base / "config.json").read_text()
-        )
-        stops = config.get("eos_token_id", [])
-        data = {
-            "prompts": entries,
-            "stop": stops if isinstance(stops, list) else [stops],
-            "new_tokens": NEW_TOKENS,
-        }
+        entries = [
+            {"prompt": one, "tokens": chat_ids(tokenizer, [{"role": "user", "content": one}])}
+            for one in self.prompts
+        ]
+        data = {"prompts": entries, "stop": stop_tokens(base), "new_tokens": NEW_TOKENS}
         path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+
+
+def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
+    """A conversation as token ids; without a chat template, the texts one after another."""
+    if tokenizer.chat_template:
+        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)
+    else:
+        ids = tokenizer("\n".join(one["content"] for one in messages))["input_ids"]
+    return [int(token) for token in ids]
+
+
+def stop_tokens(base: Path) -> list[int]:
+    """The token ids that end the base's answers."""
+    generation = base / "generation_config.json"
+    config = json.loads((generation if generation.exists() else base / "config.json").read_text())
+    stops = config.get("eos_token_id") or []
+    return stops if isinstance(stops, list) else [stops]

@@ -4,6 +4,7 @@
 `Measured` record to OUT; a failure is printed as `error: …`.
 """
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -14,15 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from scripts.backends.inventory import Inventory
 from scripts.backends.model import Model, load_model
+from scripts.backends.table import BACKENDS
 from scripts.errors import QuantmakeError
-from scripts.evaluation.inventory import measure_size
 from scripts.evaluation.metrics import Comparison
 from scripts.evaluation.multiple_choice import read_scored, score_task
-from scripts.evaluation.result import Flip, Measured, Sample, TaskScore
+from scripts.evaluation.result import Flip, Measured, Sample, Size
 from scripts.evaluation.windowed import read_window
 from scripts.lean import start_lean
 from scripts.progress import track
+from scripts.tensors.header import tensors_in
 from scripts.texts import load_decoder
 from scripts.token_windows import read_windows
 from scripts.workers import available_cores
@@ -60,6 +63,7 @@ def measure(candidate: Candidate) -> Measured:
     size, notes = measure_size(candidate.backend, candidate.artifact, candidate.base)
     comparison = compare(candidate, model, windows)
     tokenizer = load_decoder(candidate.base)
+    scored = None if candidate.is_base else model
     return Measured(
         artifact=candidate.name,
         backend=candidate.backend,
@@ -76,7 +80,7 @@ def measure(candidate: Candidate) -> Measured:
             for entry in prompts["prompts"]
         ),
         flips=tuple(_flips(comparison, windows, tokenizer)),
-        tasks=_tasks(tasks, model, is_base=candidate.is_base),
+        tasks={name: score_task(task, scored, name) for name, task in tasks.items()},
         notes=notes,
     )
 
@@ -126,12 +130,6 @@ def _flips(comparison: Comparison, windows: Any, tokenizer: Any) -> Iterator[Fli
         )
 
 
-def _tasks(tasks: Any, model: Model, *, is_base: bool) -> dict[str, TaskScore]:
-    return {
-        name: score_task(task, None if is_base else model, name) for name, task in tasks.items()
-    }
-
-
 def main(given: list[str]) -> int:
     """Measure and write."""
     name, backend, artifact, base, reference, out = given
@@ -147,3 +145,27 @@ def main(given: list[str]) -> int:
 if __name__ == "__main__":
     start_lean()
     sys.exit(main(sys.argv[1:]))
+
+
+# They are written from these figures, so they can't be among them.
+_PAGES = ("README.md", "bom.cdx.json", "provenance.intoto.json")
+
+
+def count_parameters(base: Path) -> int:
+    """Parameters of the base, a tied head counted once."""
+    return sum(tensor.values for tensor in tensors_in(base).values())
+
+
+def measure_size(backend: str, artifact: Path, base: Path) -> tuple[Size, tuple[str, ...]]:
+    """The size record of an artefact, and sentences on it for the report."""
+    module, _, name = BACKENDS[backend].inventory.partition(":")
+    inventory: Inventory = getattr(importlib.import_module(module), name)(artifact)
+    files = [artifact] if artifact.is_file() else [p for p in artifact.rglob("*") if p.is_file()]
+    parameters = count_parameters(base)
+    size = Size(
+        bytes=sum(path.stat().st_size for path in files if path.name not in _PAGES),
+        parameters=parameters,
+        bits_per_weight=8 * inventory.weight_bytes / parameters,
+        tensor_types=dict(sorted(inventory.types.items())),
+    )
+    return size, inventory.notes

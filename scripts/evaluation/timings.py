@@ -1,15 +1,19 @@
 """Time all rows in one run, in turn, so that a busy machine slows all of them alike."""
 
+import contextlib
 import json
+import platform
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from scripts.backends.table import BACKENDS, modules_of
+from scripts.evaluation.result import Machine, Speed, Spread, Timings
 from scripts.progress import Progress
 from scripts.stage import Stage
 
@@ -30,14 +34,9 @@ class Worker:
 
     def __init__(self, backend: str, artifact: Path, reference: Path) -> None:
         self.rounds: list[dict[str, float]] = []
+        command = [sys.executable, "-m", "scripts.evaluation.speed", backend, artifact, reference]
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "scripts.evaluation.speed"),
-                *(backend, str(artifact), str(reference)),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def ready(self) -> None:
@@ -52,6 +51,10 @@ class Worker:
         """One repeat of all timings."""
         self.rounds.append(self._ask("round"))
 
+    def spread(self, figure: str) -> Spread:
+        """Of one figure over the rounds."""
+        return Spread.of([one[figure] for one in self.rounds])
+
     def end(self) -> float:
         """Close the process; the most bytes that it had resident."""
         peak: float = self._ask("end")["peak_rss_bytes"]
@@ -60,11 +63,9 @@ class Worker:
 
     def _ask(self, what: str) -> Any:
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(what + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
         return self._answer()
 
     def _answer(self) -> Any:
@@ -73,11 +74,8 @@ class Worker:
         answer = json.loads(line) if line.endswith("\n") else None
         if answer is None or "error" in answer:
             code = self._process.wait()
-            raise NotTimed(
-                answer["error"]
-                if answer
-                else f"the process that timed it ended with exit code {code}; see the task's log"
-            )
+            silent = f"the process that timed it ended with exit code {code}; see the task's log"
+            raise NotTimed(answer["error"] if answer else silent)
         return answer
 
 
@@ -111,23 +109,17 @@ class TimeAll(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """A row that can't be timed is named in the record with its reason."""
-        from scripts.evaluation.machine import describe
-        from scripts.evaluation.result import Speed, Timings
         from scripts.workers import available_cores
 
-        speeds: dict[str, Speed] = {}
-        failures: dict[str, str] = {}
+        outcomes: dict[str, Speed | str] = {}
         bar = Progress("timing", len(self.rows) * (2 + self.rounds))
         for names in batches(inputs, available_memory()):
-            for name, outcome in self._together(names, inputs, bar).items():
-                if isinstance(outcome, Speed):
-                    speeds[name] = outcome
-                else:
-                    failures[name] = outcome
+            outcomes |= self._together(names, inputs, bar)
+        rows = sorted(outcomes.items())
         record = Timings(
             machine=describe(available_cores(), self._runtimes()),
-            speeds=dict(sorted(speeds.items())),
-            failures=dict(sorted(failures.items())),
+            speeds={name: one for name, one in rows if isinstance(one, Speed)},
+            failures={name: one for name, one in rows if isinstance(one, str)},
         )
         out.write_text(record.model_dump_json(indent=1) + "\n")
 
@@ -138,9 +130,11 @@ class TimeAll(Stage):
         except (OSError, ValueError, KeyError):
             return False
 
-    def _together(self, names: list[str], inputs: Mapping[str, Path], bar: Progress) -> Any:
+    def _together(
+        self, names: list[str], inputs: Mapping[str, Path], bar: Progress
+    ) -> dict[str, Speed | str]:
         """The speeds of rows that are loaded at one time, or why there are none, by name."""
-        outcomes: dict[str, Any] = {}
+        outcomes: dict[str, Speed | str] = {}
         workers: dict[str, Worker] = {}
 
         def attempt(name: str, work: Any) -> None:
@@ -173,23 +167,18 @@ def in_turn(names: list[str], number: int) -> Iterator[str]:
     yield from (names[(place + number) % len(names)] for place in range(len(names)))
 
 
-def speed_of(worker: Worker) -> Any:
+def speed_of(worker: Worker) -> Speed | str:
     """The record of a worker's rounds, or why it has none; ends the worker."""
-    from scripts.evaluation.result import Speed, Spread
-
-    def spread(figure: str) -> Spread:
-        return Spread.of([one[figure] for one in worker.rounds])
-
     try:
         peak = worker.end()
     except NotTimed as error:
         return f"it could not be timed: {error}"
     return Speed(
         prefill_tokens=worker.loaded["prefill_tokens"],
-        prefill_tokens_per_s=spread("prefill"),
+        prefill_tokens_per_s=worker.spread("prefill"),
         decode_tokens=worker.loaded["decode_tokens"],
-        decode_tokens_per_s=spread("decode"),
-        first_token_ms=spread("first_token_ms"),
+        decode_tokens_per_s=worker.spread("decode"),
+        first_token_ms=worker.spread("first_token_ms"),
         load_s=worker.loaded["load_s"],
         peak_rss_bytes=int(peak),
         threads=worker.loaded["threads"],
@@ -216,3 +205,26 @@ def batches(inputs: Mapping[str, Path], memory: float) -> list[list[str]]:
         groups[-1].append(name.removeprefix(_ARTIFACT))
         room -= need
     return groups
+
+
+_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "asimddp")
+
+
+def _cpu_info() -> tuple[str, set[str]]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine(), set()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
+    return (names[0] if names else platform.machine()), set(text.split())
+
+
+def describe(cores: int, packages: Iterable[str]) -> Machine:
+    """The processor, those of its features that integer kernels use, cores, versions."""
+    name, words = _cpu_info()
+    return Machine(
+        cpu=name,
+        features=[feature for feature in _FEATURES if feature in words],
+        cores=cores,
+        packages={package: metadata.version(package) for package in packages},
+    )

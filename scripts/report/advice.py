@@ -1,10 +1,10 @@
 """Which artefact to take for what, and what to be wary of, from the numbers alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from scripts.backends.face import face_of, faces
 from scripts.evaluation.result import Evaluation
-from scripts.report.lineup import Lineup, code, decode, kld, listed, megabytes, prefill
+from scripts.report.lineup import Lineup, by_size, code, decode, kld, listed, megabytes, prefill
 from scripts.report.measures import MEASURES, SPEED_MARGIN
 from scripts.report.numbers import divergence, percent, ratio
 from scripts.report.parts import Advice, Badge, Pick, Recommendation, Table
@@ -21,10 +21,14 @@ def _size(row: Evaluation) -> str:
     return f"{megabytes(row):,.0f} MB"
 
 
+def _best_verdict(rows: Sequence[Evaluation]) -> list[Evaluation]:
+    best = min(map(rank, rows))
+    return [row for row in rows if rank(row) == best]
+
+
 def headline(lineup: Lineup) -> Pick:
     """The one to take by default: of the best verdict there is, the one that answers fastest."""
-    best_rank = min(map(rank, lineup.offered))
-    best = [row for row in lineup.offered if rank(row) == best_rank]
+    best = _best_verdict(lineup.offered)
     chosen = _quickest(best, decode)
     share = chosen.size.bytes / lineup.base.size.bytes
     reason = (
@@ -43,7 +47,7 @@ def picks(lineup: Lineup) -> list[Pick]:
     """One pick per purpose: the closest, the smallest usable, the fastest."""
     return [
         _closest(lineup),
-        _smallest(lineup),
+        _smallest("Smallest that stays usable", lineup),
         _fastest("Fastest answers (decode)", decode, lineup),
         _fastest("Fastest reading of long prompts (prefill)", prefill, lineup),
     ]
@@ -52,7 +56,7 @@ def picks(lineup: Lineup) -> list[Pick]:
 def _closest(lineup: Lineup) -> Pick:
     first = min(lineup.offered, key=kld)
     level = [row for row in lineup.offered if not is_clearly_closer(first, row)]
-    best = min(level, key=lambda row: (row.size.bytes, kld(row)))
+    best = min(level, key=by_size)
     reason = (
         f"{_distance(best)}; FP16's most likely next token in "
         f"{percent(best.quality.top1_agreement.value)} of cases; {_size(best)}"
@@ -63,16 +67,15 @@ def _closest(lineup: Lineup) -> Pick:
     return Pick("Closest to FP16", best.artifact, reason)
 
 
-def _no_usable() -> str:
-    return f"no artefact is near enough to FP16 (KL divergence below {USABLE})"
+def _none_usable(purpose: str) -> Pick:
+    return Pick(purpose, None, f"no artefact is near enough to FP16 (KL divergence below {USABLE})")
 
 
-def _smallest(lineup: Lineup) -> Pick:
-    purpose = "Smallest that stays usable"
+def _smallest(purpose: str, lineup: Lineup) -> Pick:
     usable = [row for row in lineup.offered if is_usable(row)]
     if not usable:
-        return Pick(purpose, None, _no_usable())
-    best = min(usable, key=lambda row: (row.size.bytes, kld(row)))
+        return _none_usable(purpose)
+    best = min(usable, key=by_size)
     share = best.size.bytes / lineup.base.size.bytes
     reason = f"{_size(best)}, {percent(share, 0)} of FP16; {_distance(best)}"
     smaller = [row for row in lineup.offered if row.size.bytes < best.size.bytes]
@@ -92,7 +95,7 @@ def _quickest(rows: Sequence[Evaluation], speed: Callable[[Evaluation], float]) 
 def _fastest(purpose: str, speed: Callable[[Evaluation], float], lineup: Lineup) -> Pick:
     usable = [row for row in lineup.offered if is_usable(row)]
     if not usable:
-        return Pick(purpose, None, _no_usable())
+        return _none_usable(purpose)
     best = _quickest(usable, speed)
     own = lineup.float_model(best)
     times = ratio(speed(best) / speed(lineup.base))
@@ -112,11 +115,7 @@ def by_runtime(lineup: Lineup) -> list[Pick]:
     for backend, face in faces().items():
         own = [row for row in lineup.offered if row.backend == backend]
         if own:
-            best_rank = min(map(rank, own))
-            best = min(
-                (row for row in own if rank(row) == best_rank),
-                key=lambda row: (row.size.bytes, kld(row)),
-            )
+            best = min(_best_verdict(own), key=by_size)
             reason = f"{_distance(best)}, {_size(best)}, {decode(best):,.0f} tokens/s"
             if not is_usable(best):
                 reason = f"the nearest of its kind, but prefer another runtime if you can: {reason}"
@@ -126,36 +125,31 @@ def by_runtime(lineup: Lineup) -> list[Pick]:
 
 def runtime_table(lineup: Lineup) -> Table:
     """What to take where the runtime is given."""
-    rows = (
-        (one.purpose, f"**{code(one.name)}**" if one.name else "none", one.reason)
-        for one in by_runtime(lineup)
-    )
+    rows = tuple((one.purpose, one.bold, one.reason) for one in by_runtime(lineup))
     header = ("you deploy with", "take", "because")
-    return Table("What to take where the runtime is given", header, tuple(rows))
+    return Table("What to take where the runtime is given", header, rows)
 
 
 def advice(lineup: Lineup) -> Advice:
     """The one to take by default; then the smallest, the fastest, the closest."""
     first = headline(lineup)
     closest, smallest, answers, reading = picks(lineup)
-    cards = (
-        (smallest.purpose, (smallest,)),
-        ("Fastest", (answers, reading)),
-        (closest.purpose, (closest,)),
-    )
+    cards = {
+        smallest.purpose: [smallest],
+        "Fastest": [answers, reading],
+        closest.purpose: [closest],
+    }
     return Advice(
         Recommendation(_badge(lineup, first.name), (first,)),
-        tuple((title, _recommendations(lineup, chosen)) for title, chosen in cards),
+        tuple((title, tuple(_recommendations(lineup, own))) for title, own in cards.items()),
     )
 
 
-def _recommendations(lineup: Lineup, chosen: Sequence[Pick]) -> tuple[Recommendation, ...]:
+def _recommendations(lineup: Lineup, chosen: Sequence[Pick]) -> Iterator[Recommendation]:
     """Picks of the same artefact share its name and figures."""
-    names = dict.fromkeys(pick.name for pick in chosen)
-    return tuple(
-        Recommendation(_badge(lineup, name), tuple(pick for pick in chosen if pick.name == name))
-        for name in names
-    )
+    for name in dict.fromkeys(pick.name for pick in chosen):
+        same = tuple(pick for pick in chosen if pick.name == name)
+        yield Recommendation(_badge(lineup, name), same)
 
 
 def _badge(lineup: Lineup, name: str | None) -> Badge | None:
@@ -171,15 +165,13 @@ def _badge(lineup: Lineup, name: str | None) -> Badge | None:
 
 def warnings(lineup: Lineup) -> list[str]:
     """A sentence for each artefact that is broken or poor, slow, or beaten by another."""
+    rows = lineup.artifacts
+    slow = [row for row in rows if decode(row) < decode(lineup.base)]
+    pairs = [(row, _better(row, lineup.offered)) for row in rows]
     return [
-        *(_far(row) for row in lineup.artifacts if not is_usable(row)),
-        *(_slow(row, lineup) for row in lineup.artifacts if decode(row) < decode(lineup.base)),
-        *(
-            _beaten(row, better)
-            for row in lineup.artifacts
-            for better in [_better(row, lineup.offered)]
-            if better is not None
-        ),
+        *(_far(row) for row in rows if not is_usable(row)),
+        *(_slow(row, lineup.base) for row in slow),
+        *(_beaten(row, better) for row, better in pairs if better is not None),
     ]
 
 
@@ -193,10 +185,10 @@ def _far(row: Evaluation) -> str:
     )
 
 
-def _slow(row: Evaluation, lineup: Lineup) -> str:
+def _slow(row: Evaluation, base: Evaluation) -> str:
     return (
         f"{code(row.artifact)} answers **more slowly than FP16** here: {decode(row):,.1f} tokens/s "
-        f"against {decode(lineup.base):,.1f}; it saves space only."
+        f"against {decode(base):,.1f}; it saves space only."
     )
 
 

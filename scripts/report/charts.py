@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scripts.backends.face import face_of, faces
 from scripts.evaluation.result import Evaluation
 from scripts.report.labels import place_labels
-from scripts.report.lineup import Lineup, decode, frontier, kld, megabytes, prefill
+from scripts.report.lineup import Lineup, frontier, kld, megabytes
 from scripts.report.numbers import rate
 from scripts.report.verdicts import VERDICTS
 
@@ -56,7 +56,7 @@ STYLE: Any = {
 }
 # A divergence below this is the noise of FP32; a log axis has to end somewhere.
 _FLOOR = 1e-4
-_USUAL = Look()
+_BESIDE: Any = {"textcoords": "offset points", "fontsize": 9}
 
 
 def figure_of(look: Look, height: float) -> Figure:
@@ -71,25 +71,20 @@ def _colour(row: Evaluation) -> str:
     return face_of(row.backend).colour[0]
 
 
-def _shown(value: float) -> float:
-    """A divergence as it can stand on a log axis."""
-    return max(value, _FLOOR)
-
-
-def size_quality(lineup: Lineup, look: Look = _USUAL) -> Figure:
+def size_quality(lineup: Lineup, look: Look) -> Figure:
     """Size against KL divergence, with the frontier of what no other artefact beats."""
     rows, base = lineup.artifacts, lineup.base
     figure = figure_of(look, 5.0)
     axes: Any = figure.add_subplot()
     axes.set_yscale("log")
-    values = [_shown(kld(row)) for row in rows]
+    points = {row.artifact: (megabytes(row), max(kld(row), _FLOOR)) for row in rows}
+    values = [distance for _, distance in points.values()]
     sizes = [megabytes(row) for row in (*rows, base)]
     room = 0.09 * (max(sizes) - min(sizes)) or 0.05 * max(sizes)
     axes.set_xlim(min(sizes) - room, max(sizes) + 0.75 * room)
     axes.set_ylim(min(*values, 0.01) / 2.5, max(*values, 0.2) * 2.5)
     _bands(axes, look)
-    best = frontier(rows)
-    corners = _corners([(megabytes(row), _shown(kld(row))) for row in best], megabytes(base))
+    corners = _corners([points[row.artifact] for row in frontier(rows)], megabytes(base))
     axes.plot(
         *zip(*corners, strict=True),
         color=GREY,
@@ -99,11 +94,10 @@ def size_quality(lineup: Lineup, look: Look = _USUAL) -> Figure:
         label="best for its size",
     )
     for backend, face in faces().items():
-        own = [row for row in rows if row.backend == backend]
+        own = [points[row.artifact] for row in rows if row.backend == backend]
         if own:
             axes.scatter(
-                [megabytes(row) for row in own],
-                [_shown(kld(row)) for row in own],
+                *zip(*own, strict=True),
                 s=62,
                 color=face.colour[0],
                 marker=face.marker,
@@ -118,11 +112,10 @@ def size_quality(lineup: Lineup, look: Look = _USUAL) -> Figure:
         (megabytes(base), 1),
         (-5, -6),
         xycoords=("data", "axes fraction"),
-        textcoords="offset points",
         rotation=90,
         ha="right",
         va="top",
-        fontsize=9,
+        **_BESIDE,
     )
     axes.set_xlabel("size, MB")
     axes.set_ylabel("mean KL divergence from FP16, nats (log scale)")
@@ -130,9 +123,8 @@ def size_quality(lineup: Lineup, look: Look = _USUAL) -> Figure:
         axes.set_title("Further left is smaller, further down is closer to FP16", pad=26)
     _legend(axes, 2 if look.narrow else 4)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    colours = [_colour(row) for row in rows]
-    points = [(megabytes(row), _shown(kld(row)), row.artifact) for row in rows]
-    place_labels(figure, axes, points, colours, corners)
+    labels = [(*point, name) for name, point in points.items()]
+    place_labels(figure, axes, labels, [_colour(row) for row in rows], corners)
     return figure
 
 
@@ -144,11 +136,8 @@ def _legend(axes: Any, columns: int) -> None:
 def _corners(points: list[tuple[float, float]], end: float) -> list[tuple[float, float]]:
     """The corners of a staircase down through the points, on to x = `end`."""
     rights = [*(x for x, _ in points[1:]), max(end, points[-1][0])]
-    return [
-        corner
-        for (x, y), right in zip(points, rights, strict=True)
-        for corner in ((x, y), (right, y))
-    ]
+    steps = zip(points, rights, strict=True)
+    return [corner for (x, y), right in steps for corner in ((x, y), (right, y))]
 
 
 def _bands(axes: Any, look: Look) -> None:
@@ -170,17 +159,16 @@ def _bands(axes: Any, look: Look) -> None:
                 (1, (low * high**3) ** 0.25 if look.narrow else (low * high) ** 0.5),
                 (-30 if look.narrow else 8, 0),
                 xycoords=("axes fraction", "data"),
-                textcoords="offset points",
                 ha="right" if look.narrow else "left",
                 va="center",
-                fontsize=9,
                 style="italic",
                 color=SOFT,
+                **_BESIDE,
             )
         low = high
 
 
-def divergences(lineup: Lineup, look: Look = _USUAL) -> Figure:
+def divergences(lineup: Lineup, look: Look) -> Figure:
     """Mean, 99 % and 99.9 % KL divergence of each artefact: how bad the bad tokens are."""
     ordered = sorted(lineup.artifacts, key=kld)
     figure = figure_of(look, (0.46 if look.narrow else 0.36) * len(ordered) + 1.5)
@@ -189,7 +177,7 @@ def divergences(lineup: Lineup, look: Look = _USUAL) -> Figure:
     shapes = (("o", 54, "mean"), ("|", 120, "99 %"), ("d", 34, "99.9 %"))
     for place, row in enumerate(ordered):
         quality, colour = row.quality, _colour(row)
-        values = [_shown(v) for v in (kld(row), quality.kld_p99, quality.kld_p999)]
+        values = [max(one, _FLOOR) for one in (kld(row), quality.kld_p99, quality.kld_p999)]
         axes.plot(values[::2], [place] * 2, color=colour, linewidth=2.4, alpha=0.35, zorder=2)
         for value, (shape, size, _) in zip(values, shapes, strict=True):
             axes.scatter(value, place, marker=shape, s=size, color=colour, zorder=3, linewidth=1.6)
@@ -213,46 +201,33 @@ def divergences(lineup: Lineup, look: Look = _USUAL) -> Figure:
     return figure
 
 
-def speeds(lineup: Lineup, look: Look = _USUAL) -> Figure:
+def speeds(lineup: Lineup, look: Look) -> Figure:
     """Prefill and decode, with the minimum and maximum of the repeats; the float model in grey."""
     rows = lineup.rows
     height = 0.36 * len(rows) + 1.1
     figure = figure_of(look, 2 * height if look.narrow else height)
     panels = figure.subplots(*((2, 1) if look.narrow else (1, 2)), sharey=True)
     colours = [GREY if lineup.is_baseline(row) else _colour(row) for row in rows]
-    for axes, title, kind in (
-        (panels[0], "Prefill: reading, tokens/s", prefill),
-        (panels[1], "Decode: writing, tokens/s", decode),
+    for axes, title, spreads in (
+        (panels[0], "Prefill: reading", [row.speed.prefill_tokens_per_s for row in rows]),
+        (panels[1], "Decode: writing", [row.speed.decode_tokens_per_s for row in rows]),
     ):
-        spreads = [
-            row.speed.prefill_tokens_per_s if kind is prefill else row.speed.decode_tokens_per_s
-            for row in rows
-        ]
-        medians = [kind(row) for row in rows]
+        medians = [one.median for one in spreads]
+        whiskers = [(one.median - one.min, one.max - one.median) for one in spreads]
         axes.barh(range(len(rows)), medians, color=colours, height=0.66)
         axes.errorbar(
             medians,
             range(len(rows)),
-            xerr=[
-                [one.median - one.min for one in spreads],
-                [one.max - one.median for one in spreads],
-            ],
+            xerr=[*zip(*whiskers, strict=True)],
             fmt="none",
             ecolor=INK,
             elinewidth=1,
             capsize=2.5,
         )
         for place, one in enumerate(spreads):
-            axes.annotate(
-                rate(one.median),
-                (one.max, place),
-                (6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=9,
-            )
+            axes.annotate(rate(one.median), (one.max, place), (6, 0), va="center", **_BESIDE)
         axes.set_xlim(0, max(one.max for one in spreads) * 1.17)
-        axes.set_title(title)
+        axes.set_title(f"{title}, tokens/s")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=LINE, linewidth=0.8)

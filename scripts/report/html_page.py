@@ -1,7 +1,6 @@
 """report.html, rendered from its template, style sheet and script into one file."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -11,10 +10,9 @@ from markupsafe import Markup
 from scripts.backends.face import faces
 from scripts.report import web
 from scripts.report.facts import Facts
-from scripts.report.figures import figures
-from scripts.report.gallery import shown_in
+from scripts.report.gallery import figures, shown_in
 from scripts.report.lineup import Lineup
-from scripts.report.parts import Part, Section, anchor
+from scripts.report.parts import Section, anchor
 from scripts.report.samples import DOLLAR
 
 _HOME = Path(str(web.__file__)).parent
@@ -22,16 +20,20 @@ _HOME = Path(str(web.__file__)).parent
 
 def write_html(facts: Facts, lineup: Lineup, sections: Sequence[Section]) -> str:
     """The whole page; the same evaluations give the same bytes."""
-    rendered = (
-        _environment()
-        .get_template("page.html.jinja")
-        .render(
-            facts=facts,
-            sections=sections,
-            charts=figures(lineup, shown_in(sections)),
-            style=Markup((_HOME / "style.css").read_text() + _colours()),
-            script=Markup((_HOME / "page.js").read_text()),
-        )
+    environment = Environment(
+        loader=FileSystemLoader(_HOME),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"anchor": anchor, "markdown": markdown}
+    rendered = environment.get_template("page.html.jinja").render(
+        facts=facts,
+        sections=sections,
+        charts=figures(lineup, shown_in(sections)),
+        style=Markup((_HOME / "style.css").read_text() + _colours()),
+        script=Markup((_HOME / "page.js").read_text()),
     )
     return rendered.rstrip() + "\n"
 
@@ -43,24 +45,6 @@ def _colours() -> str:
         for name, face in faces().items()
     )
     return f":root {{\n{''.join(lines)}}}\n"
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HOME),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"anchor": anchor, "kind": _kind, "markdown": markdown}
-    return environment
-
-
-def _kind(part: Part) -> str:
-    """The name of a part's class, which its macro has too."""
-    return type(part).__name__
 
 
 def markdown(text: str) -> Markup:

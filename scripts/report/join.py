@@ -8,11 +8,10 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from scripts.errors import QuantmakeError
-from scripts.evaluation.budget import Break, Budget
+from scripts.evaluation.budget import Break, Budget, Judgement, Missing
 from scripts.evaluation.result import MEASUREMENT, Evaluation, Failed, Measured, Timings
 from scripts.evaluation.sensitivity import Sensitivity
 from scripts.report.facts import Facts
-from scripts.report.judgement import Judgement, Missing
 from scripts.report.lineup import Lineup
 from scripts.report.measures import of_budget
 
@@ -40,11 +39,12 @@ def read_lineup(inputs: Mapping[str, Path], facts: Facts) -> Lineup:
         reasons = "".join(f"\n  {one.artifact}: {one.reason}" for one in missing)
         raise QuantmakeError(f"there is nothing to compare, since these failed:{reasons}")
     _refuse_other_prompts(rows, base)
+    path = inputs.get("sensitivity")
     lineup = Lineup(
         tuple(rows[name] for name in facts.baselines if name in rows),
         tuple(rows[name] for name in facts.artifacts if name in rows),
         tuple(missing),
-        sensitivity=_sensitivity(inputs),
+        sensitivity=path and Sensitivity.model_validate_json(path.read_bytes()),
     )
     return replace(lineup, breaks=tuple(breaks(lineup, facts.budgets)))
 
@@ -54,11 +54,6 @@ def judge(lineup: Lineup, budgets: Mapping[str, Budget]) -> Judgement:
     out = {one.artifact for one in lineup.breaks}
     out |= {one.artifact for one in lineup.missing if one.artifact in budgets}
     return Judgement(breaks=lineup.breaks, missing=lineup.missing, rejected=tuple(sorted(out)))
-
-
-def _sensitivity(inputs: Mapping[str, Path]) -> Sensitivity | None:
-    path = inputs.get("sensitivity")
-    return None if path is None else Sensitivity.model_validate_json(path.read_bytes())
 
 
 def _records(
@@ -112,9 +107,8 @@ def _refuse_other_prompts(rows: Mapping[str, Evaluation], base: Evaluation) -> N
 def breaks(lineup: Lineup, budgets: Mapping[str, Budget]) -> Iterator[Break]:
     """The limits that artefacts do not keep."""
     for row in lineup.artifacts:
-        for name, limit in (
-            budgets[row.artifact].limits().items() if row.artifact in budgets else ()
-        ):
+        budget = budgets.get(row.artifact)
+        for name, limit in (budget.limits() if budget else {}).items():
             measure = of_budget(name)
             value = measure.value(row, lineup)
             if value < limit if measure.higher else value > limit:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scripts.evaluation.budget import Break
+from scripts.evaluation.budget import Break, Missing
 from scripts.evaluation.result import Evaluation
 from scripts.evaluation.sensitivity import Sensitivity
-from scripts.report.judgement import Missing
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,15 @@ def megabytes(row: Evaluation) -> float:
     return row.size.bytes / 1e6
 
 
+def by_size(row: Evaluation) -> tuple[int, float]:
+    """Sorts the smallest first, and of equal sizes the closest."""
+    return row.size.bytes, kld(row)
+
+
 def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
     """The rows that no other one beats in both size and distance, smallest first."""
     best: list[Evaluation] = []
-    for row in sorted(rows, key=lambda row: (row.size.bytes, kld(row))):
+    for row in sorted(rows, key=by_size):
         if not best or kld(row) < kld(best[-1]):
             best.append(row)
     return best

@@ -1,7 +1,6 @@
 """How to load each artefact: code that a test takes out of the report and runs."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import yaml
@@ -15,7 +14,6 @@ _LOADING = """\
 Run these from the folder that this page lies in. They continue a plain text, which works with \
 every model; an instruction-tuned one answers better to its chat template."""
 _CHOOSING = ("format", "type", "bits", "method")
-_PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 def loading(facts: Facts, lineup: Lineup, folder: str) -> Section:
@@ -32,19 +30,13 @@ def _parts(facts: Facts, lineup: Lineup, folder: str) -> Iterator[Part]:
         own = [row for row in lineup.offered if row.backend == backend]
         if not own:
             continue
-        lines = (
-            (
-                code(f"{folder}{row.artifact}"),
-                row.label,
-                code(recipe_line(facts.artifacts[row.artifact])),
-            )
-            for row in own
-        )
+        paths = [f"{folder}{row.artifact}" for row in own]
+        lines = [recipe_line(facts.artifacts[row.artifact]) for row in own]
+        rows = zip(map(code, paths), (row.label for row in own), map(code, lines), strict=True)
         yield Subtitle(face.runtime)
         header = ("artefact", "is", "in the recipe")
-        yield Table(f"Artefacts for {face.runtime}", header, tuple(lines))
+        yield Table(f"Artefacts for {face.runtime}", header, tuple(rows))
         yield Paragraph(code(face.install))
-        paths = [f"{folder}{row.artifact}" for row in own]
         yield Code("python", f"Python for {face.runtime}", snippet(face, paths))
         yield Paragraph(face.remark)
 
@@ -62,8 +54,3 @@ def recipe_line(line: Mapping[str, object]) -> str:
     options = {name: line[name] for name in (*_CHOOSING, *line) if name in line}
     text: str = yaml.safe_dump(options, default_flow_style=True, sort_keys=False, width=10**6)
     return text.strip()
-
-
-def extract_snippets(markdown: str) -> list[str]:
-    """The Python code blocks of a text."""
-    return _PYTHON.findall(markdown)

@@ -61,14 +61,18 @@ class Measure:
         """The bare number, to sort and to compare by."""
         return value_of(self.figure(row, lineup))
 
+    def kept(self, row: Evaluation, lineup: Lineup) -> float | Estimate:
+        """What is compared with later reports."""
+        figure = self.figure(row, lineup)
+        return figure.median if isinstance(figure, Spread) else figure
+
     def text(self, row: Evaluation, lineup: Lineup) -> str:
         """As it stands in tables, with its standard error where it has one."""
-        figure = self.figure(row, lineup)
         if self.word is not None:
             return self.word(row, lineup)
-        if isinstance(figure, Estimate):
-            return with_error(self.show, figure)
-        return self.show(value_of(figure))
+        figure = self.kept(row, lineup)
+        is_estimate = isinstance(figure, Estimate)
+        return with_error(self.show, figure) if is_estimate else self.show(figure)
 
     def spread(self, row: Evaluation, lineup: Lineup) -> str:
         """The repeats of a timing; empty for what has none."""
@@ -206,11 +210,6 @@ _TABLE = (
     ),
 )  # fmt: skip
 MEASURES = {one.key: one for one in _TABLE}
-
-
-def measures_of(group: str) -> list[Measure]:
-    """The measures of a group, in the order of their columns."""
-    return [one for one in _TABLE if one.group == group]
 
 
 def of_budget(name: str) -> Measure:

@@ -10,8 +10,9 @@ from scripts.report.tables import repeats_table
 
 def workflow() -> Section:
     """From the source to this page."""
-    drawing = Code("mermaid", "From the source to this page", _drawing())
-    parts = (drawing, Explanations(_steps(), numbered=True))
+    nodes = _float_nodes()
+    drawing = Code("mermaid", "From the source to this page", _drawing(list(nodes)))
+    parts = (drawing, Explanations(_steps(nodes), numbered=True))
     return Section("How the artefacts are made", parts, "How they are made")
 
 
@@ -36,37 +37,29 @@ def _float_nodes() -> dict[str, str]:
     }
 
 
-def _steps() -> Terms:
+def _steps(nodes: dict[str, str]) -> Terms:
     """How artefacts come to be, in order."""
-    nodes = _float_nodes()
     once = " and ".join(f"once for all {short} artefacts" for short in nodes.values())
-    return (
-        ("source", "the model is fetched, and its digest checked."),
-        ("base", "it becomes a folder of FP16 weights in Hugging Face layout, with its tokenizer."),
-        (
-            "reference",
-            "the base predicts every token of the evaluation's text; its probabilities are kept.",
-        ),
-        (
-            "calibration",
-            "a text that shares no line with the evaluation's is set aside, to learn from it what "
-            "calibrated methods need to know.",
-        ),
-        (", ".join(nodes), f"the base is exported {once}, without loss."),
-        ("artefacts", "each is quantised from one of these, checked, hashed and put in its place."),
-        (
-            "evaluation",
-            "each artefact, and the float model in each runtime, reads the same tokens and is "
-            "compared with the reference.",
-        ),
-        ("report", "this page is written from the stored evaluations."),
-    )
+    steps = {
+        "source": "the model is fetched, and its digest checked.",
+        "base": "it becomes a folder of FP16 weights in Hugging Face layout, with its tokenizer.",
+        "reference": "the base predicts every token of the evaluation's text; its probabilities "
+        "are kept.",
+        "calibration": "a text that shares no line with the evaluation's is set aside, to learn "
+        "from it what calibrated methods need to know.",
+        ", ".join(nodes): f"the base is exported {once}, without loss.",
+        "artefacts": "each is quantised from one of these, checked, hashed and put in its place.",
+        "evaluation": "each artefact, and the float model in each runtime, reads the same tokens "
+        "and is compared with the reference.",
+        "report": "this page is written from the stored evaluations.",
+    }
+    return tuple(steps.items())
 
 
-def _drawing() -> str:
+def _drawing(nodes: list[str]) -> str:
     """The same for Mermaid."""
-    nodes = list(_float_nodes())
     lines = [
+        "flowchart LR",
         'source --> base["base (FP16)"]',
         "base --> reference --> evaluation",
         "base --> calibration",
@@ -80,10 +73,7 @@ def _drawing() -> str:
             f"calibration -.-> {name}",
             f"{name} --> evaluation",
         ]
-    return "".join(
-        f"{line}\n"
-        for line in ("flowchart LR", *(f"    {one}" for one in lines), "    evaluation --> report")
-    )
+    return "\n    ".join([*lines, "evaluation --> report"]) + "\n"
 
 
 def _model(facts: Facts, lineup: Lineup) -> str:
@@ -103,23 +93,18 @@ def _model(facts: Facts, lineup: Lineup) -> str:
 
 def _quality(facts: Facts, lineup: Lineup) -> str:
     """On what text quality was measured, and by which definitions."""
+    text = ""
+    if one := facts.yardstick:
+        text = (
+            f"The text is {code(public(one.text))}, lines {one.lines[0] + 1:,} to "
+            f"{one.lines[1]:,}, cut into {one.windows} windows of {one.context} tokens. "
+        )
     return (
-        f"{_yardstick(facts)} Every row read the same token ids; "
+        f"{text}Every row read the same token ids; "
         f"{lineup.base.quality.tokens_scored:,} predictions were scored, those in the second half "
         "of each window, where the model has seen enough to predict from. Definitions are those of "
         "llama.cpp's `llama-perplexity --kl-divergence`: KLD is KL(FP16 ‖ row), from FP32 "
         "log-probabilities. The base's weights are FP16; they are computed with in FP32."
-    ).strip()
-
-
-def _yardstick(facts: Facts) -> str:
-    yardstick = facts.yardstick
-    if yardstick is None:
-        return ""
-    first, end = yardstick.lines
-    return (
-        f"The text is {code(public(yardstick.text))}, lines {first + 1:,} to {end:,}, cut into "
-        f"{yardstick.windows} windows of {yardstick.context} tokens."
     )
 
 

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 Terms = Sequence[tuple[str, str]]
 
 
+class Part:
+    """What a section is made of."""
+
+
 @dataclass(frozen=True)
-class Paragraph:
+class Paragraph(Part):
     """Sentences; `quiet` ones are a note on what stands above."""
 
     text: str
@@ -19,14 +23,14 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Subtitle:
+class Subtitle(Part):
     """A heading within a section."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Items:
+class Items(Part):
     """A list; of warnings where it is `careful`."""
 
     texts: tuple[str, ...]
@@ -34,7 +38,7 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Explanations:
+class Explanations(Part):
     """Terms and what they mean; numbered where they are steps."""
 
     terms: Terms
@@ -42,7 +46,7 @@ class Explanations:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Part):
     """A header and rows of cells. The columns named in `figures` align right.
 
     Markdown has no captions: that of a `titled` table is a heading there.
@@ -61,7 +65,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawing(Part):
     """A chart by its name; `caption` says what to look for, `words` what those can't see."""
 
     chart: str
@@ -70,7 +74,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Part):
     """A listing in `language`, named by `title`."""
 
     language: str
@@ -97,7 +101,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Overview:
+class Overview(Part):
     """All figures of all rows. `groups` are columns by their group's name; `rows` are the row's
     key, its name and its cells, in the order of the groups."""
 
@@ -123,6 +127,11 @@ class Pick:
     name: str | None
     reason: str
 
+    @property
+    def bold(self) -> str:
+        """The artefact's name for a sentence or a cell."""
+        return f"**`{self.name}`**" if self.name else "none"
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -133,7 +142,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
-class Advice:
+class Advice(Part):
     """The one to take by default, then cards by their titles."""
 
     first: Recommendation
@@ -153,25 +162,11 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answers(Part):
     """The answers of all rows to one prompt, as they came; the first is the base's."""
 
     prompt: str
     completions: tuple[Completion, ...]
-
-
-Part = (
-    Paragraph
-    | Subtitle
-    | Items
-    | Explanations
-    | Table
-    | Drawing
-    | Code
-    | Overview
-    | Advice
-    | Answers
-)
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,18 @@
 """The report, section by section, from top to bottom; each page renders these in its own way."""
 
 from scripts.report.advice import advice, runtime_table, warnings
-from scripts.report.changes import changes
 from scripts.report.facts import Facts
-from scripts.report.failures import failures
-from scripts.report.flips import flips
+from scripts.report.gate import failures
 from scripts.report.glossary import glossary
-from scripts.report.history import History
+from scripts.report.history import History, changes
 from scripts.report.lineup import Lineup, code, frontier, kld, megabytes
 from scripts.report.loading import loading
 from scripts.report.method import method, workflow
 from scripts.report.numbers import divergence
 from scripts.report.parts import Drawing, Items, Paragraph, Part, Section, Subtitle
-from scripts.report.samples import samples
+from scripts.report.samples import flips, samples
 from scripts.report.sensitivity import sensitivity
-from scripts.report.tables import has_tasks, notes, overview, stored_table, task_table
+from scripts.report.tables import overview, stored_table, task_table
 from scripts.report.verdicts import verdict_table
 
 _ABOUT = """\
@@ -34,7 +32,9 @@ _TASKS = """\
 The answer is the choice with the highest likelihood per byte. Questions that FP16 has right and \
 the artefact wrong are lost, the other way round won: few of either say more than two shares that \
 look alike."""
-_SMALL_MODEL = 1_000_000_000  # parameters
+_SMALL = """\
+This model has {:,.0f} million parameters. Small models have little redundancy and suffer more \
+from 4 bits than large ones do: do not carry these verdicts over to a model of billions."""
 
 
 def sections(facts: Facts, lineup: Lineup, history: History, folder: str) -> list[Section]:
@@ -60,6 +60,7 @@ def sections(facts: Facts, lineup: Lineup, history: History, folder: str) -> lis
 def _advice(lineup: Lineup) -> Section:
     careful = tuple(warnings(lineup))
     best = _frontier(lineup)
+    millions = lineup.base.size.parameters / 1e6
     chart = Drawing(
         "size-quality",
         "Size against distance from FP16: further left is smaller, further down is closer",
@@ -76,7 +77,7 @@ def _advice(lineup: Lineup) -> Section:
             Subtitle("What this is about"),
             Paragraph(_ABOUT),
             Paragraph(_READING),
-            *_small_model(lineup),
+            *([Paragraph(_SMALL.format(millions))] if millions < 1000 else []),
             Paragraph(_VERDICTS),
             verdict_table(),
         ),
@@ -86,31 +87,17 @@ def _advice(lineup: Lineup) -> Section:
 
 def _frontier(lineup: Lineup) -> str:
     """The frontier of the chart in words, for those who can't see it."""
-    points = [
+    named = "; ".join(
         f"{code(row.artifact)} ({megabytes(row):,.0f} MB, KL divergence {divergence(kld(row))})"
         for row in frontier(lineup.artifacts)
-    ]
-    named = "; ".join(points)
+    )
     return f"Best for their size, since nothing is both smaller and closer to FP16: {named}."
-
-
-def _small_model(lineup: Lineup) -> list[Paragraph]:
-    """A caution for models of less than 10^9 parameters."""
-    parameters = lineup.base.size.parameters
-    if parameters >= _SMALL_MODEL:
-        return []
-    return [
-        Paragraph(
-            f"This model has {parameters / 1e6:,.0f} million parameters. Small models have little "
-            "redundancy and suffer more from 4 bits than large ones do: do not carry these "
-            "verdicts over to a model of billions."
-        )
-    ]
 
 
 def _comparison(lineup: Lineup) -> Section:
     effect = f"{_runtime_effect(lineup)} The terms are explained [below](#what-the-words-mean)."
-    tasks: list[Part] = [task_table(lineup), Paragraph(_TASKS)] if has_tasks(lineup) else []
+    tasks: list[Part] = [task_table(lineup), Paragraph(_TASKS)] if lineup.base.tasks else []
+    notes = tuple(f"{code(row.artifact)}: {note}" for row in lineup.rows for note in row.notes)
     divergences = Drawing(
         "divergence",
         "How far the tokens are off: on average, and the worst of 100 and of 1000",
@@ -131,7 +118,7 @@ def _comparison(lineup: Lineup) -> Section:
             speeds,
             *tasks,
             stored_table(lineup),
-            *([Items(said)] if (said := notes(lineup)) else []),
+            *([Items(notes)] if notes else []),
         ),
         "Comparison",
     )

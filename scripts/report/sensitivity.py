@@ -20,24 +20,23 @@ def sensitivity(lineup: Lineup) -> list[Section]:
     if measured is None or not measured.layers:
         return []
     sentence = _sentence(measured)
-    drawing = Drawing("sensitivity", TITLE, sentence)
-    parts = (Paragraph(sentence), drawing)
+    parts = (Paragraph(sentence), Drawing("sensitivity", TITLE, sentence))
     return [Section("Which layers are sensitive", parts, "Sensitive layers")]
 
 
 def _sentence(measured: Sensitivity) -> str:
     """What the chart shows, and the layers that matter most."""
+    shown = {one.name: divergence(one.kld.value) for one in measured.layers}
     layers = [one for one in measured.layers if one.name != EMBEDDING]
-    ends = [one for one in measured.layers if one.name == EMBEDDING]
     worst = sorted(layers, key=lambda one: -one.kld.value)[:_NAMED]
-    named = ", ".join(f"{one.name} ({divergence(one.kld.value)})" for one in worst)
+    named = ", ".join(f"{one.name} ({shown[one.name]})" for one in worst)
+    end = f" For the {EMBEDDING} it is {shown[EMBEDDING]}." if EMBEDDING in shown else ""
     return (
         f"Each bar stands for one layer of the model, rounded to {measured.bits} bits in blocks of "
         f"{measured.block_size} while all the others stay as they are, and shows how far the "
         f"predictions then move: the mean KL divergence, over {measured.tokens_scored:,} "
         f"predictions on the calibration's text. The most sensitive are {named}: they gain most "
-        "from more bits or from a calibrated method."
-        + "".join(f" For the {one.name} it is {divergence(one.kld.value)}." for one in ends)
+        f"from more bits or from a calibrated method.{end}"
     )
 
 
@@ -54,20 +53,19 @@ def sensitivities(lineup: Lineup, look: Look) -> Figure:
     # The embedding stands a little apart from the layers.
     places = [place + (0.6 if one.name == EMBEDDING else 0) for place, one in enumerate(layers)]
     error_style = {"ecolor": INK, "elinewidth": 0.9, "capsize": 1.5}
+    ticks = [_tick(one, place) for place, one in enumerate(layers)]
     if look.narrow:
         axes.barh(places, values, 0.72, color=colours, xerr=errors, error_kw=error_style)
-        axes.set_yticks(places, [_tick(one, place) for place, one in enumerate(layers)])
+        axes.set_yticks(places, ticks, fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("mean KL divergence, nats")
-        axes.grid(axis="x", color=LINE, linewidth=0.8)
-        axes.tick_params(axis="y", length=0, labelsize=8)
     else:
         axes.bar(places, values, 0.72, color=colours, yerr=errors, error_kw=error_style)
-        axes.set_xticks(places, [_tick(one, place) for place, one in enumerate(layers)])
+        axes.set_xticks(places, ticks)
         axes.set_xlabel("layer")
         axes.set_ylabel("mean KL divergence, nats")
-        axes.grid(axis="y", color=LINE, linewidth=0.8)
-        axes.tick_params(axis="x", length=0)
+    axes.grid(axis="x" if look.narrow else "y", color=LINE, linewidth=0.8)
+    axes.tick_params(axis="y" if look.narrow else "x", length=0)
     if look.titles:
         axes.set_title(TITLE)
     return figure

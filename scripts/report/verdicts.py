@@ -52,12 +52,8 @@ def is_clearly_closer(one: Evaluation, two: Evaluation) -> bool:
 
 def verdict_table() -> Table:
     """The words for a divergence."""
-    limits = [f"< {one.limit:g}" for one in VERDICTS[:-1]]
-    rows = zip(
-        [*limits, f"≥ {VERDICTS[-2].limit:g}"],
-        (one.word for one in VERDICTS),
-        (one.meaning for one in VERDICTS),
-        strict=True,
-    )
+    limits = [*(f"< {one.limit:g}" for one in VERDICTS[:-1]), f"≥ {VERDICTS[-2].limit:g}"]
+    pairs = zip(limits, VERDICTS, strict=True)
+    rows = tuple((limit, one.word, one.meaning) for limit, one in pairs)
     header = ("KLD", "in a word", "what it means")
-    return Table("What the verdicts mean", header, tuple(rows), frozenset({"KLD"}))
+    return Table("What the verdicts mean", header, rows, frozenset({"KLD"}))

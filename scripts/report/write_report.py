@@ -6,9 +6,9 @@ from pathlib import Path
 
 from scripts.backends.face import face_modules
 from scripts.errors import QuantmakeError
+from scripts.evaluation.budget import JUDGEMENT_NAME
 from scripts.report.facts import Facts
 from scripts.report.history import FIGURES, History, history
-from scripts.report.judgement import JUDGEMENT_NAME
 from scripts.stage import Stage
 
 NAME = "QUANTISATION-REPORT.md"

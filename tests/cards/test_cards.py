@@ -152,7 +152,7 @@ def test_artefact_that_was_not_measured_gets_none(tmp_path: Path) -> None:
 
 
 def test_broken_origin_is_named(tmp_path: Path) -> None:
-    from scripts.cards.origin import read_origin
+    from scripts.cards.subject import read_origin
 
     (tmp_path / "x.json").write_text('{"key": "k"}')
     with pytest.raises(QuantmakeError, match=r"x\.json can't be read: Field required"):

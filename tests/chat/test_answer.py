@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scripts.backends.model import load_model
-from scripts.chat.answer import Sampling, answer, chooser, pieces
+from scripts.chat.speaker import Sampling, answer, chooser, pieces
 from scripts.texts import load_tokenizer
 
 TEXT = "at dawn 🦔 naïve 漢字 the end"

@@ -180,7 +180,7 @@ def test_compare_elsewhere_is_a_line_each_and_failures_do_not_stop_it(checkout: 
 
 
 def test_what_departs_from_fp16_is_marked() -> None:
-    from scripts.chat.comparison import marked
+    from scripts.chat.conversation import marked
 
     text = marked("one two three", "one two four")
     assert text.plain == "one two four"

@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from scripts.backends.model import load_model
 from scripts.evaluation.evaluate import Evaluate
-from scripts.evaluation.inventory import count_parameters, measure_size
-from scripts.evaluation.machine import describe
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.result import MEASUREMENT, Failed, Measured
-from scripts.evaluation.score import generate
+from scripts.evaluation.score import count_parameters, generate, measure_size
+from scripts.evaluation.timings import describe
 from scripts.evaluation.windowed import append_window, read_window
 from scripts.exec import run_stage
 from tests.onnx_models import write_other_base

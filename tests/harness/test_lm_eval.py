@@ -105,7 +105,7 @@ def test_tasks_of_ones_own_are_measured_beside_fp16(checkout: Checkout) -> None:
 def test_log_likelihood_is_that_of_the_whole_text(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scripts.harness.adapter import Artefact
+    from scripts.harness.harness import Artefact
 
     monkeypatch.chdir(checkout.folder)
     recipe = next(iter(load_all()))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from scripts.evaluation.budget import Missing
 from scripts.evaluation.result import (
     Estimate,
     Evaluation,
@@ -20,7 +21,6 @@ from scripts.evaluation.result import (
 from scripts.evaluation.sensitivity import EMBEDDING, LayerError, Sensitivity
 from scripts.report.facts import Facts
 from scripts.report.history import History
-from scripts.report.judgement import Missing
 from scripts.report.lineup import Lineup
 from scripts.report.write_report import WriteReport
 

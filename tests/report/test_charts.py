@@ -9,7 +9,7 @@ import pytest
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from scripts.report.charts import size_quality
+from scripts.report.charts import Look, size_quality
 from scripts.report.gallery import CHARTS, draw_all
 from scripts.report.lineup import Lineup, frontier
 from tests.report.factory import evaluation, lineup, sensitivity, usual
@@ -81,7 +81,7 @@ def _labels(figure: Any, names: set[str]) -> dict[str, Bbox]:
     ids=["usual", "crowd", "long name"],
 )
 def test_labels_cover_neither_labels_nor_points(rows: Lineup) -> None:
-    figure = size_quality(rows)
+    figure = size_quality(rows, Look())
     labels = _labels(figure, {row.artifact for row in rows.artifacts})
     assert len(labels) == len(rows.artifacts)
     for one, two in combinations(labels, 2):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import QuantmakeError
+from scripts.evaluation.budget import JUDGEMENT_NAME, Judgement
 from scripts.exec import run_stage
 from scripts.report.gate import Gate
-from scripts.report.judgement import JUDGEMENT_NAME, Judgement
 from scripts.report.lineup import Lineup
 from scripts.report.write_report import HTML_NAME, NAME
 from tests.report.factory import evaluation, failure, inputs_of, lineup, missing, report_of, usual

@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 
 from scripts.exec import run_stage
-from scripts.report.changes import change_sentence, change_table, changes
-from scripts.report.committed import committed_figures
-from scripts.report.history import FIGURES, History, Snapshot, history
+from scripts.report.history import (
+    FIGURES,
+    History,
+    Snapshot,
+    change_sentence,
+    change_table,
+    changes,
+    committed_figures,
+    history,
+)
 from scripts.report.lineup import Lineup
 from scripts.report.parts import Paragraph
 from scripts.report.write_report import HTML_NAME, NAME

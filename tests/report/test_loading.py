@@ -15,7 +15,7 @@ from scripts.backends.gguf.format import GgufFile
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.exec import run_stage
-from scripts.report.loading import extract_snippets, recipe_line, snippet
+from scripts.report.loading import recipe_line, snippet
 from scripts.report.write_report import NAME
 from tests.report.factory import evaluation, inputs_of, lineup, report_of
 
@@ -26,6 +26,11 @@ ARTIFACTS: dict[str, Format] = {
     "model.gguf": GgufFile(format="gguf", type="q4_0"),
     "model-q8_0.gguf": GgufFile(format="gguf", type="q8_0"),
 }
+
+
+def extract_snippets(markdown: str) -> list[str]:
+    """The Python code blocks of a text."""
+    return re.findall(r"```python\n(.*?)```", markdown, re.DOTALL)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from mdutils.mdutils import MdUtils
 
 from scripts.evaluation.result import Sample
 from scripts.report.parts import Answers
-from scripts.report.samples import completion, departure, escaped, marked, same_until, samples
+from scripts.report.samples import completion, departure, escaped, marked, samples
 from tests.report.factory import evaluation, lineup
 
 BASE = "The capital of France is Paris. It is old."
@@ -27,8 +27,8 @@ BASE = "The capital of France is Paris. It is old."
     ],
 )
 def test_bold_from_the_first_other_word(other: str, text: str, same: str) -> None:
-    assert marked(completion("x", BASE, other)) == text
-    assert same_until(BASE, other) == same
+    answer = completion("x", BASE, other)
+    assert (marked(answer), answer.same) == (text, same)
 
 
 def test_departure_of_texts_without_spaces() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import QuantmakeError
+from scripts.evaluation.budget import JUDGEMENT_NAME
 from scripts.evaluation.result import Evaluation, Sample
 from scripts.exec import run_stage
 from scripts.report.gallery import CHARTS
 from scripts.report.history import FIGURES
-from scripts.report.judgement import JUDGEMENT_NAME
 from scripts.report.lineup import Lineup
 from scripts.report.write_report import HTML_NAME, NAME
 from tests.report.factory import evaluation, inputs_of, lineup, report_of, usual

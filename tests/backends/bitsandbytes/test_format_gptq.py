@@ -15,7 +15,7 @@ from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
 from scripts.calibration.stored import HESSIAN
 from scripts.engine.build.action import Action
 from scripts.errors import QuantmakeError
-from scripts.evaluation.inventory import measure_size
+from scripts.evaluation.score import measure_size
 from scripts.exec import run_stage
 
 WEIGHTS = "model.safetensors"

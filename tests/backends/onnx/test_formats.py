@@ -17,7 +17,7 @@ from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.graph import open_graph, write_model
 from scripts.backends.onnx.loader import OrtModel
 from scripts.errors import QuantmakeError
-from scripts.evaluation.inventory import measure_size
+from scripts.evaluation.score import measure_size
 from scripts.exec import run_stage
 from scripts.token_windows import read_windows
 from tests.onnx_models import (
