@@ -44,7 +44,7 @@ def read_lineup(inputs: Mapping[str, Path], facts: Facts) -> Lineup:
         tuple(rows[name] for name in facts.baselines if name in rows),
         tuple(rows[name] for name in facts.artifacts if name in rows),
         tuple(missing),
-        sensitivity=path and Sensitivity.model_validate_json(path.read_bytes()),
+        sensitivity=Sensitivity.model_validate_json(path.read_bytes()) if path else None,
     )
     return replace(lineup, breaks=tuple(breaks(lineup, facts.budgets)))
 

@@ -71,8 +71,9 @@ class Measure:
         if self.word is not None:
             return self.word(row, lineup)
         figure = self.kept(row, lineup)
-        is_estimate = isinstance(figure, Estimate)
-        return with_error(self.show, figure) if is_estimate else self.show(figure)
+        if isinstance(figure, Estimate):
+            return with_error(self.show, figure)
+        return self.show(figure)
 
     def spread(self, row: Evaluation, lineup: Lineup) -> str:
         """The repeats of a timing; empty for what has none."""
