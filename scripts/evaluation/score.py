@@ -31,6 +31,8 @@ from scripts.token_windows import read_windows
 from scripts.workers import available_cores
 
 _CONTEXT_SHOWN = 16
+# They are written from these figures, so they can't be among them.
+_PAGES = ("README.md", "bom.cdx.json", "provenance.intoto.json")
 
 
 @dataclass(frozen=True)
@@ -130,27 +132,6 @@ def _flips(comparison: Comparison, windows: Any, tokenizer: Any) -> Iterator[Fli
         )
 
 
-def main(given: list[str]) -> int:
-    """Measure and write."""
-    name, backend, artifact, base, reference, out = given
-    candidate = Candidate(name, backend, Path(artifact), Path(base), Path(reference))
-    try:
-        Path(out).write_text(measure(candidate).model_dump_json(indent=1) + "\n")
-    except QuantmakeError as error:
-        print(f"error: {error}")
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    start_lean()
-    sys.exit(main(sys.argv[1:]))
-
-
-# They are written from these figures, so they can't be among them.
-_PAGES = ("README.md", "bom.cdx.json", "provenance.intoto.json")
-
-
 def count_parameters(base: Path) -> int:
     """Parameters of the base, a tied head counted once."""
     return sum(tensor.values for tensor in tensors_in(base).values())
@@ -169,3 +150,20 @@ def measure_size(backend: str, artifact: Path, base: Path) -> tuple[Size, tuple[
         tensor_types=dict(sorted(inventory.types.items())),
     )
     return size, inventory.notes
+
+
+def main(given: list[str]) -> int:
+    """Measure and write."""
+    name, backend, artifact, base, reference, out = given
+    candidate = Candidate(name, backend, Path(artifact), Path(base), Path(reference))
+    try:
+        Path(out).write_text(measure(candidate).model_dump_json(indent=1) + "\n")
+    except QuantmakeError as error:
+        print(f"error: {error}")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    start_lean()
+    sys.exit(main(sys.argv[1:]))
