@@ -10,7 +10,7 @@ from scripts.engine.build.record import read_record
 from scripts.engine.build.status import Kind, Reason
 from scripts.engine.commands.graph_command import GraphCommand, checker_of
 from scripts.engine.graph.tasks import UpToDate
-from scripts.engine.run.forecasts import Need, gib, misfits, need_of
+from scripts.engine.run.forecasts import Need, gib, need_of, refusals
 from scripts.engine.session import STORE
 from scripts.engine.sizes import human_time
 from scripts.engine.store.local import LocalStore
@@ -107,7 +107,7 @@ class PlanCommand(GraphCommand):
         will = len(rows) - len(may_run)
         text = f"{will} will run, {len(may_run)} may." if rows else "Nothing would run."
         self.outstream.write(f"{text}{estimate(list(costs.values()))}\n")
-        for text in misfits(rows):
+        for text in refusals(rows):
             self.outstream.write(f"{text}\n")
         self.dep_manager.close()
         return 0

@@ -82,12 +82,12 @@ def refuse_what_cannot_fit(tasks: Iterable[str]) -> None:
     """
     wanted, runs = set(tasks), dict[Path, bool]()
     stale = [t for t, action in _known.values() if t in wanted and _runs(action, runs)]
-    texts = misfits(stale)
+    texts = refusals(stale)
     if texts:
         raise MachineError("\n".join([*texts, "Nothing was built."]))
 
 
-def misfits(tasks: Collection[str]) -> list[str]:
+def refusals(tasks: Collection[str]) -> list[str]:
     """What is wrong where one of `tasks`, which are to run, needs more memory than it may have,
     or all together write more than the disk has room for; for people."""
     texts, disk = [], 0
