@@ -13,17 +13,20 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from scripts.arithmetic.environment import stage_environment
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.lean import start_lean
 from scripts.stage import Stage
 
 MODULES_VARIABLE = "QUANTMAKE_MODULES"
+_READY = "QUANTMAKE_ENVIRONMENT"
 
 
 def load_stage(name: str, options: dict[str, Any]) -> Stage:
@@ -88,10 +91,22 @@ def from_command_line(arguments: list[str]) -> tuple[Stage, dict[str, Path], Pat
     return stage, inputs, parsed.out
 
 
-def main(arguments: list[str]) -> int:
-    """Run the stage that `arguments` name; print errors for people, tracebacks for bugs."""
+def begin_anew_elsewhere(stage: Stage) -> None:
+    """Replace this process by one with the environment of stages, where it has another: a shell's
+    may change the bytes, or lack what fixes them."""
+    wanted = stage_environment(os.environ, canonical=stage.canonical)
+    if _READY not in os.environ and wanted != dict(os.environ):
+        command = [sys.executable, "-m", "scripts.exec", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**wanted, _READY: "1"})
+
+
+def main(arguments: list[str], before: Callable[[Stage], None] | None = None) -> int:
+    """Run the stage that `arguments` name, after `before`; print errors for people, tracebacks for
+    bugs."""
     try:
         stage, inputs, out = from_command_line(arguments)
+        if before is not None:
+            before(stage)
         run_stage(stage, inputs, out)
     except QuantmakeError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -104,4 +119,4 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     start_lean()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], begin_anew_elsewhere))

@@ -21,9 +21,9 @@ IN_NO_KEY = "it is the interface of stages; the work is in their own modules"
 class Stage(BaseModel):
     """One step of a build. The fields are its options; `run` does the work.
 
-    `packages` names the distributions whose versions the output's bytes depend on;
-    `cpu_features` is true where they depend on the processor's instruction set too; where that
-    depends on the options, `uses` and `depends_on_cpu` are overridden.
+    `packages` names the distributions whose versions the output's bytes depend on; where that
+    depends on the options, `uses` is overridden. `canonical` is true where the floats come out the
+    same on every processor; a stage whose figures may differ computes as fast as the libraries can.
     `reproducible` is false where the output differs from run to run, as timings do: it is
     then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
     have hard links: onnx and onnx_ir refuse external data that has. `suffix` is that of the file
@@ -35,7 +35,7 @@ class Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     packages: ClassVar[tuple[str, ...]] = ()
-    cpu_features: ClassVar[bool] = False
+    canonical: ClassVar[bool] = True
     reproducible: ClassVar[bool] = True
     linkable: ClassVar[bool] = False
     suffix: ClassVar[str] = ""
@@ -45,10 +45,6 @@ class Stage(BaseModel):
     def uses(self) -> tuple[str, ...]:
         """The distributions whose versions the output's bytes depend on."""
         return self.packages
-
-    def depends_on_cpu(self) -> bool:
-        """Whether the output's bytes depend on the processor's instruction set."""
-        return self.cpu_features
 
     def reaches(self) -> tuple[str, ...]:
         """Modules that `run` loads by their names, or in a process of its own: the scan of its

@@ -1,4 +1,5 @@
-"""Threads that compute with one core each, so that no result depends on how many there are."""
+"""Threads that compute with one core each, so that no result depends on how many there are, and
+multiply matrices so that it does not depend on the processor."""
 
 import os
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ def available_cores() -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch's kernels on one thread; the number is put back."""
+    """Run torch's kernels on one thread, with canonical products; the number is put back."""
     import torch
 
+    from scripts.arithmetic.torch_products import use_canonical_products
+
+    use_canonical_products()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

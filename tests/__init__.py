@@ -1,0 +1,7 @@
+"""The tests compute as stages do: the variables that fix it are read when libraries are loaded."""
+
+import os
+
+from scripts.arithmetic.environment import arithmetic
+
+os.environ.update(arithmetic())

@@ -1,5 +1,6 @@
 """How the output of the model depends on what each linear gives out."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from scripts.stage import Stage
 if TYPE_CHECKING:
     import torch
 
-_SUMS, _WINDOWS, _RANDOM = "sums", "windows done", "random numbers"
+_SUMS, _WINDOWS = "sums", "windows done"
 
 
 class Gradients(Stage):
@@ -33,10 +34,9 @@ class Gradients(Stage):
 
     footprint = FOOTPRINTS["gradients"]
     packages = ("numpy", "safetensors", "torch", "transformers")
-    cpu_features = True
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """One forward and one backward pass over the windows, one window in memory at a time.
+        """One forward and one backward pass over the windows, one window on each core at a time.
         An interrupted run goes on after the last window whose sums were kept.
 
         Raises QuantmakeError that names the linears which no token reached, and the weights that
@@ -44,60 +44,77 @@ class Gradients(Stage):
         """
         import torch
         from transformers import AutoModelForCausalLM
-        from transformers.pytorch_utils import Conv1D
 
         from scripts.calibration.stored import write_gradient_squares
         from scripts.token_windows import read_windows
+        from scripts.workers import available_cores, single_core_workers
 
         tokens = torch.from_numpy(read_windows(inputs["calibration"]))
         model = AutoModelForCausalLM.from_pretrained(inputs["base"], dtype=torch.float32)
         model.eval().requires_grad_(False)
+        measured = _Measured(model)
         sums: dict[str, torch.Tensor] = {}
-        head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-        names = {module: name for name, module in model.named_modules()}
-        for module, name in names.items():
-            if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
-                module.register_full_backward_hook(_watch(sums, name))
-        generator = torch.Generator().manual_seed(0)
         progress = Progress("gradients", len(tokens), "windows")
         checkpoints = Checkpoints.of_this_run()
         kept = checkpoints.load(_SUMS)
         if kept is not None:
-            generator.set_state(kept.pop(_RANDOM))
             progress.advance(int(kept.pop(_WINDOWS)))
             sums.update(kept)
-        for window in tokens[int(progress.done) :]:
-            embedded = embedding(window[None]).requires_grad_(True)
-            logits = model(inputs_embeds=embedded).logits[0]
-            chances = logits.detach().softmax(-1)
-            if not bool(torch.isfinite(chances).all()):
-                _refuse_broken(model)
-            drawn = torch.multinomial(chances, 1, generator=generator)
-            logits.log_softmax(-1).gather(1, drawn).sum().backward()
-            # At the head the expectation over the drawn token is known: p (1 - p).
-            _add(sums, names[head], (chances * (1 - chances)).sum(0))
-            _add(sums, names[embedding], embedded.grad[0].square().sum(0))
-            progress.advance()
-            if checkpoints.is_due() and progress.done < len(tokens):
-                done = {_WINDOWS: torch.tensor(progress.done), _RANDOM: generator.get_state()}
-                checkpoints.save(_SUMS, {**sums, **done})
+        cores = available_cores()
+        with single_core_workers(cores) as pool:
+            while progress.done < len(tokens):
+                first = int(progress.done)
+                places = range(first, min(first + cores, len(tokens)))
+                for terms in pool.map(measured.window, tokens[places.start : places.stop], places):
+                    sums = {name: sums[name] + terms[name] if sums else terms[name] for name in terms}
+                    progress.advance()
+                if checkpoints.is_due() and progress.done < len(tokens):
+                    checkpoints.save(_SUMS, {**sums, _WINDOWS: torch.tensor(progress.done)})
         _refuse_silent(sums)
         means = {name: (total / tokens.numel()).numpy() for name, total in sums.items()}
         write_gradient_squares(out, means)
 
 
-def _add(sums: "dict[str, torch.Tensor]", name: str, term: "torch.Tensor") -> None:
-    """Add a window's squared gradients [outputs] at the module `name`."""
-    sums[name] = sums[name].add_(term) if name in sums else term.clone()
+class _Measured:
+    """A model whose linears note the gradients at their outputs, apart for each thread."""
 
+    def __init__(self, model: Any) -> None:
+        import torch
+        from transformers.pytorch_utils import Conv1D
 
-def _watch(sums: "dict[str, torch.Tensor]", name: str) -> Any:
-    """A hook that adds up the squared gradients of what a linear gives out."""
+        self._model, self._local = model, threading.local()
+        self._names = {module: name for name, module in model.named_modules()}
+        self._head, self._embedding = model.get_output_embeddings(), model.get_input_embeddings()
+        for module, name in self._names.items():
+            if isinstance(module, torch.nn.Linear | Conv1D) and module is not self._head:
+                module.register_full_backward_hook(self._note(name))
 
-    def hook(_: Any, __: Any, gradients: "tuple[torch.Tensor, ...]") -> None:
-        _add(sums, name, gradients[0].flatten(0, -2).square().sum(0))
+    def _note(self, name: str) -> Any:
+        """A hook that keeps the squared gradients of what a linear gives out."""
 
-    return hook
+        def hook(_: Any, __: Any, gradients: "tuple[torch.Tensor, ...]") -> None:
+            squares = gradients[0].flatten(0, -2).square().sum(0)
+            terms = self._local.terms
+            terms[name] = terms[name] + squares if name in terms else squares
+
+        return hook
+
+    def window(self, tokens: "torch.Tensor", seed: int) -> "dict[str, torch.Tensor]":
+        """Of a window [context] the sums of squared gradients [outputs], by the linears' names."""
+        import torch
+
+        self._local.terms = terms = dict[str, torch.Tensor]()
+        embedded = self._embedding(tokens[None]).requires_grad_(True)
+        logits = self._model(inputs_embeds=embedded).logits[0]
+        chances = logits.detach().softmax(-1)
+        if not bool(torch.isfinite(chances).all()):
+            _refuse_broken(self._model)
+        drawn = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(seed))
+        logits.log_softmax(-1).gather(1, drawn).sum().backward()
+        # At the head the expectation over the drawn token is known: p (1 - p).
+        terms[self._names[self._head]] = (chances * (1 - chances)).sum(0)
+        terms[self._names[self._embedding]] = embedded.grad[0].square().sum(0)
+        return terms
 
 
 def _refuse_broken(model: "torch.nn.Module") -> None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from scripts.arithmetic.products import add_product
 from scripts.calibration.part import Part
 from scripts.errors import QuantmakeError
 
@@ -23,13 +24,13 @@ def upper(rows: torch.Tensor) -> NDArray[np.float32]:
 
     What lies left of them is zero: a third of the work less than the whole symmetric product.
     """
-    columns = rows.shape[1]
-    product = torch.zeros(columns, columns)
+    values, columns = rows.numpy(), rows.shape[1]
+    total = np.zeros((columns, columns), np.float32)
     width = -(-columns // _PANELS)
     for start in range(0, columns, width):
-        panel = rows[:, start : start + width]
-        torch.mm(panel.T, rows[:, start:], out=product[start : start + width, start:])
-    return product.numpy()
+        panel = slice(start, start + width)
+        add_product(total[panel, start:], values[:, panel].T, values[:, start:])
+    return total
 
 
 @dataclass

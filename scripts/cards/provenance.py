@@ -59,7 +59,7 @@ def _predicate(subject: Subject, row: Evaluation, origin: Origin) -> dict[str, A
             "internalParameters": {
                 "stage": origin.stage,
                 "python": origin.parts.get("python"),
-                "cpu": origin.parts.get("cpu"),
+                "arithmetic": origin.parts.get("arithmetic"),
             },
             "resolvedDependencies": [*digests, *packages],
         },

@@ -25,7 +25,7 @@ class Evaluate(Stage):
     backend: str
     suffix = ".json"
     packages = ("numpy", "torch", "transformers")
-    cpu_features = True
+    canonical = False
 
     def describe(self) -> str:
         """For lists of tasks."""

@@ -34,7 +34,7 @@ class Reference(Stage):
     tasks: tuple[str, ...] = ()
     linkable = True
     packages = ("numpy", "tokenizers", "torch", "transformers")
-    cpu_features = True
+    canonical = False
 
     def reaches(self) -> tuple[str, ...]:
         """What loads the base."""

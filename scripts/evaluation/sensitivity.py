@@ -51,7 +51,7 @@ class MeasureSensitivity(Stage):
     suffix = ".json"
     footprint = FOOTPRINTS["sensitivity"]
     packages = ("numpy", "torch", "transformers")
-    cpu_features = True
+    canonical = False
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """A model that can't be measured costs a report this section, and nothing else."""

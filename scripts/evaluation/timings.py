@@ -90,6 +90,7 @@ class TimeAll(Stage):
     rows: dict[str, str]
     rounds: int = ROUNDS
     reproducible = False
+    canonical = False
     suffix = ".json"
     packages = ("numpy",)
 

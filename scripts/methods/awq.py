@@ -8,6 +8,7 @@ is not used.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 import numpy as np
 import torch
@@ -25,10 +26,12 @@ def best_factors(
     hessian: torch.Tensor,
     shared: Callable[[Factors], Factors],
     options: GridOptions,
+    pool: Executor,
 ) -> Factors:
     """The factors [K] with the least output error of a weight [N, K] whose inputs have H [K, K].
 
-    `shared` makes factors equal where columns of the activation are copies of one.
+    `shared` makes factors equal where columns of the activation are copies of one. The factors of
+    each α are weighed in a thread of their own of `pool`.
     """
     rms = np.sqrt(hessian.diagonal().numpy()).clip(1e-8)
 
@@ -38,10 +41,11 @@ def best_factors(
     def error(alpha: float) -> float:
         return output_error(weight, hessian, torch.from_numpy(of(alpha)), options)
 
-    errors = {alpha: error(alpha) for alpha in np.arange(0, 1 + _FINE, _COARSE).tolist()}
+    alphas = np.arange(0, 1 + _FINE, _COARSE).tolist()
+    errors = dict(zip(alphas, pool.map(error, alphas), strict=True))
     best = min(errors, key=errors.__getitem__)
     near = [alpha for alpha in (best - _FINE, best + _FINE) if 0 <= alpha <= 1]
-    errors |= {alpha: error(alpha) for alpha in near}
+    errors |= dict(zip(near, pool.map(error, near), strict=True))
     return of(min(errors, key=errors.__getitem__))
 
 

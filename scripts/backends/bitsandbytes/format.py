@@ -72,10 +72,6 @@ class Bitsandbytes4bit(Format):
         """The method's own module."""
         return (_MODULES[self.method],)
 
-    def depends_on_cpu(self) -> bool:
-        """Rounding to nearest does not, unlike sums of products."""
-        return self.method == "gptq"
-
     def label(self) -> str:
         """Such as `INT4 NF4 (bitsandbytes)`, `INT4 NF4 GPTQ (bitsandbytes)`."""
         return f"INT4 {self.quant_type.upper()}{' GPTQ' * (self.method == 'gptq')} (bitsandbytes)"

@@ -92,10 +92,6 @@ class GgufFile(Format):
         measured = self._is_measured()
         return (*self.needs, *["capture"] * (self.imatrix or measured), *["gradients"] * measured)
 
-    def depends_on_cpu(self) -> bool:
-        """llama.cpp's own rounding gives the same bytes on every processor; ours uses BLAS."""
-        return self._is_measured()
-
     def _is_measured(self) -> bool:
         """Whether it is made by what the calibration says of errors in each tensor."""
         return self.type == "auto" or self.method == "gptq"

@@ -8,15 +8,14 @@ import hashlib
 import json
 import platform
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from scripts.arithmetic.environment import arithmetic_key
 from scripts.engine.build.sources import source_digests
 from scripts.engine.store.manifest import manifest_path
 from scripts.stage import Stage
-
-_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
 @cache
@@ -25,17 +24,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-@lru_cache(maxsize=1)
-def cpu_features() -> list[str]:
-    """The architecture and those instruction sets that decide how integer kernels round."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    words = set(text.split())
-    return [platform.machine(), *(flag for flag in _FLAGS if flag in words)]
 
 
 @dataclass(frozen=True)
@@ -64,13 +52,13 @@ class Action:
         }
 
     def tools(self) -> dict[str, object]:
-        """The parts of the key that are this machine's: sources, packages, Python, processor."""
+        """The parts of the key that are this machine's: sources, packages, Python, arithmetic."""
         stage = self.stage
         return {
             "sources": source_digests(type(stage).__module__, *stage.reaches()),
             "packages": {name: _version(name) for name in sorted(set(stage.uses()))},
             "python": ".".join(platform.python_version_tuple()[:2]),
-            "cpu": cpu_features() if stage.depends_on_cpu() else None,
+            "arithmetic": arithmetic_key(canonical=stage.canonical),
         }
 
     def key(self) -> str:

@@ -13,7 +13,7 @@ _KINDS = {
     "sources": "source text of",
     "packages": "version of package",
     "python": "the version of Python",
-    "cpu": "the processor's features",
+    "arithmetic": "how floats are computed:",
 }
 _SHOWN = 12
 

@@ -55,7 +55,7 @@ def _build(data: dict[str, Any], scratch: Path) -> tuple[Cost, Manifest]:
     _refuse_other_tools(data, action)
     written = scratch / "action.json"
     written.write_text(action.to_json(out))
-    cost = run_order(data["task"], written, scratch / "log")
+    cost = run_order(data["task"], stage, written, scratch / "log")
     _refuse_other_tools(data, action)
     manifest = make_manifest(out)
     store.put_blobs(manifest, out)

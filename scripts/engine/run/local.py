@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from scripts.arithmetic.environment import stage_environment
 from scripts.checkpoint import FOLDER_VARIABLE
 from scripts.engine import console
 from scripts.engine.build.action import Action
@@ -26,6 +27,7 @@ from scripts.engine.session import session
 from scripts.errors import MachineError, QuantmakeError
 from scripts.hashed_file import DIGESTS_VARIABLE
 from scripts.progress import PIPE_VARIABLE
+from scripts.stage import Stage
 
 LOGS = Path("cache/logs")
 _LINES_SHOWN = 15
@@ -36,18 +38,16 @@ def log_path(task: str) -> Path:
     return LOGS / (task.replace("/", "_").replace(":", "-") + ".log")
 
 
-def _environment(progress_pipe: int, digests: Path, checkpoints: Path | None) -> dict[str, str]:
+def _environment(
+    canonical: bool, progress_pipe: int, digests: Path, checkpoints: Path | None
+) -> dict[str, str]:
     """The child's environment: this checkout's `scripts` first, and nothing that varies bytes."""
     inherited = {name: value for name, value in os.environ.items() if name != FOLDER_VARIABLE}
     return {
-        **inherited,
+        **stage_environment(inherited, canonical=canonical),
         "PYTHONPATH": os.pathsep.join(
             filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]),
         ),
-        "PYTHONHASHSEED": "0",
-        "PYTHONUNBUFFERED": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
         PIPE_VARIABLE: str(progress_pipe),
         DIGESTS_VARIABLE: str(digests.absolute()),
         **({FOLDER_VARIABLE: str(checkpoints)} if checkpoints else {}),
@@ -73,7 +73,7 @@ class LocalExecutor:
         with self._budget.share(task, expected(action), amount, alone=alone):
             order = out.with_name("action.json")
             order.write_text(action.to_json(out))
-            cost = run_order(task, order, log_path(task), folder_of(key))
+            cost = run_order(task, action.stage, order, log_path(task), folder_of(key))
             order.unlink()
         drop(key)
         if not out.exists():
@@ -83,8 +83,10 @@ class LocalExecutor:
         return cost
 
 
-def run_order(task: str, order: Path, log: Path, checkpoints: Path | None = None) -> Cost:
-    """Run an action file; return what its process cost. Its stage may keep `checkpoints`.
+def run_order(
+    task: str, stage: Stage, order: Path, log: Path, checkpoints: Path | None = None
+) -> Cost:
+    """Run the action file of a stage, which may keep `checkpoints`; return what its process cost.
 
     Raises Failure with the stage's own words, or with its last lines.
     """
@@ -97,7 +99,7 @@ def run_order(task: str, order: Path, log: Path, checkpoints: Path | None = None
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=[writing],
-        env=_environment(writing, order.with_name(DIGESTS), checkpoints),
+        env=_environment(stage.canonical, writing, order.with_name(DIGESTS), checkpoints),
         text=True,
         errors="replace",
         start_new_session=True,

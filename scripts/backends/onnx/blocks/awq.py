@@ -13,6 +13,7 @@ from scripts.checkpoint import Checkpoints
 from scripts.methods.awq import best_factors
 from scripts.methods.integer_grid import GridOptions
 from scripts.progress import track
+from scripts.workers import available_cores, single_core_workers
 
 
 def scale_columns(model: ir.Model, captured: Captured, options: GridOptions) -> None:
@@ -31,10 +32,11 @@ def scale_columns(model: ir.Model, captured: Captured, options: GridOptions) -> 
             hessian_of(site.readers[0], captured),
             site.shared,
             options,
+            pool,
         )
         return {"factors": torch.from_numpy(best)}
 
-    with torch.inference_mode():
+    with torch.inference_mode(), single_core_workers(available_cores()) as pool:
         for site in track(chosen, "scaling"):
             kept = checkpoints.result(f"scale {site.readers[0].name}", partial(factors, site))
             fold(model, site, kept["factors"].numpy())

@@ -24,7 +24,6 @@ class OnnxBlocksByMethod(OnnxBlocks):
     on_unsupported: Literal["error", "float", "rtn"] = "error"
     """a MatMul that the method does not support: an error, left in float, rounded to nearest"""
 
-    cpu_features = True
     footprints = ("onnx blocks", "onnx blocks by method")
     packages = (*OnnxBlocks.packages, "safetensors", "torch")
 

@@ -59,10 +59,6 @@ class OnnxBlocks(Format):
         """PyTorch too, where scales are tuned."""
         return (*self.packages, *(_PACKAGES_OF_TUNING if self.tune else ()))
 
-    def depends_on_cpu(self) -> bool:
-        """Sums of products do."""
-        return self.cpu_features or self.tune is not None
-
     def label(self) -> str:
         """Such as `INT4 GPTQ (ONNX)`, `INT4 GPTQ tuned (ONNX)`."""
         return f"INT{self.bits} {self.title}{' tuned' if self.tune else ''} (ONNX)"

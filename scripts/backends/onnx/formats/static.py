@@ -29,7 +29,6 @@ class OnnxStatic(OnnxInteger):
 
     title = "static"
     needs = ("graph", "calibration", "capture")
-    cpu_features = True
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for graphs with subgraphs too."""

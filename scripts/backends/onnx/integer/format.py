@@ -65,10 +65,6 @@ class OnnxInteger(Format):
         """What chooses, where the choice is made."""
         return (_SELECTION,) if self.max_kld is not None else ()
 
-    def depends_on_cpu(self) -> bool:
-        """What is measured does."""
-        return self.cpu_features or self.max_kld is not None
-
     def label(self) -> str:
         """Such as `INT8 static (ONNX)`."""
         return f"INT8 {self.title} (ONNX)"

@@ -1,0 +1,1 @@
+"""Floating-point arithmetic that gives the same bits on every processor and number of threads."""
