@@ -9,6 +9,8 @@ The tiling is that of Goto and van de Geijn, Anatomy of High-Performance Matrix 
 2008, doi:10.1145/1356052.1356053.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 from llvmlite import binding, ir
@@ -35,14 +37,19 @@ _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, _LANES)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _add_tile(_, depth, a, b, c, stride):  # type: ignore[no-untyped-def]
+_READ = types.Array(types.float32, 2, "A", readonly=True)
+_WRITTEN = types.Array(types.float32, 2, "A")
+_COMPILED: dict[str, Any] = {"nogil": True, "cache": True}
+
+
+@intrinsic
+def _add_tile(_, depth, a, b, c, stride):
     """C [_ROWS, _COLUMNS] += A B at the addresses a, b, c, of `depth` terms in their order.
 
     A is stored as [depth, _ROWS], B as [depth, _COLUMNS], a row of C each `stride` floats.
     """
 
-    def generate(context, builder, _, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, _, arguments):
         depth, *places, stride = arguments
         a, b, c = (builder.inttoptr(place, _FLOAT.as_pointer()) for place in places)
         kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
@@ -50,15 +57,15 @@ def _add_tile(_, depth, a, b, c, stride):  # type: ignore[no-untyped-def]
         undefined, zeros = ir.Constant(_VECTOR, ir.Undefined), [0] * _LANES
         mask = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), zeros)
 
-        def vector_at(base, offset):  # type: ignore[no-untyped-def]
+        def vector_at(base, offset):
             return builder.bitcast(builder.gep(base, [offset]), _VECTOR.as_pointer())
 
-        def load(pointer):  # type: ignore[no-untyped-def]
+        def load(pointer):
             loaded = builder.load(pointer)
             loaded.align = 4
             return loaded
 
-        def repeated(base, offset):  # type: ignore[no-untyped-def]
+        def repeated(base, offset):
             value = builder.load(builder.gep(base, [offset]))
             first = builder.insert_element(undefined, value, ir.IntType(32)(0))
             return builder.shuffle_vector(first, undefined, mask)
@@ -76,14 +83,10 @@ def _add_tile(_, depth, a, b, c, stride):  # type: ignore[no-untyped-def]
         term = builder.phi(_INT)
         sums = [builder.phi(_VECTOR) for _ in cells]
         at_a, at_b = (builder.mul(term, _INT(width)) for width in (_ROWS, _COLUMNS))
-        right = [
-            load(vector_at(b, builder.add(at_b, _INT(at * _LANES)))) for at in range(_VECTORS)
-        ]
+        right = [load(vector_at(b, builder.add(at_b, _INT(at * _LANES)))) for at in range(_VECTORS)]
         left = [repeated(a, builder.add(at_a, _INT(row))) for row in range(_ROWS)]
         pairs = [(one, other) for one in left for other in right]
-        added = [
-            builder.call(fma, [*pair, total]) for pair, total in zip(pairs, sums, strict=True)
-        ]
+        added = [builder.call(fma, [*pair, total]) for pair, total in zip(pairs, sums, strict=True)]
         following = builder.add(term, _INT(1))
         for phi, first, then in ((term, _INT(0), following), *zip(sums, start, added, strict=True)):
             phi.add_incoming(first, before)
@@ -98,41 +101,53 @@ def _add_tile(_, depth, a, b, c, stride):  # type: ignore[no-untyped-def]
     return types.void(types.intp, *addresses, types.intp), generate
 
 
-@numba.njit("void(f4[:, :], f4[::1], i8, f4)", nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _pack(values, packed, width, factor):  # type: ignore[no-untyped-def]
-    """factor · `values` [K, n], n ≤ width, as [K, width] in one piece, zeros at the end of rows."""
-    terms, filled = values.shape
-    if values.strides[0] < values.strides[1]:
-        for at in range(filled):
-            for k in range(terms):
-                packed[k * width + at] = values[k, at] * factor
-    else:
-        for k in range(terms):
+@numba.njit(types.void(_READ, types.float32[::1], types.intp, types.float32), **_COMPILED)
+def _pack(values, packed, width, factor):
+    """factor · `values` [K, N] as panels [K, width], each in one piece; the last one is filled up
+    with zeros."""
+    terms, columns = values.shape
+    for start in range(0, columns, width):
+        filled, base = min(width, columns - start), start * terms
+        if values.strides[0] < values.strides[1]:
             for at in range(filled):
-                packed[k * width + at] = values[k, at] * factor
-    for k in range(terms):
-        for at in range(filled, width):
-            packed[k * width + at] = 0
+                for k in range(terms):
+                    packed[base + k * width + at] = values[k, start + at] * factor
+        else:
+            for k in range(terms):
+                for at in range(filled):
+                    packed[base + k * width + at] = values[k, start + at] * factor
+        for k in range(terms):
+            for at in range(filled, width):
+                packed[base + k * width + at] = 0
 
 
-@numba.njit("void(f4[:, :], f4[:, :], f4[:, :], f4)", nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _add_product(a, b, c, factor):  # type: ignore[no-untyped-def]
+@numba.njit(types.void(types.uintp, types.uintp, types.intp, _WRITTEN), **_COMPILED)
+def _add_edge(at_a, at_b, terms, part):
+    """As `_add_tile` for a part of C that is smaller than a tile."""
+    tile = np.zeros((_ROWS, _COLUMNS), np.float32)
+    rows, columns = part.shape
+    for row in range(rows):
+        for column in range(columns):
+            tile[row, column] = part[row, column]
+    _add_tile(terms, at_a, at_b, tile.ctypes.data, _COLUMNS)
+    for row in range(rows):
+        for column in range(columns):
+            part[row, column] = tile[row, column]
+
+
+@numba.njit(types.void(_READ, _READ, _WRITTEN, types.float32), **_COMPILED)
+def _add_product(a, b, c, factor):
     """C [M, N] += factor · A [M, K] B [K, N]; the rows of C lie each in one piece."""
     rows, depth, columns = a.shape[0], a.shape[1], b.shape[1]
-    packed_a = np.empty((rows + _ROWS) * _DEPTH, np.float32)
-    packed_b = np.empty(_WIDTH * _DEPTH, np.float32)
-    edge = np.empty((_ROWS, _COLUMNS), np.float32)
+    packed_a = np.empty((rows + _ROWS) * min(depth, _DEPTH), np.float32)
+    packed_b = np.empty((min(columns, _WIDTH) + _COLUMNS) * min(depth, _DEPTH), np.float32)
     for right in range(0, columns, _WIDTH):
         width = min(_WIDTH, columns - right)
         for start in range(0, depth, _DEPTH):
             terms = min(_DEPTH, depth - start)
             inner = slice(start, start + terms)
-            for j in range(0, width, _COLUMNS):
-                some = slice(right + j, right + min(j + _COLUMNS, width))
-                _pack(b[inner, some], packed_b[j * terms :], _COLUMNS, np.float32(1))
-            for i in range(0, rows, _ROWS):
-                some = slice(i, min(i + _ROWS, rows))
-                _pack(a[some, inner].T, packed_a[i * terms :], _ROWS, factor)
+            _pack(b[inner, right : right + width], packed_b, _COLUMNS, np.float32(1))
+            _pack(a[:, inner].T, packed_a, _ROWS, factor)
             for top in range(0, rows, _HEIGHT):
                 for j in range(0, width, _COLUMNS):
                     at_b, n = packed_b.ctypes.data + 4 * j * terms, min(_COLUMNS, width - j)
@@ -142,13 +157,8 @@ def _add_product(a, b, c, factor):  # type: ignore[no-untyped-def]
                             place = c.ctypes.data + i * c.strides[0] + 4 * (right + j)
                             _add_tile(terms, at_a, at_b, place, c.strides[0] // 4)
                         else:
-                            for y in range(m):
-                                for x in range(n):
-                                    edge[y, x] = c[i + y, right + j + x]
-                            _add_tile(terms, at_a, at_b, edge.ctypes.data, _COLUMNS)
-                            for y in range(m):
-                                for x in range(n):
-                                    c[i + y, right + j + x] = edge[y, x]
+                            part = c[i : i + m, right + j : right + j + n]
+                            _add_edge(at_a, at_b, terms, part)
 
 
 def add_product(

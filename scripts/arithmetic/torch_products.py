@@ -18,14 +18,14 @@ def use_canonical_products() -> None:
 
     Products of float64 are numpy's; those of halves are computed in float32.
     """
-    library = torch.library.Library("aten", "IMPL", "CPU")
+    library: Any = torch.library.Library("aten", "IMPL", "CPU")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Warning only once for all operators")
         for name, kernel in _KERNELS.items():
             library.impl(name, kernel)
     _kept.append(library)
     # Attention in one kernel multiplies by MKL's routines; without it, by those above.
-    torch.backends.cuda.enable_flash_sdp(False)  # type: ignore[no-untyped-call]
+    torch.backends.cuda.enable_flash_sdp(False)
 
 
 _kept: list[Any] = []  # a library that is freed takes its kernels back
@@ -65,7 +65,9 @@ def _product_out(left: Tensor, right: Tensor, *, out: Tensor) -> Tensor:
     return _written(_product(left, right), out)
 
 
-def _sum(start: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def _sum(
+    start: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     """`addmm` and `baddbmm`."""
     return _add(_start(_shape(left, right), start, beta, left.dtype), left, right, alpha)
 
@@ -91,9 +93,9 @@ def _written(result: Tensor, out: Tensor) -> Tensor:
 
 
 _KERNELS = {
-    **{name: _product for name in ("mm", "bmm")},
-    **{f"{name}.out": _product_out for name in ("mm", "bmm")},
-    **{name: _sum for name in ("addmm", "baddbmm")},
-    **{f"{name}_": _sum_in_place for name in ("addmm", "baddbmm")},
-    **{f"{name}.out": _sum_out for name in ("addmm", "baddbmm")},
+    **dict.fromkeys(("mm", "bmm"), _product),
+    **dict.fromkeys(("mm.out", "bmm.out"), _product_out),
+    **dict.fromkeys(("addmm", "baddbmm"), _sum),
+    **dict.fromkeys(("addmm_", "baddbmm_"), _sum_in_place),
+    **dict.fromkeys(("addmm.out", "baddbmm.out"), _sum_out),
 }

@@ -66,7 +66,9 @@ class Gradients(Stage):
                 first = int(progress.done)
                 places = range(first, min(first + cores, len(tokens)))
                 for terms in pool.map(measured.window, tokens[places.start : places.stop], places):
-                    sums = {name: sums[name] + terms[name] if sums else terms[name] for name in terms}
+                    sums = {
+                        name: sums[name] + terms[name] if sums else terms[name] for name in terms
+                    }
                     progress.advance()
                 if checkpoints.is_due() and progress.done < len(tokens):
                     checkpoints.save(_SUMS, {**sums, _WINDOWS: torch.tensor(progress.done)})

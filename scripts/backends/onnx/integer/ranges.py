@@ -1,21 +1,23 @@
 """Ranges of activations over calibration windows, streamed.
 
-One window is in memory at a time, and of the earlier ones only the tails that percentiles need.
+A window on each core is in memory at a time, and of the earlier ones only the tails that
+percentiles need: these do not depend on the order in which windows are seen. A decode step sees
+what prefill does, its activations are rows of the same products.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from scripts.backends.onnx.graph import MODEL
+from scripts.backends.onnx.evaluator import Evaluator
+from scripts.backends.onnx.graph import MODEL, open_graph
 from scripts.errors import QuantmakeError
-from scripts.progress import track
-
-_DECODE_STEPS = 8
+from scripts.progress import Progress
+from scripts.workers import single_core_workers
 
 
 def refuse_subgraphs(folder: Path) -> None:
@@ -81,51 +83,6 @@ class Range:
         return -self._tails[0].edge(), self._tails[1].edge()
 
 
-class Observer:
-    """The fp32 graph with the named activations as further outputs."""
-
-    def __init__(self, folder: Path, names: Sequence[str], threads: int) -> None:
-        model = onnx.load(folder / MODEL, load_external_data=False)
-        for name in names:
-            model.graph.output.append(
-                onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-            )
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(folder)
-        )
-        self._session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self._names = list(names)
-        inputs = {entry.name: entry for entry in self._session.get_inputs()}
-        self._has_positions = "position_ids" in inputs
-        self._empty = {
-            name: np.zeros((1, entry.shape[1], 0, entry.shape[3]), np.float32)
-            for name, entry in inputs.items()
-            if name.startswith("past_key_values")
-        }
-
-    def read(self, tokens: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Prefill tokens [n] but the last few, decode those one at a time; yield what is seen."""
-        cut = max(1, len(tokens) - _DECODE_STEPS)
-        cache = dict(self._empty)
-        for start, end in [(0, cut), *((at, at + 1) for at in range(cut, len(tokens)))]:
-            feeds = {
-                "input_ids": tokens[None, start:end],
-                "attention_mask": np.ones((1, end), np.int64),
-                **cache,
-            }
-            if self._has_positions:
-                feeds["position_ids"] = np.arange(start, end, dtype=np.int64)[None]
-            caches = [name.replace("past_key_values", "present") for name in cache]
-            outputs = self._session.run([*caches, *self._names], feeds)
-            cache = dict(zip(cache, outputs[: len(caches)], strict=True))
-            yield from zip(self._names, outputs[len(caches) :], strict=True)
-
-
 def activation_ranges(
     folder: Path,
     names: Sequence[str],
@@ -143,11 +100,20 @@ def activation_ranges(
     which is all zero or not finite.
     """
     divisors = factors or {}
-    observer = Observer(folder, names, threads)
+    evaluator = Evaluator(open_graph(folder))
     ranges = {name: Range(1 - percentile / 100) for name in names}
-    for tokens in track(list(windows), "calibrating"):
-        for name, values in observer.read(tokens):
-            ranges[name].add(values / divisors[name] if name in divisors else values, windows.size)
+    adding = Lock()
+
+    def observe(tokens: NDArray[np.int64]) -> None:
+        for name, values in evaluator.values(names, tokens):
+            divided = values / divisors[name] if name in divisors else values
+            with adding:
+                ranges[name].add(divided.astype(np.float32, copy=False), windows.size)
+
+    with single_core_workers(threads) as pool, np.errstate(all="ignore"):
+        progress = Progress("calibrating", len(windows), "windows")
+        for _ in pool.map(observe, windows):
+            progress.advance()
     edges = {name: one.edges() for name, one in ranges.items()}
     bad = [name for name, pair in edges.items() if pair is None]
     if bad:

@@ -1,24 +1,27 @@
 """Mixed-precision selection: which MatMuls may be integer with predictions still close enough.
 
-One trial graph holds both forms of each MatMul, and an input chooses between them, so that any
-selection is measured by running it. Each MatMul is made integer alone first, which ranks them by
-the KL divergence that they cost; then the longest run of the ranking that stays within the limit is
-found by bisection, all of it integer at once. Everything is measured on the calibration's text.
+One trial graph holds both forms of each MatMul, and a run reads one or the other, so that any
+selection is measured by running it, in arithmetic that is the same on every processor. Each MatMul
+is made integer alone first, which ranks them by the KL divergence that they cost; then the longest
+run of the ranking that stays within the limit is found by bisection, all of it integer at once.
+Everything is measured on the calibration's text.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from scripts.backends.onnx.graph import MODEL, Linear, constant, linears, open_graph, write_model
+from scripts.backends.onnx.evaluator import Evaluator
+from scripts.backends.onnx.graph import Linear, linears, open_graph, write_model
 from scripts.progress import Progress
+from scripts.workers import single_core_workers
 
-_FLAGS = "integer"
 _RANKING_TOKENS = 160
 # Puts the integer form of the MatMuls into a graph, in place.
 Quantiser = Callable[[ir.Model, Sequence[Linear]], None]
@@ -46,22 +49,27 @@ def select(
     """Choose among `candidates` so that the KL divergence over windows [n, context] is at most
     `max_kld` nats; none where even the least harmful one exceeds it.
 
-    `scratch`, an empty folder, receives a copy of the graph in both forms.
+    `scratch`, an empty folder, receives a copy of the graph.
     """
-    trial = Trial(model, [one.name for one in candidates], quantise, threads, scratch)
+    trial = Trial(model, [one.name for one in candidates], quantise, scratch)
     bar = Progress("choosing", trial.count + trial.count.bit_length() + 2)
-    short = windows[:1, :_RANKING_TOKENS]
-    alone = []
-    for place in range(trial.count):
-        alone.append(trial.divergence([place], short))
-        bar.advance()
-    ranking = np.argsort(np.array(alone), kind="stable").tolist()
-    low, high, reached = 0, trial.count, 0.0
-    while low < high:  # the first `low` of the ranking are known to fit
-        middle = (low + high + 1) // 2
-        kld = trial.divergence(ranking[:middle], windows)
-        bar.advance()
-        low, high, reached = (middle, high, kld) if kld <= max_kld else (low, middle - 1, reached)
+    short = windows[0, :_RANKING_TOKENS]
+    trial.of_window([], short)  # the float graph's predictions, before they are asked for twice
+    with single_core_workers(threads) as pool:
+        alone = []
+        for kld in pool.map(lambda place: trial.of_window([place], short), range(trial.count)):
+            alone.append(kld)
+            bar.advance()
+        ranking = np.argsort(np.array(alone), kind="stable").tolist()
+        low, high, reached = 0, trial.count, 0.0
+        while low < high:  # the first `low` of the ranking are known to fit
+            middle = (low + high + 1) // 2
+            kld = trial.divergence(ranking[:middle], windows, pool)
+            bar.advance()
+            if kld <= max_kld:
+                low, reached = middle, kld
+            else:
+                high = middle - 1
     names = [trial.names[place] for place in ranking[:low]]
     return Selection(frozenset(names), reached, trial.count)
 
@@ -70,95 +78,61 @@ class Trial:
     """A graph in which each of the named MatMuls is there as float and as integer."""
 
     def __init__(
-        self,
-        model: ir.Model,
-        names: Sequence[str],
-        quantise: Quantiser,
-        threads: int,
-        scratch: Path,
+        self, model: ir.Model, names: Sequence[str], quantise: Quantiser, scratch: Path
     ) -> None:
-        plain, both = scratch / "plain", scratch / "both"
-        for folder in (plain, both):
-            folder.mkdir()
-        write_model(model, plain)
-        doubled = open_graph(plain)
+        write_model(model, scratch)
+        doubled = open_graph(scratch, scratch)
         chosen = [one for one in linears(doubled) if one.name in set(names)]
         self.names = [one.name for one in chosen]
         self.count = len(chosen)
-        _double(doubled, chosen, quantise)
-        write_model(doubled, both)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = ort.InferenceSession(
-            both / MODEL, options, providers=["CPUExecutionProvider"]
-        )
-        self._inputs = {entry.name: entry for entry in self._session.get_inputs()}
+        self._integer = _double(doubled, chosen, quantise)
+        self._evaluator = Evaluator(doubled)
         self._float: dict[bytes, NDArray[np.float32]] = {}
 
-    def divergence(self, integer: Sequence[int], windows: NDArray[np.int64]) -> float:
+    def divergence(
+        self, integer: Sequence[int], windows: NDArray[np.int64], pool: Executor
+    ) -> float:
         """Mean KL divergence in nats from the float graph, where these are integer."""
-        flags = np.zeros(self.count, bool)
-        flags[list(integer)] = True
-        total = 0.0
-        for window in windows:
-            wanted = self._wanted(window)
-            got = self._log_probabilities(window, flags)
-            likely = np.exp(wanted)
-            terms = likely * (wanted - got) - likely + np.exp(got)  # none is below zero
-            total += float(terms.sum(-1).mean())
-        return total / len(windows)
+        places = [integer] * len(windows)
+        return math.fsum(pool.map(self.of_window, places, windows)) / len(windows)
+
+    def of_window(self, integer: Sequence[int], window: NDArray[np.int64]) -> float:
+        """As `divergence`, of one window [context]."""
+        wanted = self._wanted(window)
+        got = self._log_probabilities(window, integer)
+        likely = np.exp(wanted)
+        terms = likely * (wanted - got) - likely + np.exp(got)  # none is below zero
+        return float(terms.sum(-1).mean())
 
     def _wanted(self, window: NDArray[np.int64]) -> NDArray[np.float32]:
         key = window.tobytes()
         if key not in self._float:
-            self._float[key] = self._log_probabilities(window, np.zeros(self.count, bool))
+            self._float[key] = self._log_probabilities(window, [])
         return self._float[key]
 
     def _log_probabilities(
-        self, window: NDArray[np.int64], flags: NDArray[np.bool_]
+        self, window: NDArray[np.int64], integer: Sequence[int]
     ) -> NDArray[np.float32]:
         """Of what follows each token of a window: [context, vocabulary]."""
-        given = {
-            "input_ids": window[None],
-            "attention_mask": np.ones((1, len(window)), np.int64),
-            "position_ids": np.arange(len(window), dtype=np.int64)[None],
-            _FLAGS: flags,
-        }
-        feeds = {name: given[name] for name in given if name in self._inputs}
-        for name, entry in self._inputs.items():
-            if name.startswith("past_key_values"):
-                feeds[name] = np.zeros((1, entry.shape[1], 0, entry.shape[3]), np.float32)
-        logits: NDArray[np.float32] = self._session.run(["logits"], feeds)[0][0]
-        logits = logits - logits.max(-1, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
-        return logits
+        instead = dict(self._integer[place] for place in integer)
+        [(_, logits)] = self._evaluator.values(["logits"], window, instead)
+        values: NDArray[np.float32] = logits[0] - logits[0].max(-1, keepdims=True)
+        values -= np.log(np.exp(values).sum(-1, keepdims=True))
+        return values
 
 
-def _double(model: ir.Model, chosen: Sequence[Linear], quantise: Quantiser) -> None:
-    """Give each MatMul a twin that is integer, and let the input choose which one is read."""
-    flags = ir.Value(
-        name=_FLAGS, shape=ir.Shape([len(chosen)]), type=ir.TensorType(ir.DataType.BOOL)
-    )
-    model.graph.inputs.append(flags)
-    twins = []
-    for place, linear in enumerate(chosen):
-        old = linear.node
-        before = old.outputs[0]
-        twin = ir.node("MatMul", list(old.inputs), name=f"{linear.name}_twin")
-        at = constant(model, f"{linear.name}_at", np.array(place, np.int64))
-        flag = ir.node("Gather", [flags, at], name=f"{linear.name}_flag")
-        choice = ir.node(
-            "Where",
-            [flag.outputs[0], twin.outputs[0], before],
-            name=f"{linear.name}_choice",
-        )
-        for made, end in ((twin, "twin"), (flag, "flag"), (choice, "choice")):
-            made.outputs[0].name = f"{before.name}_{end}"
-        choice.outputs[0].shape, choice.outputs[0].type = before.shape, before.type
-        users = [(use.node, use.idx) for use in before.uses() if use.node is not choice]
-        for user, index in users:
-            user.replace_input_with(index, choice.outputs[0])
-        model.graph.insert_after(old, [twin, flag, choice])
+def _double(
+    model: ir.Model, chosen: Sequence[Linear], quantise: Quantiser
+) -> list[tuple[str, str]]:
+    """Give each MatMul a twin that is integer; the names of what both of them give out."""
+    twins, names = [], []
+    for linear in chosen:
+        before = linear.node.outputs[0]
+        twin = ir.node("MatMul", list(linear.node.inputs), name=f"{linear.name}_twin")
+        after = twin.outputs[0]
+        after.name, after.shape, after.type = f"{before.name}_twin", before.shape, before.type
+        model.graph.insert_after(linear.node, [twin])
         twins.append(Linear(twin))
+        names.append((str(before.name), after.name))
     quantise(model, twins)
+    return names

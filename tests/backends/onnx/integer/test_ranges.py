@@ -8,13 +8,9 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
+from scripts.backends.onnx.evaluator import Evaluator
 from scripts.backends.onnx.graph import linears, open_graph, write_model
-from scripts.backends.onnx.integer.ranges import (
-    Observer,
-    Range,
-    activation_ranges,
-    refuse_subgraphs,
-)
+from scripts.backends.onnx.integer.ranges import Range, activation_ranges, refuse_subgraphs
 from scripts.errors import QuantmakeError
 from scripts.token_windows import read_windows
 
@@ -33,9 +29,9 @@ def windows(tiny_calibration: Path) -> np.ndarray:
 def seen(graph: Path, names: list[str], windows: np.ndarray) -> dict[str, np.ndarray]:
     """All values of each activation, in one pass over each whole window."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    observer = Observer(graph, names, 1)
-    for tokens in windows.astype(np.int64):
-        for name, values in observer.read(tokens):
+    evaluator = Evaluator(open_graph(graph))
+    for tokens in windows:
+        for name, values in evaluator.values(names, tokens):
             found[name].append(values.reshape(-1, values.shape[-1]))
     return {name: np.concatenate(values) for name, values in found.items()}
 
@@ -73,30 +69,6 @@ def test_factors_divide_the_columns_first(
         threads=1,
     )
     assert got[names[0]] == ((values / factors).min(), (values / factors).max())
-
-
-def test_every_token_is_seen_and_the_last_ones_as_decode_steps(
-    tiny_graph: Path, names: list[str], windows: np.ndarray
-) -> None:
-    steps = [
-        values.shape[1]
-        for name, values in Observer(tiny_graph, names, 1).read(windows[0].astype(np.int64))
-        if name == names[0]
-    ]
-    assert steps == [120, *[1] * 8]
-    whole = Observer(tiny_graph, names, 1)._session
-    feeds = {
-        "input_ids": windows[:1].astype(np.int64),
-        "attention_mask": np.ones((1, 128), np.int64),
-        **{
-            entry.name: np.zeros((1, entry.shape[1], 0, entry.shape[3]), np.float32)
-            for entry in whole.get_inputs()
-            if entry.name.startswith("past")
-        },
-    }
-    at_once = dict(zip(names, whole.run(names, feeds), strict=True))
-    for name, values in seen(tiny_graph, names, windows[:1]).items():
-        np.testing.assert_allclose(values, at_once[name][0], atol=1e-4)
 
 
 def test_ranges_do_not_depend_on_threads(
