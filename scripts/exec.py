@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from scripts.arithmetic.environment import stage_environment
+from scripts.environment import stage_environment
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.lean import start_lean
 from scripts.stage import Stage

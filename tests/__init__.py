@@ -2,6 +2,6 @@
 
 import os
 
-from scripts.arithmetic.environment import arithmetic
+from scripts.environment import arithmetic
 
 os.environ.update(arithmetic())

@@ -12,9 +12,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from scripts.arithmetic.environment import arithmetic_key
 from scripts.engine.build.sources import source_digests
 from scripts.engine.store.manifest import manifest_path
+from scripts.environment import arithmetic_key
 from scripts.stage import Stage
 
 

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import IO
 
-from scripts.arithmetic.environment import stage_environment
 from scripts.checkpoint import FOLDER_VARIABLE
 from scripts.engine import console
 from scripts.engine.build.action import Action
@@ -24,6 +23,7 @@ from scripts.engine.run.memory import Budget, PeakMemory, expected
 from scripts.engine.run.unfinished import drop, folder_of
 from scripts.engine.secrets import mask
 from scripts.engine.session import session
+from scripts.environment import stage_environment
 from scripts.errors import MachineError, QuantmakeError
 from scripts.hashed_file import DIGESTS_VARIABLE
 from scripts.progress import PIPE_VARIABLE
