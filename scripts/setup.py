@@ -6,8 +6,10 @@ machine lacks something.
 """
 
 import argparse
+import hashlib
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,18 @@ from pathlib import Path
 PYTHON = (3, 11)
 VENV = Path(".venv")
 LOG = Path("cache/logs/setup.log")
+_INSTRUCTIONS = {
+    "AVX": {"avx"},
+    "AVX2": {"avx2"},
+    "FMA": {"fma"},
+    "F16C": {"f16c"},
+    "BMI2": {"bmi2"},
+    "AVX_VNNI": {"avx_vnni"},
+    "AVX512": {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"},
+    "AVX512_VBMI": {"avx512vbmi"},
+    "AVX512_VNNI": {"avx512_vnni"},
+    "AVX512_BF16": {"avx512_bf16"},
+}
 _COMPILERS = ("c++", "g++", "clang++")
 _LINES_SHOWN = 12
 
@@ -36,6 +50,41 @@ def requirement(name: str, project: Path = Path("pyproject.toml")) -> str:
     """The pinned requirement of a distribution, such as `llama-cpp-python==0.3.36`."""
     wanted = tomllib.loads(project.read_text())["project"]["dependencies"]
     return str(next(line for line in wanted if line.partition("==")[0] == name))
+
+
+def llama_options(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """What llama.cpp is compiled for: this processor's instruction sets, but AMX.
+
+    In virtual machines AMX is often announced and then refused, and llama.cpp, which takes it where
+    it is announced, ends with an illegal instruction (seen on a Xeon of the fourth generation).
+    """
+    if platform.machine() != "x86_64":
+        return []
+    words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    has = {option: "ON" if needs <= words else "OFF" for option, needs in _INSTRUCTIONS.items()}
+    return ["-DGGML_NATIVE=OFF", *(f"-DGGML_{option}={value}" for option, value in has.items())]
+
+
+def make_wheel(python: Path, llama: str) -> Path:
+    """The compiled wheel of `llama`, as it was kept for the same options, or made now.
+
+    pip's own cache can't tell wheels apart that were compiled with different options.
+    """
+    options = llama_options()
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quantmake"
+    folder = kept / hashlib.sha256(" ".join([llama, *options]).encode()).hexdigest()[:16]
+    if not list(folder.glob("*.whl")):
+        made = folder.with_name(f"{folder.name}.{os.getpid()}")
+        command = [str(python), "-m", "pip", "wheel", "--no-deps", "--no-cache-dir"]
+        cmake = " ".join([os.environ.get("CMAKE_ARGS", ""), *options]).strip()
+        run(
+            f"{llama}: 5 to 10 minutes of compiling, once",
+            [*command, "--wheel-dir", str(made), llama],
+            {**os.environ, "CMAKE_ARGS": cmake},
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        made.rename(folder)
+    return next(folder.glob("*.whl"))
 
 
 def make_venv() -> Path:
@@ -57,7 +106,7 @@ def make_venv() -> Path:
     return python
 
 
-def run(what: str, command: list[str]) -> None:
+def run(what: str, command: list[str], environment: dict[str, str] | None = None) -> None:
     """Run one step, its output to the log, a sign of life every half minute.
 
     Raises SetupError with the last lines where it fails.
@@ -68,7 +117,7 @@ def run(what: str, command: list[str]) -> None:
     with LOG.open("a") as log:
         log.write(f"\n== {what}\n")
         log.flush()
-        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         while True:
             try:
                 code = child.wait(timeout=30)
@@ -86,7 +135,7 @@ def install(python: Path, extra: str | None) -> None:
     pip = [str(python), "-m", "pip", "install"]
     llama = requirement("llama-cpp-python")
     try:
-        run(f"{llama}: 5 to 10 minutes of compiling, once", [*pip, llama])
+        run(llama, [*pip, str(make_wheel(python, llama))])
     except SetupError:
         if has_compiler():
             raise

@@ -31,6 +31,39 @@ def test_compiler_on_the_path_or_named_by_cxx(
     assert setup.has_compiler()
 
 
+def test_llama_is_compiled_for_what_the_processor_has_but_amx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup.platform, "machine", lambda: "x86_64")
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags : avx avx2 fma f16c bmi2 avx512f avx512_vnni amx_tile amx_int8\n")
+    options = setup.llama_options(cpuinfo)
+    assert options[0] == "-DGGML_NATIVE=OFF"
+    assert {"-DGGML_AVX2=ON", "-DGGML_AVX512_VNNI=ON", "-DGGML_AVX512=OFF"} <= set(options)
+    assert not [one for one in options if "AMX" in one]
+
+
+def test_a_wheel_is_kept_for_the_options_that_it_was_compiled_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled = []
+
+    def compile_(_: str, command: list[str], environment: dict[str, str]) -> None:
+        folder = Path(command[command.index("--wheel-dir") + 1])
+        folder.mkdir(parents=True)
+        (folder / "llama.whl").touch()
+        compiled.append(environment["CMAKE_ARGS"])
+
+    monkeypatch.setattr(setup, "run", compile_)
+    first = setup.make_wheel(Path("python"), "llama==1")
+    assert setup.make_wheel(Path("python"), "llama==1") == first
+    assert compiled == [" ".join(setup.llama_options())]
+    monkeypatch.setattr(setup, "llama_options", lambda: ["-DGGML_AVX=OFF"])
+    assert setup.make_wheel(Path("python"), "llama==1") != first
+    assert len(compiled) == 2
+
+
 def test_step_that_fails_shows_the_end_of_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +90,7 @@ def test_machine_without_a_compiler(tmp_path: Path) -> None:
             "PATH": str(tmp_path),
             "PIP_NO_INDEX": "1",
             "PIP_CACHE_DIR": str(tmp_path / "empty"),
+            "XDG_CACHE_HOME": str(tmp_path / "no wheels"),
         },
         capture_output=True,
         text=True,

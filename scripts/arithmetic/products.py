@@ -171,10 +171,11 @@ def add_product(
 
     The factor is multiplied into `left` first. Other threads run meanwhile.
     """
+    if not (left.size and right.size):
+        return
     if total.strides[1] != total.itemsize and total.shape[1] > 1:
         raise ValueError("the rows of the total are not contiguous")
-    if left.size and right.size:
-        _add_product(left, right, total, np.float32(factor))
+    _add_product(left, right, total, np.float32(factor))
 
 
 def product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,93 @@
+"""Make every kind of artefact of a tiny model in this process, and write their digests.
+
+    python -m tests.same_bytes SCRATCH TOOLCHAIN DIGESTS.json [PYTHON]
+
+TOOLCHAIN is llama.cpp's converter. Stages start their own processes by PYTHON, where it is given:
+a command that emulates another processor, say. The process has to be started in the environment of
+stages (`scripts.environment`).
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from scripts.backends.format import Format, all_formats
+from scripts.backends.gguf.f16 import F16Gguf
+from scripts.backends.onnx.export import OnnxGraph
+from scripts.base.make_base import Base
+from scripts.calibration.capture import Capture
+from scripts.calibration.gradients import Gradients
+from scripts.stage import Stage
+from scripts.token_windows import write_windows
+from tests.checkout import OTHER_METHODS, TINY_ARTIFACTS
+from tests.tiny import make_tiny_base, write_tiny_text
+
+# Emulated, all takes some thirty times as long: two layers, hardly trained.
+_SMALL: dict[str, Any] = {"hidden": 64, "layers": 2, "steps": 12}
+_CONTEXT, _WINDOWS = 64, 6
+
+
+def format_of(line: str) -> Format:
+    """The format that a recipe's line asks for, with its options."""
+    options = yaml.safe_load(line)
+    fits = [
+        kind
+        for kind in all_formats()
+        if all(options.get(key) in values for key, values in kind.selector().items())
+    ]
+    assert len(fits) == 1, (line, fits)
+    return fits[0].model_validate(options)
+
+
+def make_all(scratch: Path, toolchain: Path) -> dict[str, str]:
+    """SHA-256 of each file, by its path within `scratch`."""
+    made: dict[str, Path] = {"toolchain": toolchain}
+
+    def make(name: str, stage: Stage, **inputs: Path) -> None:
+        out = scratch / name
+        if not stage.suffix:
+            out.mkdir()
+        stage.run(inputs, out)
+        made[name] = out
+        print(name, flush=True)
+
+    source = make_tiny_base(scratch / "source", **_SMALL)
+    make("base", Base(off_grid=0), source=source)
+    write_calibration(made["base"], scratch)
+    made["calibration"] = scratch / "calibration"
+    ends = {"base": made["base"], "calibration": made["calibration"]}
+    make("capture", Capture(), **ends)
+    make("gradients", Gradients(), **ends)
+    make("graph", OnnxGraph(), base=made["base"])
+    make("f16", F16Gguf(tokenizer_pre="smollm"), base=made["base"], toolchain=toolchain)
+    for name, line in {**TINY_ARTIFACTS, **OTHER_METHODS}.items():
+        kind = format_of(line)
+        make(name, kind, **{need: made[need] for need in kind.needed()})
+    return {
+        str(path.relative_to(scratch)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(scratch.rglob("*"))
+        if path.is_file()
+    }
+
+
+def write_calibration(base: Path, scratch: Path) -> None:
+    """Windows [_WINDOWS, _CONTEXT] of the tiny language."""
+    from transformers import AutoTokenizer
+
+    text = write_tiny_text(scratch / "text.txt").read_text()
+    ids = AutoTokenizer.from_pretrained(base)(text)["input_ids"]
+    (scratch / "calibration").mkdir()
+    windows = np.array(ids[: _WINDOWS * _CONTEXT], np.int32).reshape(_WINDOWS, _CONTEXT)
+    write_windows(scratch / "calibration", windows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 5:
+        sys.executable = sys.argv[4]
+    digests = make_all(Path(sys.argv[1]), Path(sys.argv[2]))
+    Path(sys.argv[3]).write_text(json.dumps(digests, indent=1, sort_keys=True) + "\n")
