@@ -74,11 +74,16 @@ def _cpuinfo() -> str:
         return ""
 
 
+def is_canonical() -> bool:
+    """Whether this processor can compute as `arithmetic` says."""
+    needed = _NEEDED.get(platform.machine())
+    return needed is not None and needed <= set(_cpuinfo().split())
+
+
 def arithmetic_key(*, canonical: bool) -> dict[str, str]:
     """What an action key holds of how floats are computed: the fixed variables, or, where the
     results depend on it, which processor it is and how many of its cores may be used."""
-    needed = _NEEDED.get(platform.machine(), {"(none is known)"})
-    if canonical and needed <= set(_cpuinfo().split()):
+    if canonical and is_canonical():
         return {"machine": platform.machine(), **arithmetic()}
     first = _cpuinfo().partition("\n\n")[0].splitlines()
     entries = dict(line.replace("\t", "").split(":", 1) for line in first if ":" in line)

@@ -20,8 +20,9 @@ from scripts.stage import Stage
 
 @cache
 def _version(package: str) -> str:
+    """The public version: what follows a `+` names the index that served it."""
     try:
-        return metadata.version(package)
+        return metadata.version(package).partition("+")[0]
     except metadata.PackageNotFoundError:
         return "not installed"
 
