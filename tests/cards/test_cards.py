@@ -30,7 +30,7 @@ def origin(path: Path, kind: str, *files: str) -> Path:
         "sources": {"scripts.stage": SHA256},
         "packages": {"onnx": "1.23.2"},
         "python": "3.11",
-        "cpu": None,
+        "arithmetic": {"machine": "x86_64"},
     }
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"key": "ab" * 32, "parts": parts, "kind": kind, "files": entries}))
