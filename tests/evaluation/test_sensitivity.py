@@ -46,7 +46,8 @@ def test_same_as_the_whole_model_run_anew(
         with rounded(module, 4, 32):
             other = logprobs()
         kld = (base.exp() * (base - other)).sum(-1)
-        assert entry.kld.value == pytest.approx(float(kld.mean()), rel=1e-3)
+        # The stage computes in float32, which leaves an error of that size in each term.
+        assert entry.kld.value == pytest.approx(float(kld.mean()), rel=1e-3, abs=1e-7)
         assert entry.kld.value > 0
     assert torch.equal(base, logprobs())
 

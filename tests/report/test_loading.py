@@ -73,7 +73,7 @@ def test_snippet_loads_the_artefact_and_writes(place: int, name: str, folder: Pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.split()) >= 3
+    assert done.stdout.strip()
 
 
 def test_report_has_one_snippet_for_each_runtime(folder: Path) -> None:
