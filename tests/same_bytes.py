@@ -2,8 +2,8 @@
 
     python -m tests.same_bytes SCRATCH TOOLCHAIN DIGESTS.json [PYTHON]
 
-TOOLCHAIN is llama.cpp's converter. Stages start their own processes by PYTHON, where it is given:
-a command that emulates another processor, say. The process has to be started in the environment of
+TOOLCHAIN is llama.cpp's converter. PYTHON is a command that emulates another processor: stages start
+their own processes by it, and no GGUF artefact is made, since llama.cpp is compiled for this one. The process has to be started in the environment of
 stages (`scripts.environment`).
 """
 
@@ -44,7 +44,7 @@ def format_of(line: str) -> Format:
     return fits[0].model_validate(options)
 
 
-def make_all(scratch: Path, toolchain: Path) -> dict[str, str]:
+def make_all(scratch: Path, toolchain: Path, *, with_gguf: bool) -> dict[str, str]:
     """SHA-256 of each file, by its path within `scratch`."""
     made: dict[str, Path] = {"toolchain": toolchain}
 
@@ -67,6 +67,8 @@ def make_all(scratch: Path, toolchain: Path) -> dict[str, str]:
     make("f16", F16Gguf(tokenizer_pre="smollm"), base=made["base"], toolchain=toolchain)
     for name, line in {**TINY_ARTIFACTS, **OTHER_METHODS}.items():
         kind = format_of(line)
+        if kind.backend == "gguf" and not with_gguf:
+            continue
         make(name, kind, **{need: made[need] for need in kind.needed()})
     return {
         str(path.relative_to(scratch)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -87,7 +89,8 @@ def write_calibration(base: Path, scratch: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 5:
+    emulated = len(sys.argv) == 5
+    if emulated:
         sys.executable = sys.argv[4]
-    digests = make_all(Path(sys.argv[1]), Path(sys.argv[2]))
+    digests = make_all(Path(sys.argv[1]), Path(sys.argv[2]), with_gguf=not emulated)
     Path(sys.argv[3]).write_text(json.dumps(digests, indent=1, sort_keys=True) + "\n")

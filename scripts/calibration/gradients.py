@@ -14,7 +14,7 @@ from scripts.stage import Stage
 if TYPE_CHECKING:
     import torch
 
-_SUMS, _WINDOWS = "sums", "windows done"
+_SUMS, _WINDOWS, _RANDOM = "sums", "windows done", "random numbers"
 
 
 class Gradients(Stage):
@@ -54,24 +54,28 @@ class Gradients(Stage):
         model.eval().requires_grad_(False)
         measured = _Measured(model)
         sums: dict[str, torch.Tensor] = {}
+        generator = torch.Generator().manual_seed(0)
         progress = Progress("gradients", len(tokens), "windows")
         checkpoints = Checkpoints.of_this_run()
         kept = checkpoints.load(_SUMS)
         if kept is not None:
+            generator.set_state(kept.pop(_RANDOM))
             progress.advance(int(kept.pop(_WINDOWS)))
             sums.update(kept)
         cores = available_cores()
         with single_core_workers(cores) as pool:
             while progress.done < len(tokens):
                 first = int(progress.done)
-                places = range(first, min(first + cores, len(tokens)))
-                for terms in pool.map(measured.window, tokens[places.start : places.stop], places):
+                batch = tokens[first : first + cores]
+                noise = [measured.noise(window, generator) for window in batch]
+                for terms in pool.map(measured.window, batch, noise):
                     sums = {
                         name: sums[name] + terms[name] if sums else terms[name] for name in terms
                     }
                     progress.advance()
                 if checkpoints.is_due() and progress.done < len(tokens):
-                    checkpoints.save(_SUMS, {**sums, _WINDOWS: torch.tensor(progress.done)})
+                    done = {_WINDOWS: torch.tensor(progress.done), _RANDOM: generator.get_state()}
+                    checkpoints.save(_SUMS, {**sums, **done})
         _refuse_silent(sums)
         means = {name: (total / tokens.numel()).numpy() for name, total in sums.items()}
         write_gradient_squares(out, means)
@@ -101,7 +105,14 @@ class _Measured:
 
         return hook
 
-    def window(self, tokens: "torch.Tensor", seed: int) -> "dict[str, torch.Tensor]":
+    def noise(self, tokens: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
+        """What decides the drawn tokens of a window [context]: [context, vocabulary]."""
+        import torch
+
+        size = len(tokens), self._head.weight.shape[0]
+        return torch.empty(size).exponential_(generator=generator)
+
+    def window(self, tokens: "torch.Tensor", noise: "torch.Tensor") -> "dict[str, torch.Tensor]":
         """Of a window [context] the sums of squared gradients [outputs], by the linears' names."""
         import torch
 
@@ -111,7 +122,8 @@ class _Measured:
         chances = logits.detach().softmax(-1)
         if not bool(torch.isfinite(chances).all()):
             _refuse_broken(self._model)
-        drawn = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(seed))
+        # The first of exponential clocks with these rates is a draw, as torch.multinomial does it.
+        drawn = (chances / noise).argmax(-1, keepdim=True)
         logits.log_softmax(-1).gather(1, drawn).sum().backward()
         # At the head the expectation over the drawn token is known: p (1 - p).
         terms[self._names[self._head]] = (chances * (1 - chances)).sum(0)
