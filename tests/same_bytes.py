@@ -2,9 +2,9 @@
 
     python -m tests.same_bytes SCRATCH TOOLCHAIN DIGESTS.json [PYTHON]
 
-TOOLCHAIN is llama.cpp's converter. PYTHON is a command that emulates another processor: stages start
-their own processes by it, and no GGUF artefact is made, since llama.cpp is compiled for this one. The process has to be started in the environment of
-stages (`scripts.environment`).
+TOOLCHAIN is llama.cpp's converter. PYTHON is a command that emulates another processor: stages
+start their own processes by it, and no GGUF artefact is made, since llama.cpp is compiled for this
+one. The process has to be started in the environment of stages (`scripts.environment`).
 """
 
 import hashlib

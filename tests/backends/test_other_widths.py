@@ -70,7 +70,7 @@ GAINS: dict[str, tuple[dict[str, object], dict[str, object], float]] = {
     "GGUF, Q4_0's size": (
         {"format": "gguf", "type": "iq4_nl", "imatrix": True},
         {"format": "gguf", "type": "auto", "like": "iq4_nl", "method": "gptq"},
-        0.6,
+        0.7,
     ),
     "GGUF, Q4_K_M's size": (
         {"format": "gguf", "type": "q4_k_m", "imatrix": True},
