@@ -17,9 +17,9 @@ def one_thread() -> Iterator[None]:
     """Run torch's kernels on one thread, with canonical products; the number is put back."""
     import torch
 
-    from scripts.arithmetic.torch_products import use_canonical_products
+    from scripts.arithmetic.torch_kernels import use_canonical_kernels
 
-    use_canonical_products()
+    use_canonical_kernels()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,34 +1,15 @@
-"""torch's matrix products by `scripts.arithmetic.products`: in a model, and in its gradients."""
+"""torch's matrix products by `scripts.arithmetic.products`: in a model, and in its gradients.
 
-import warnings
-from functools import cache
-from typing import Any
+Products of float64 are numpy's; those of halves are computed in float32.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scripts.arithmetic.products import add_product
-
-
-@cache
-def use_canonical_products() -> None:
-    """From now on, in this process, products of float32 matrices are canonical: those of `@`, of
-    linear layers, and of the gradients of both. It can't be undone.
-
-    Products of float64 are numpy's; those of halves are computed in float32.
-    """
-    library: Any = torch.library.Library("aten", "IMPL", "CPU")  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Warning only once for all operators")
-        for name, kernel in _KERNELS.items():
-            library.impl(name, kernel)
-    _kept.append(library)
-    # Attention in one kernel multiplies by MKL's routines; without it, by those above.
-    torch.backends.cuda.enable_flash_sdp(False)
-
-
-_kept: list[Any] = []  # a library that is freed takes its kernels back
 
 
 def _start(shape: tuple[int, ...], start: Tensor, beta: float, dtype: torch.dtype) -> Tensor:
@@ -92,10 +73,11 @@ def _written(result: Tensor, out: Tensor) -> Tensor:
     return out.copy_(result)
 
 
-_KERNELS = {
+KERNELS: dict[str, Callable[..., Tensor]] = {
     **dict.fromkeys(("mm", "bmm"), _product),
     **dict.fromkeys(("mm.out", "bmm.out"), _product_out),
     **dict.fromkeys(("addmm", "baddbmm"), _sum),
     **dict.fromkeys(("addmm_", "baddbmm_"), _sum_in_place),
     **dict.fromkeys(("addmm.out", "baddbmm.out"), _sum_out),
 }
+"""By the names of aten's operators."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from scripts.arithmetic.products import product
-from scripts.arithmetic.torch_products import use_canonical_products
+from scripts.arithmetic.torch_kernels import use_canonical_kernels
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -43,7 +43,7 @@ BEFORE = {name: call() for name, call in CALLS.items()}
 
 @pytest.mark.parametrize("name", CALLS)
 def test_products_are_what_they_were_but_for_rounding(name: str) -> None:
-    use_canonical_products()
+    use_canonical_kernels()
     now = CALLS[name]()
     assert now.dtype == BEFORE[name].dtype
     rounding = 2e-3 if now.dtype == torch.float16 else 1e-4
@@ -51,7 +51,7 @@ def test_products_are_what_they_were_but_for_rounding(name: str) -> None:
 
 
 def test_a_linear_layer_and_its_gradients_are_canonical() -> None:
-    use_canonical_products()
+    use_canonical_kernels()
     layer, given = nn.Linear(90, 33, bias=False), floats(70, 90).requires_grad_(True)
     out = layer(given)
     by_out = floats(70, 33)
