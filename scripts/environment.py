@@ -20,6 +20,8 @@ _INHERITED = frozenset(
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     }
 )
+_KEPT_BACK = frozenset({"QUANTMAKE_SIGNING_KEY"})
+"""What the engine alone may know: stages run the code of models that a recipe trusts."""
 _INHERITED_PREFIXES = (
     *("QUANTMAKE_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_", "PIP_", "XDG_", "FSSPEC_"),
     *("AWS_", "AZURE_", "GOOGLE_", "GCS_", "OBJECT_STORE_"),
@@ -63,7 +65,8 @@ def stage_environment(caller: Mapping[str, str], *, canonical: bool) -> dict[str
     inherited = {
         name: value
         for name, value in caller.items()
-        if name.upper() in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+        if (name.upper() in _INHERITED or name.startswith(_INHERITED_PREFIXES))
+        and name not in _KEPT_BACK
     }
     return {**inherited, **_FIXED, **(arithmetic() if canonical else {})}
 

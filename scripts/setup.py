@@ -151,7 +151,9 @@ def install(python: Path, extra: str | None) -> None:
 def main() -> int:
     """Set up the checkout in the current folder."""
     parser = argparse.ArgumentParser(prog="python3.11 -m scripts.setup", description=__doc__)
-    parser.add_argument("--extra", choices=["test", "dask", "lm-eval"], help="what else to install")
+    parser.add_argument(
+        "--extra", choices=["test", "dask", "lm-eval", "sign"], help="what else to install"
+    )
     arguments = parser.parse_args()
     try:
         install(make_venv(), arguments.extra)

@@ -26,9 +26,16 @@ class Model(Protocol):
     def decode(self, token: int) -> Logits:
         """Append one token; the logits [vocabulary] of what comes next."""
 
+    def extend(self, tokens: Tokens, *, anew: bool = False) -> Logits:
+        """Append tokens [n], or start `anew` with them; the logits [n, vocabulary] of what comes
+        after each."""
 
-def load_model(backend: str, path: Path, *, threads: int, context: int) -> Model:
-    """Load the artefact at `path` for at most `context` tokens.
+
+def load_model(
+    backend: str, path: Path, *, threads: int, context: int, lean: bool = False
+) -> Model:
+    """Load the artefact at `path` for at most `context` tokens. With `lean`, weights are used as
+    they lie in the file where the runtime can, which is slower.
 
     Raises MachineError where the runtime is not installed, QuantmakeError where the artefact
     does not load; both name it.
@@ -42,7 +49,7 @@ def load_model(backend: str, path: Path, *, threads: int, context: int) -> Model
             "install the project's packages with python3.11 -m scripts.setup"
         ) from None
     try:
-        model: Model = loader(path, threads, context)
+        model: Model = loader(path, threads, context, lean=lean)
     except Exception as error:  # each runtime raises its own kinds
         raise QuantmakeError(f"{path} does not load ({backend}): {error}") from error
     return model

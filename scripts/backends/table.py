@@ -11,10 +11,12 @@ IN_NO_KEY = "it names modules; a stage that loads one of them names it in `reach
 @dataclass(frozen=True)
 class FloatModel:
     """The unquantised model as a backend's runtime runs it: the node of the graph that holds it,
-    and its label. Every artefact of the backend is compared with it."""
+    and its label. Every artefact of the backend is compared with it. `rounding` is how far its
+    logits may be from the base's, in times their spread; see `scripts/backends/parity.py`."""
 
     node: str
     label: str
+    rounding: float = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ BACKENDS = {
             "onnx",
             "scripts.backends.onnx.loader:OrtModel",
             "scripts.backends.onnx.inventory:inventory",
-            FloatModel("graph", "FP32 graph (ONNX)"),
+            FloatModel("graph", "FP32 graph (ONNX)", rounding=1e-3),
             packages=("onnxruntime",),
             formats=("scripts.backends.onnx.formats",),
             face="scripts.backends.onnx.face:FACE",
@@ -74,7 +76,7 @@ BACKENDS = {
             "gguf",
             "scripts.backends.gguf.loader:LlamaModel",
             "scripts.backends.gguf.inventory:inventory",
-            FloatModel("f16.gguf", "GGUF F16"),
+            FloatModel("f16.gguf", "GGUF F16", rounding=1e-2),
             packages=("llama-cpp-python",),
             formats=("scripts.backends.gguf.format",),
             face="scripts.backends.gguf.face:FACE",

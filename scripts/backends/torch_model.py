@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.cache_utils import DynamicCache
@@ -12,7 +13,7 @@ from scripts.backends.model import Logits, Tokens, check_finite
 class TorchModel:
     """A Hugging Face folder, computed in FP32 on the CPU."""
 
-    def __init__(self, path: Path, threads: int, context: int) -> None:
+    def __init__(self, path: Path, threads: int, context: int, *, lean: bool = False) -> None:
         torch.set_num_threads(threads)
         self._path = path
         self._model = AutoModelForCausalLM.from_pretrained(
@@ -27,21 +28,28 @@ class TorchModel:
         keep = len(tokens) - first
         return self._logits(self._model(ids, use_cache=False, logits_to_keep=keep))
 
-    @torch.inference_mode()
     def prefill(self, tokens: Tokens) -> Logits:
         """As `Model.prefill`."""
-        self._cache = DynamicCache()
-        return self._step(torch.from_numpy(tokens.astype("int64"))[None])
+        last: Logits = self._append(tokens, anew=True, keep=1)[-1]
+        return last
 
-    @torch.inference_mode()
     def decode(self, token: int) -> Logits:
         """As `Model.decode`."""
-        return self._step(torch.tensor([[token]]))
-
-    def _step(self, ids: torch.Tensor) -> Logits:
-        output = self._model(ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        last: Logits = self._logits(output)[-1]
+        last: Logits = self._append(np.array([token]), anew=False, keep=1)[-1]
         return last
+
+    def extend(self, tokens: Tokens, *, anew: bool = False) -> Logits:
+        """As `Model.extend`."""
+        return self._append(tokens, anew=anew, keep=len(tokens))
+
+    @torch.inference_mode()
+    def _append(self, tokens: Tokens, *, anew: bool, keep: int) -> Logits:
+        if anew:
+            self._cache = DynamicCache()
+        ids = torch.from_numpy(tokens.astype("int64"))[None]
+        return self._logits(
+            self._model(ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
+        )
 
     def _logits(self, output: object) -> Logits:
         logits: torch.Tensor = output.logits[0]  # type: ignore[attr-defined]

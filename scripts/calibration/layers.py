@@ -148,16 +148,32 @@ class Decoder:
         """What comes after the last layer, for the hidden states that it gave."""
         self._run(Last(hidden), tokens)
 
-    def _run(self, stand_in: nn.Module, tokens: torch.Tensor) -> None:
+    def logits(self, tokens: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:
+        """Logits [positions, vocabulary] of what comes after some of the tokens [1, n]."""
+        hidden, call = self.begin(tokens)
+        for index, layer in enumerate(self.layers):
+            self.load(index)
+            hidden = call(layer, hidden)
+            self.unload(index)
+        head = self._model.get_output_embeddings()
+        stop = head.__dict__.pop("forward")
+        try:
+            output = self._run(Last(hidden), tokens, logits_to_keep=torch.tensor(positions))
+        finally:
+            head.forward = stop
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+    def _run(self, stand_in: nn.Module, tokens: torch.Tensor, **named: object) -> Any:
         """A forward pass with `stand_in` for the layers, up to the logits."""
         owner, _, attribute = self._stack.rpartition(".")
         parent = self._model.get_submodule(owner)
         setattr(parent, attribute, nn.ModuleList([stand_in]))
         try:
             self._fill(self._model, "")
-            self._model(tokens, use_cache=False)
+            return self._model(tokens, use_cache=False, **named)
         except _Seen:
-            pass
+            return None
         finally:
             setattr(parent, attribute, self.layers)
 

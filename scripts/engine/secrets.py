@@ -5,9 +5,15 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY", re.I)
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|_PAT$"
+    r"|(API|ACCESS|STORAGE|ACCOUNT|PRIVATE|SIGNING|SAS)_?KEY",
+    re.I,
+)
 _NOT_SECRET = re.compile(r"PARALLELISM|_FILE$|_PATH$|_ID$", re.I)
-_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@:]+:[^\s/@]+@")
+# Up to the last @ of the host's part: a password may hold slashes and @.
+_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@:]+:[^\s'\"]+@(?=[\w.\[-])")
+_SIGNED = re.compile(r"(?P<name>[?&](?:sig|signature|X-Amz-Signature|token|key)=)[^&\s'\"]+", re.I)
 _SHORTEST = 6
 
 
@@ -17,7 +23,7 @@ def _pattern(values: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 def mask(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """`text` without the values of secret variables and without passwords inside URLs."""
+    """`text` without the values of secret variables, and passwords and signatures in URLs."""
     found = os.environ if environment is None else environment
     values = {
         value
@@ -27,4 +33,4 @@ def mask(text: str, environment: Mapping[str, str] | None = None) -> str:
     pattern = _pattern(tuple(sorted(values, key=len, reverse=True)))
     if pattern is not None:
         text = pattern.sub("***", text)
-    return _IN_URL.sub(r"\g<scheme>***@", text)
+    return _SIGNED.sub(r"\g<name>***", _IN_URL.sub(r"\g<scheme>***@", text))

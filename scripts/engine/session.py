@@ -80,6 +80,13 @@ def only_fetches() -> bool:
     return said not in ("", "0") if said is not None else bool(_project().get("store_read_only"))
 
 
+@cache
+def store_keys() -> tuple[str, ...]:
+    """The public keys whose signature a record of the shared store needs: `store_keys` in
+    [tool.quantmake]; none where any record counts."""
+    return tuple(_project().get("store_keys", ()))
+
+
 def _project() -> dict[str, Any]:
     """[tool.quantmake] of pyproject.toml."""
     try:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.backends.gguf import driver  # its source is a part of the key
+from scripts.backends.parity import disagreement
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.footprints import FOOTPRINTS
 from scripts.progress import BYTES, Progress
@@ -85,12 +86,15 @@ class F16Gguf(Stage):
         )
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """llama.cpp loads it with every tensor that the architecture needs, all finite."""
+        """llama.cpp loads it with every tensor that the architecture needs, all finite, and
+        predicts with it what the base does."""
         from scripts.backends.gguf.llama import loading_error
 
         reason = loading_error(out)
         if not reason:
             self._check_size(inputs["base"], out)
+            if other := disagreement("gguf", out, inputs["base"]):
+                raise QuantmakeError(other)
             return
         if "unknown pre-tokenizer type" in reason:
             known = known_pre_tokenizers(inputs["toolchain"])

@@ -25,7 +25,7 @@ _LOG = llama_cpp.llama_log_callback(_write_warnings)
 class LlamaModel:
     """A GGUF file."""
 
-    def __init__(self, path: Path, threads: int, context: int) -> None:
+    def __init__(self, path: Path, threads: int, context: int, *, lean: bool = False) -> None:
         llama_cpp.llama_log_set(_LOG, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         self._path = path
@@ -69,6 +69,12 @@ class LlamaModel:
     def decode(self, token: int) -> Logits:
         """As `Model.decode`."""
         return self._last(np.array([token], np.int64))
+
+    def extend(self, tokens: Tokens, *, anew: bool = False) -> Logits:
+        """As `Model.extend`."""
+        if anew:
+            self._forget()
+        return self._run(tokens, 0)
 
     def _last(self, tokens: Tokens) -> Logits:
         last: Logits = self._run(tokens, len(tokens) - 1)[-1]

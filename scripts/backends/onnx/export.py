@@ -10,20 +10,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.backends.onnx import mapped_builder
+from scripts.backends.parity import disagreement
 from scripts.errors import QuantmakeError
 from scripts.footprints import FOOTPRINTS
 from scripts.progress import PIPE_VARIABLE
 from scripts.stage import Stage
 
-_UNKNOWN = ("is not currently supported", "NotImplementedError")
 _TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "chat_template*", "*.txt", "vocab*")
 
 
 class OnnxGraph(Stage):
     """Export the base as an fp32 ONNX graph with a KV cache
 
-    onnxruntime-genai's builder writes it (grouped-query attention in one node); where the
-    builder does not know the architecture, optimum's exporter traces it.
+    onnxruntime-genai's builder writes it (grouped-query attention in one node). Where it does not
+    know the architecture, or what it wrote does not predict what the base does, optimum's exporter
+    traces it.
     """
 
     footprint = FOOTPRINTS["onnx graph"]
@@ -38,25 +39,22 @@ class OnnxGraph(Stage):
     )
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """Raises QuantmakeError where neither tool knows the architecture."""
+        """Raises QuantmakeError where neither tool can export it as it is."""
         base = inputs["base"].resolve()
+        refusals = []
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
-            made = Path(scratch) / "graph"
-            log = _run(
-                *(mapped_builder.__name__, "-i", str(base), "-o", str(made)),
-                *("-p", "fp32", "-e", "cpu", "-c", str(Path(scratch) / "cache")),
-            )
-            if not (made / "model.onnx").is_file() and any(sign in log for sign in _UNKNOWN):
-                print("the builder does not know this architecture; optimum exports it", flush=True)
-                log = _run(
-                    *("optimum.exporters.onnx", "--model", str(base), "--no-post-process"),
-                    *("--task", "text-generation-with-past", "--library", "transformers"),
-                    str(made),
-                )
+            for tool, export in (("onnxruntime-genai's builder", _build), ("optimum", _trace)):
+                made = Path(scratch) / export.__name__
+                log = export(base, made)
+                reason = _last_words(log)
                 if (made / "model.onnx").is_file():
-                    _normalise(made)
-            if not (made / "model.onnx").is_file():
-                raise QuantmakeError(_why(log, base))
+                    reason = disagreement("onnx", made, base)
+                if not reason:
+                    break
+                refusals.append((tool, reason))
+                print(f"{tool} can't export this model: {reason}", flush=True)
+            else:
+                raise QuantmakeError(_why(refusals, base))
             for path in sorted(made.iterdir()):
                 shutil.move(path, out / path.name)
         shutil.copyfile(base / "config.json", out / "config.json")
@@ -114,13 +112,34 @@ def _normalise(folder: Path) -> None:
     whole.rmdir()
 
 
-def _why(log: str, base: Path) -> str:
-    config = json.loads((base / "config.json").read_text())
-    architecture = ", ".join(config.get("architectures") or ["(none named)"])
+def _build(base: Path, made: Path) -> str:
+    return _run(
+        *(mapped_builder.__name__, "-i", str(base), "-o", str(made)),
+        *("-p", "fp32", "-e", "cpu", "-c", str(made.with_name("cache"))),
+    )
+
+
+def _trace(base: Path, made: Path) -> str:
+    log = _run(
+        *("optimum.exporters.onnx", "--model", str(base), "--no-post-process"),
+        *("--task", "text-generation-with-past", "--library", "transformers", str(made)),
+    )
+    if (made / "model.onnx").is_file():
+        _normalise(made)
+    return log
+
+
+def _last_words(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    said = lines[-1].partition(". ")[0].rstrip(".") if lines else "nothing"
+    return lines[-1].partition(". ")[0].rstrip(".") if lines else "it said nothing"
+
+
+def _why(refusals: list[tuple[str, str]], base: Path) -> str:
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    architecture = ", ".join(config.get("architectures") or ["(none named)"])
+    reasons = "".join(f"\n  {tool}: {reason}" for tool, reason in refusals)
     return (
         f"neither onnxruntime-genai's builder nor optimum could export the architecture "
-        f"{architecture} ({base.name}/config.json, model_type {config.get('model_type')!r}). The "
-        f"last tool said: {said}. Take the artefacts with format onnx out of the recipe."
+        f"{architecture} ({base.name}/config.json, model_type {config.get('model_type')!r}). "
+        f"Take the artefacts with format onnx out of the recipe.{reasons}"
     )

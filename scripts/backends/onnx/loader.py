@@ -16,12 +16,12 @@ class OrtModel:
     Cache tensors are [1, KV heads, tokens, head width]; they stay onnxruntime's own values.
     """
 
-    def __init__(self, path: Path, threads: int, context: int) -> None:
+    def __init__(self, path: Path, threads: int, context: int, *, lean: bool = False) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        if context <= _SHORT:
+        if lean or context <= _SHORT:
             options.add_session_config_entry("session.disable_prepacking", "1")
         self._path = path
         self._session = ort.InferenceSession(
@@ -53,6 +53,12 @@ class OrtModel:
     def decode(self, token: int) -> Logits:
         """As `Model.decode`."""
         return self._last(np.array([token], np.int64))
+
+    def extend(self, tokens: Tokens, *, anew: bool = False) -> Logits:
+        """As `Model.extend`."""
+        if anew:
+            self._forget()
+        return check_finite(self._run(tokens), self._path)
 
     def _last(self, tokens: Tokens) -> Logits:
         last: Logits = self._run(tokens)[-1]

@@ -2,6 +2,8 @@
 
     python -m scripts.backends.onnx.mapped_builder -i BASE -o OUT -p fp32 -e cpu -c CACHE
 
+It also tells the builder the context that a model's rotary embedding was made for.
+
 The builder (0.11.4, models/builders/base.py) loads the model in float32 and keeps each converted
 weight. Here the matrices are those of the safetensors files, mapped into memory, and each one is
 converted when the external data is written, then forgotten. The bytes that come out are the same.
@@ -110,6 +112,15 @@ class Lazily:
         return mapped.view(tensor.shape).copy_(tensor)
 
 
+def tell_original_context(config: Any) -> None:
+    """Set what the builder takes rescaled frequencies from (Llama 3's, YaRN's): it looks for the
+    entry of the dictionary `rope_scaling` by `hasattr`, and so takes the longest context."""
+    name = "original_max_position_embeddings"
+    scaling = getattr(config, "rope_scaling", None)
+    if isinstance(scaling, dict) and scaling.get(name) and not hasattr(config, name):
+        setattr(config, name, scaling[name])
+
+
 def _call(builder: Any, function: Any, *given: object, **named: object) -> None:
     function(builder, *given, **named)
 
@@ -123,6 +134,13 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
         lazily = Lazily(scratch)
         base.AutoModelForCausalLM = SimpleNamespace(from_pretrained=lazily.load)
+        as_it_is = base.Model.__init__
+
+        def begin(builder: Any, config: Any, *given: object, **named: object) -> None:
+            tell_original_context(config)
+            as_it_is(builder, config, *given, **named)
+
+        base.Model.__init__ = begin
         base.Model.make_initializer = partialmethod(_call, lazily.make_initializer)
         sys.argv = [BUILDER, *arguments]
         with hashing(importlib.import_module("onnx_ir.external_data")):

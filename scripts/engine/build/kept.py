@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scripts.engine import console
 from scripts.engine.build.action import Action
-from scripts.engine.session import STORE, only_fetches, remote_place
+from scripts.engine.session import STORE, only_fetches, remote_place, store_keys
 from scripts.engine.store.files import remove
 from scripts.engine.store.local import LocalStore, Store, StoreError, checkout
 from scripts.engine.store.manifest import Manifest
@@ -17,6 +17,11 @@ _silent: set[str] = set()
 def local_store(action: Action) -> LocalStore:
     """This machine's store, as the files of this action may be kept in it."""
     return LocalStore(STORE, hard_links=action.stage.linkable)
+
+
+def shared_store(place: str) -> RemoteStore:
+    """The store that machines share, as this one may use it."""
+    return RemoteStore(place, read_only=only_fetches(), trusted=store_keys())
 
 
 def may_be_kept(action: Action) -> bool:
@@ -41,7 +46,7 @@ def fetch(action: Action, key: str, out: Path) -> bool:
     place = remote_place() if action.stage.shared else None
     stores: list[Store] = [local_store(action)]
     if place is not None:
-        stores.append(RemoteStore(place, read_only=only_fetches()))
+        stores.append(shared_store(place))
     for store in stores:
         try:
             if checkout(store, key, out) is not None:

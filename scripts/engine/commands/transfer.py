@@ -6,19 +6,19 @@ from scripts.engine.build.action import Action
 from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.build.differences import other_files
 from scripts.engine.build.guard import only_one
-from scripts.engine.build.kept import keep, local_store, may_be_kept
+from scripts.engine.build.kept import keep, local_store, may_be_kept, shared_store
 from scripts.engine.build.promises import refuse_other_than_locked
 from scripts.engine.build.record import Cost, is_whole, read_record, write_record
 from scripts.engine.commands.graph_command import GraphCommand
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.session import READ_ONLY_VARIABLE, STORE_VARIABLE, only_fetches, remote_place
 from scripts.engine.store.local import Store, StoreError, checkout
-from scripts.engine.store.manifest import fingerprint, make_manifest, read_manifest
-from scripts.engine.store.remote import RemoteStore
+from scripts.engine.store.manifest import Manifest, fingerprint, make_manifest, read_manifest
+from scripts.engine.store.remote import RemoteStore, UntrustedRecord
 from scripts.errors import QuantmakeError
 
 
-def shared_store() -> RemoteStore:
+def named_store() -> RemoteStore:
     """The store that machines share. Raises InvalidCommand where none is named."""
     place = remote_place()
     if place is None:
@@ -26,12 +26,19 @@ def shared_store() -> RemoteStore:
             f"no shared store is named: set {STORE_VARIABLE}, or `store` in [tool.quantmake] of "
             "pyproject.toml, to a folder or a URL such as s3://BUCKET/PREFIX"
         )
-    return RemoteStore(place, read_only=only_fetches())
+    return shared_store(place)
 
 
 def _is_shared(action: Action) -> bool:
     """Whether other machines may take the result of an action."""
     return action.stage.shared and may_be_kept(action)
+
+
+def _known(store: RemoteStore, key: str) -> Manifest | None:
+    try:
+        return store.manifest(key)
+    except UntrustedRecord:
+        return None
 
 
 class PushCommand(GraphCommand):
@@ -43,7 +50,7 @@ class PushCommand(GraphCommand):
 
     def _execute(self, pos_args: list[str]) -> int:
         self.dep_manager.close()
-        store = shared_store()
+        store = named_store()
         if only_fetches():
             raise InvalidCommand(
                 f"this machine may only fetch from {store.name}: {READ_ONLY_VARIABLE} is set, or "
@@ -61,7 +68,7 @@ class PushCommand(GraphCommand):
                 failed += 1
                 continue
             try:
-                there = store.manifest(built.key)
+                there = _known(store, built.key)
                 if there is not None and there != manifest:
                     other = "; ".join(other_files(there.files, manifest.files))
                     text = f"{store.name} has other bytes of the same key: {other}"
@@ -88,7 +95,7 @@ class PullCommand(GraphCommand):
 
     def _execute(self, pos_args: list[str]) -> int:
         self.dep_manager.close()
-        shared = shared_store()
+        shared = named_store()
         failed = 0
         for name, checker in self.checkers(pos_args):
             said = self._pull(checker, shared)

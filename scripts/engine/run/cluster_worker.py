@@ -1,5 +1,6 @@
 """What a worker of a cluster does with an action: fetch, build in scratch, upload, record."""
 
+import contextlib
 import json
 import tempfile
 from dataclasses import asdict
@@ -8,13 +9,14 @@ from typing import Any
 
 from scripts.engine.build.action import Action
 from scripts.engine.build.differences import changes
+from scripts.engine.build.kept import shared_store
 from scripts.engine.build.perform import Failure
 from scripts.engine.build.record import Cost
 from scripts.engine.build.sources import forget_sources
 from scripts.engine.run.local import run_order
 from scripts.engine.store.local import StoreError, checkout_manifest
 from scripts.engine.store.manifest import Manifest, make_manifest
-from scripts.engine.store.remote import RemoteStore
+from scripts.engine.store.remote import UntrustedRecord
 from scripts.errors import QuantmakeError
 from scripts.exec import load_stage
 
@@ -38,10 +40,11 @@ def build_action(order: str) -> dict[str, Any]:
 
 
 def _build(data: dict[str, Any], scratch: Path) -> tuple[Cost, Manifest]:
-    store = RemoteStore(data["store"])
-    known = store.manifest(data["key"])
-    if known is not None:
-        return Cost(), known
+    store = shared_store(data["store"])
+    with contextlib.suppress(UntrustedRecord):
+        known = store.manifest(data["key"])
+        if known is not None:
+            return Cost(), known
     stage = load_stage(data["stage"], data["options"])
     inputs = {}
     for name, given in data["inputs"].items():

@@ -13,6 +13,7 @@ from typing import Any
 
 from scripts.engine import console
 from scripts.engine.build.action import Action
+from scripts.engine.build.kept import shared_store
 from scripts.engine.build.perform import Failure
 from scripts.engine.build.record import Cost
 from scripts.engine.run.cluster_worker import build_action
@@ -20,7 +21,6 @@ from scripts.engine.run.local import LocalExecutor
 from scripts.engine.session import READ_ONLY_VARIABLE, STORE_VARIABLE, only_fetches, remote_place
 from scripts.engine.store.local import StoreError, checkout_manifest
 from scripts.engine.store.manifest import Manifest, read_manifest
-from scripts.engine.store.remote import RemoteStore
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 
 _TIMEOUT_S = 10
@@ -55,7 +55,7 @@ class DaskExecutor:
                 f"({READ_ONLY_VARIABLE}, or `store_read_only` in [tool.quantmake])"
             )
         self._local = LocalExecutor(at_once=1)
-        self._scheduler, self._place, self._store = scheduler, place, RemoteStore(place)
+        self._scheduler, self._place, self._store = scheduler, place, shared_store(place)
         self._connecting = threading.Lock()
         self._asked = False
         self._client: Any = None

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from scripts.engine.secrets import mask
 from scripts.engine.store.local import StoreError
 from scripts.engine.store.manifest import Manifest, paths_in
+from scripts.engine.store.signing import NotTrusted, pack, unpack
 
 Result = TypeVar("Result")
 _TIMEOUT = {"timeout": "30s", "connect_timeout": "5s"}
@@ -23,14 +24,21 @@ def _put(name: str, what: Path | bytes, store: Any) -> None:
     obstore.put(store, name, what)
 
 
+class UntrustedRecord(StoreError):
+    """A record that nobody signed who is trusted: it counts for nothing, and may be replaced."""
+
+
 class RemoteStore:
     """An object store at a URL such as s3://bucket/prefix, or a folder that machines share.
 
-    Where it is `read_only`, nothing is put or dropped, whatever the credentials allow.
+    Where it is `read_only`, nothing is put or dropped, whatever the credentials allow. Where keys
+    are `trusted`, records count only with a signature by one of them.
     """
 
-    def __init__(self, place: str, *, read_only: bool = False) -> None:
-        self._read_only = read_only
+    def __init__(
+        self, place: str, *, read_only: bool = False, trusted: tuple[str, ...] = ()
+    ) -> None:
+        self._read_only, self._trusted = read_only, trusted
         self.name = f"the store {mask(place)}"
         self._place = place
         self._opened: Any = None
@@ -67,7 +75,9 @@ class RemoteStore:
         except FileNotFoundError:
             return None
         try:
-            return Manifest.from_json(data.decode())
+            return unpack(key, data, trusted=self._trusted)
+        except NotTrusted as error:
+            raise UntrustedRecord(str(error)) from None
         except (ValueError, KeyError, TypeError):
             raise StoreError(f"its record of {key[:12]}… can't be read") from None
 
@@ -117,7 +127,11 @@ class RemoteStore:
     def put_record(self, key: str, manifest: Manifest) -> None:
         """As `Store.put_record`."""
         self._refuse_writing()
-        self._ask(functools.partial(_put, f"ac/{key}", manifest.to_json().encode()))
+        try:
+            record = pack(key, manifest, trusted=self._trusted)
+        except NotTrusted as error:
+            raise StoreError(str(error)) from None
+        self._ask(functools.partial(_put, f"ac/{key}", record))
 
     def drop(self, sha256: str) -> None:
         """As `Store.drop`: under its own digest, other bytes serve nobody."""
