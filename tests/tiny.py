@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHAT_TEMPLATE = (
@@ -33,7 +34,8 @@ def write_tiny_text(path: Path, count: int = 300, seed: int = 1) -> Path:
     return path
 
 
-def _tokenizer(lines: list[str]) -> "object":
+def tiny_tokenizer(lines: list[str]) -> Any:
+    """A BPE tokenizer of 512 tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -81,7 +83,7 @@ def make_tiny_base(
 
     torch.manual_seed(0)
     lines = tiny_lines(2000)
-    tokenizer = _tokenizer(lines)
+    tokenizer = tiny_tokenizer(lines)
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=512,
@@ -97,7 +99,7 @@ def make_tiny_base(
             pad_token_id=2,
         )
     )
-    ids = torch.tensor(tokenizer("\n".join(lines))["input_ids"])  # type: ignore[operator]
+    ids = torch.tensor(tokenizer("\n".join(lines))["input_ids"])
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
     with one_thread():  # as fast at this size, and ten times as fast on a busy machine
@@ -109,5 +111,5 @@ def make_tiny_base(
             loss.backward()
             optimiser.step()
     model.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
+    tokenizer.save_pretrained(folder)
     return folder

@@ -156,7 +156,7 @@ def compare(model: Model, base: Path, tokens: Tokens, decoded: int = _DECODED) -
     each through the cache of what came before it."""
     import torch
 
-    from scripts.calibration.layers import Decoder
+    from scripts.calibration.decoder import Decoder
 
     before = len(tokens) - decoded
     spread = np.linspace(0, before - 1, _SPREAD).astype(np.int64)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from scripts.calibration.layers import Last, stack_of
+from scripts.calibration.stand_ins import Call, Output, in_place_of, stack_of, states_of
 
 
 class PartialRun:
@@ -17,7 +17,7 @@ class PartialRun:
         self._model, self._windows = model, windows
         self._keep = windows.shape[1] // 2
         self._name, self.layers = stack_of(model)
-        self._calls: list[tuple[Any, Any, Any]] = []
+        self._calls: list[Call] = []
         hooks = [
             layer.register_forward_pre_hook(self._remember, with_kwargs=True)
             for layer in self.layers
@@ -28,27 +28,18 @@ class PartialRun:
 
     def again_from(self, place: int) -> NDArray[np.float64]:
         """KL divergence in nats at each scored token, layers from `place` on run again."""
-        output: Any = self._calls[place][0]
-        for layer, (_, arguments, keywords) in zip(
-            self.layers[place:], self._calls[place:], strict=True
-        ):
-            hidden = output[0] if isinstance(output, tuple) else output
-            output = layer(hidden, *arguments, **keywords)
-        owner, _, attribute = self._name.rpartition(".")
-        parent = self._model.get_submodule(owner)
-        setattr(parent, attribute, nn.ModuleList([Last(output)]))
-        try:
+        output: Output = self._calls[place].hidden
+        for layer, call in zip(self.layers[place:], self._calls[place:], strict=True):
+            output = call.run(layer, states_of(output))
+        with in_place_of(self._model, self._name, self.layers, lambda *_: output):
             return self._divergence()
-        finally:
-            setattr(parent, attribute, self.layers)
 
     def whole(self) -> NDArray[np.float64]:
         """As `again_from`, the whole model run again."""
         return self._divergence()
 
     def _remember(self, _: nn.Module, arguments: tuple[Any, ...], keywords: Any) -> None:
-        hidden, *rest = arguments
-        self._calls.append((hidden, rest, keywords))
+        self._calls.append(Call(arguments, keywords))
 
     def _logprobs(self) -> torch.Tensor:
         """[scored tokens, vocabulary]."""

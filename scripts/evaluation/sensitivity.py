@@ -81,7 +81,7 @@ class MeasureSensitivity(Stage):
         import torch
         from transformers import AutoModelForCausalLM
 
-        from scripts.calibration.layers import UnknownLayers
+        from scripts.calibration.stand_ins import UnknownLayers
         from scripts.evaluation.metrics import mean
         from scripts.evaluation.partial_run import PartialRun
         from scripts.token_windows import read_windows

@@ -21,14 +21,18 @@ from scripts.token_windows import read_windows
 from tests.onnx_models import digests, write_other_base
 
 
-def observed(base: Path, calibration: Path) -> dict[str, torch.Tensor]:
-    """Every linear's inputs [n, columns] in float64, by hooks on the model as a whole."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64).eval()
+def observed(
+    base: Path, calibration: Path, dtype: torch.dtype = torch.float64
+) -> dict[str, torch.Tensor]:
+    """Every linear's inputs [n, columns], by hooks on the model as a whole."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).eval()
     seen: dict[str, list[torch.Tensor]] = {}
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear | Conv1D):
             module.register_forward_pre_hook(
-                lambda _, args, name=name: seen.setdefault(name, []).append(args[0][0].detach())
+                lambda _, args, name=name: seen.setdefault(name, []).append(
+                    args[0].detach().reshape(-1, args[0].shape[-1])
+                )
             )
     with torch.inference_mode():
         for window in read_windows(calibration):

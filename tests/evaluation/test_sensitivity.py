@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from scripts.calibration.stand_ins import UnknownLayers
 from scripts.evaluation.sensitivity import (
     EMBEDDING,
     MeasureSensitivity,
@@ -110,16 +111,14 @@ def test_layers_that_give_tuples_and_store_their_weights_turned(
     assert torch.equal(weight.data, kept)
 
 
-def test_model_whose_layers_are_not_known_has_none(tiny_calibration: Path, tmp_path: Path) -> None:
-    from transformers import MixtralConfig, MixtralForCausalLM
+def test_model_whose_layers_are_not_known_has_none(
+    tiny_base: Path, tiny_calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(_: object) -> None:
+        raise UnknownLayers("two stacks")
 
-    config = MixtralConfig(
-        vocab_size=512, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, num_local_experts=2,
-        max_position_embeddings=128,
-    )  # fmt: skip
-    MixtralForCausalLM(config).save_pretrained(tmp_path / "mixtral")
-    assert measure(tmp_path / "mixtral", tiny_calibration, tmp_path / "s.json").layers == []
+    monkeypatch.setattr("scripts.evaluation.partial_run.stack_of", none)
+    assert measure(tiny_base, tiny_calibration, tmp_path / "s.json").layers == []
 
 
 def test_model_that_does_not_load_is_a_record_that_is_measured_again(
