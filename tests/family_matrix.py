@@ -1,0 +1,133 @@
+"""Families × formats: `python -m tests.family_matrix [FAMILY …]` writes docs/families.md.
+
+Each cell is made of a tiny seeded model, and its predictions are compared with the base's: mean KLD
+in nats, over 128 tokens in a prefill and 64 decode steps through the KV cache.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from scripts.backends.format import Format
+from scripts.stage import Stage
+from tests.families import FAMILIES
+
+FLOAT = {"FP32 graph (ONNX)": "graph", "GGUF F16": "f16"}
+FORMATS = {
+    "INT8 rtn (ONNX)": "{format: onnx, bits: 8, method: rtn}",
+    "INT8 dynamic (ONNX)": "{format: onnx, bits: 8, method: dynamic}",
+    "INT8 static (ONNX)": "{format: onnx, bits: 8, method: static}",
+    "INT4 rtn (ONNX)": "{format: onnx, bits: 4, method: rtn}",
+    "INT4 gptq (ONNX)": "{format: onnx, bits: 4, method: gptq}",
+    "INT4 awq (ONNX)": "{format: onnx, bits: 4, method: awq}",
+    "NF4": "{format: bitsandbytes}",
+    "NF4 gptq": "{format: bitsandbytes, method: gptq}",
+    "Q8_0": "{format: gguf, type: q8_0}",
+    "Q4_0": "{format: gguf, type: q4_0}",
+    "Q4_0 gptq": "{format: gguf, type: q4_0, method: gptq}",
+    "auto": "{format: gguf, type: auto, like: q4_0}",
+}
+TOKENS, DECODED = 192, 64
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "families.md"
+
+
+def measure_family(name: str, folder: Path, toolchain: Path) -> dict[str, str]:
+    """The cells of a family: a KLD, or why there is none."""
+    from scripts.backends.gguf.f16 import F16Gguf
+    from scripts.backends.onnx.export import OnnxGraph
+    from scripts.base.make_base import Base
+    from scripts.calibration.capture import Capture
+    from scripts.calibration.gradients import Gradients
+    from scripts.exec import run_stage
+    from tests.families import make_family
+    from tests.same_bytes import format_of, write_calibration
+
+    made: dict[str, Path] = {"toolchain": toolchain}
+    reasons: dict[str, str] = {}
+
+    def make(node: str, stage: Stage, needs: tuple[str, ...]) -> None:
+        missing = next((reasons[need] for need in needs if need in reasons), None)
+        if missing is not None:
+            reasons[node] = missing
+            return
+        out = folder / f"{node}{stage.suffix}"
+        try:
+            run_stage(stage, {need: made[need] for need in needs}, out)
+            made[node] = out
+        except Exception as error:
+            reasons[node] = f"{type(error).__name__}: {error}"
+
+    made["source"] = make_family(name, folder / "source")
+    make("base", Base(), ("source",))
+    if "base" in reasons:
+        return dict.fromkeys([*FLOAT, *FORMATS], reasons["base"])
+    write_calibration(made["base"], folder)
+    made["calibration"] = folder / "calibration"
+    make("graph", OnnxGraph(), ("base",))
+    make("f16", F16Gguf(tokenizer_pre="smollm"), ("base", "toolchain"))
+    make("capture", Capture(), ("base", "calibration"))
+    make("gradients", Gradients(), ("base", "calibration"))
+    backends = {"graph": "onnx", "f16": "gguf"}
+    for label, line in FORMATS.items():
+        kind: Format = format_of(line)
+        make(label, kind, kind.needed())
+        backends[label] = kind.backend
+    labels = {node: label for label, node in FLOAT.items()}
+    cells = {}
+    for node, backend in backends.items():
+        said = reasons.get(node) or _divergence(backend, made[node], made["base"])
+        cells[labels.get(node, node)] = said
+    return cells
+
+
+def _divergence(backend: str, artifact: Path, base: Path) -> str:
+    from scripts.backends.model import load_model
+    from scripts.backends.parity import compare, tokens_of
+
+    try:
+        model = load_model(backend, artifact, threads=1, context=TOKENS)
+        seen = compare(model, base, tokens_of(base, TOKENS), DECODED)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return f"{seen.kld.mean():.1e}"
+
+
+def measure_all(names: list[str]) -> dict[str, dict[str, str]]:
+    """A process for each family, two at a time."""
+    from scripts.backends.gguf.toolchain import Toolchain
+
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
+        toolchain = Path(scratch) / "toolchain"
+        toolchain.mkdir()
+        Toolchain().run({}, toolchain)
+
+        def one(name: str) -> dict[str, str]:
+            folder, answer = Path(scratch) / name, Path(scratch) / f"{name}.json"
+            folder.mkdir()
+            command = [sys.executable, "-m", "tests.family_matrix", "--one", name]
+            done = subprocess.run(
+                [*command, str(folder), str(toolchain), str(answer)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            print(name, done.returncode, flush=True)
+            if not answer.exists():
+                reason = f"ended with code {done.returncode}: {done.stderr[-200:]}"
+                return dict.fromkeys([*FLOAT, *FORMATS], reason)
+            cells: dict[str, str] = json.loads(answer.read_text())
+            return cells
+
+        return dict(zip(names, pool.map(one, names), strict=True))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        name, folder, toolchain, answer = sys.argv[2:]
+        cells = measure_family(name, Path(folder), Path(toolchain))
+        Path(answer).write_text(json.dumps(cells))
+    else:
+        print(json.dumps(measure_all(sys.argv[1:] or [*FAMILIES]), indent=1))
