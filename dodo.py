@@ -32,7 +32,7 @@ from scripts.report.history import FIGURES, committed_figures
 from scripts.report.write_report import HTML_NAME, WriteReport
 
 RECIPES = load_or_exit()
-DOIT_CONFIG = settings(["checksums", "cards", "report"], memory_limits(RECIPES))
+DOIT_CONFIG = settings(["checksums", "cards", "report"], memory_limits(RECIPES), ("report",))
 
 
 def task_source():

@@ -83,6 +83,11 @@ class Stage(BaseModel):
         footprint = self.takes()
         return [footprint.instead] if footprint and footprint.instead else []
 
+    def without(self, missing: Mapping[str, str]) -> "Stage | None":
+        """What does the work without some inputs, which could not be made, by name with the reason;
+        None where it can't be done without them."""
+        return None
+
     def is_settled(self, target: Path) -> bool:
         """Whether what was made may be kept as the last word; a record of a failure may not."""
         return True

@@ -33,7 +33,7 @@ class Session:
     `locked`: build only what reproduces the lock. `always`: run stages even where their result
     is known. `max_memory`: bytes that the stages running at one time may need together, and each
     alone. `limits`: the same by task, of who wrote the graph. `before_building` is called before
-    the first stage runs.
+    the first stage runs. `despite` names the tasks that run on what there is where others failed.
     """
 
     locked: bool = False
@@ -42,6 +42,7 @@ class Session:
     executor: Any = field(default=None)
     limits: Callable[[str], Limit | None] = _nothing
     before_building: Callable[[], None] | None = None
+    despite: tuple[str, ...] = ()
 
     def limit_of(self, task: str) -> Limit | None:
         """What the stage of a task may need: by the command line, the graph, or the machine."""

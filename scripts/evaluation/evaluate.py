@@ -18,11 +18,13 @@ class Evaluate(Stage):
 
     Inputs: the artefact, the base and the reference. `out` is a JSON file, a `Measured`: an
     artefact that can't be measured gets a `Failed` that says why, and is measured again by the next
-    build. The base's own quality comes from the stored reference: it is not scored a second time.
+    build; so does one that `failed` to be made, for that reason. The base's own quality comes from
+    the stored reference: it is not scored a second time.
     """
 
     artifact: str
     backend: str
+    failed: str = ""
     suffix = ".json"
     packages = ("numpy", "torch", "transformers")
     canonical = False
@@ -45,8 +47,9 @@ class Evaluate(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The work is done in a process of its own, since a broken artefact may end it."""
-        from scripts.evaluation.result import Failed
-
+        if self.failed:
+            self._write_failed(self.failed, out)
+            return
         paths = (*(inputs[name] for name in ("artifact", "base", "reference")), out)
         command = [sys.executable, "-m", "scripts.evaluation.score", self.artifact, self.backend]
         done = subprocess.run(
@@ -60,8 +63,19 @@ class Evaluate(Stage):
             return
         reason = done.stdout.partition("error: ")[2].strip() or self._last_words(done)
         print(f"{self.artifact} could not be measured: {reason}")
+        self._write_failed(reason, out)
+
+    def _write_failed(self, reason: str, out: Path) -> None:
+        from scripts.evaluation.result import Failed
+
         failed = Failed(artifact=self.artifact, reason=reason)
         out.write_text(failed.model_dump_json(indent=1) + "\n")
+
+    def without(self, missing: Mapping[str, str]) -> Stage | None:
+        """An artefact that could not be made gets a record of that."""
+        if set(missing) != {"artifact"}:
+            return None
+        return self.model_copy(update={"failed": missing["artifact"]})
 
     def is_settled(self, target: Path) -> bool:
         """Whether it was measured: a failure is never taken as the last word."""

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from scripts.backends.table import BACKENDS, modules_of
 from scripts.evaluation.result import Machine, Speed, Spread, Timings
 from scripts.progress import Progress
@@ -82,12 +84,14 @@ class Worker:
 class TimeAll(Stage):
     """Time all artefacts, and the float model in each runtime, in turn
 
-    `rows` are the backends by the rows' names; inputs: `artifact/NAME` for each and the reference.
-    Each row is loaded in a process of its own, as many of them at one time as memory holds; then
-    each has its turn in every round. `out` is a JSON file, `Timings`.
+    `rows` are the backends by the rows' names, `failed` says why others could not be made; inputs:
+    `artifact/NAME` for each row and the reference. Each row is loaded in a process of its own, as
+    many of them at one time as memory holds; then each has its turn in every round. `out` is a JSON
+    file, `Timings`.
     """
 
     rows: dict[str, str]
+    failed: dict[str, str] = Field(default_factory=dict)
     rounds: int = ROUNDS
     reproducible = False
     canonical = False
@@ -112,7 +116,7 @@ class TimeAll(Stage):
         """A row that can't be timed is named in the record with its reason."""
         from scripts.workers import available_cores
 
-        outcomes: dict[str, Speed | str] = {}
+        outcomes: dict[str, Speed | str] = dict(self.failed)
         bar = Progress("timing", len(self.rows) * (2 + self.rounds))
         for names in batches(inputs, available_memory()):
             outcomes |= self._together(names, inputs, bar)
@@ -123,6 +127,14 @@ class TimeAll(Stage):
             failures={name: one for name, one in rows if isinstance(one, str)},
         )
         out.write_text(record.model_dump_json(indent=1) + "\n")
+
+    def without(self, missing: Mapping[str, str]) -> Stage | None:
+        """A row that could not be made is named with the reason."""
+        failed = {name.removeprefix(_ARTIFACT): why for name, why in missing.items()}
+        if not set(failed) <= set(self.rows):
+            return None
+        rows = {name: backend for name, backend in self.rows.items() if name not in failed}
+        return self.model_copy(update={"rows": rows, "failed": failed})
 
     def is_settled(self, target: Path) -> bool:
         """Whether all rows were timed."""

@@ -53,6 +53,10 @@ class WriteReport(Stage):
         judgement = judge(lineup, self.facts.budgets)
         (out / JUDGEMENT_NAME).write_text(judgement.model_dump_json(indent=1) + "\n")
 
+    def without(self, missing: Mapping[str, str]) -> Stage | None:
+        """The layers' sensitivity may be missing."""
+        return self if set(missing) == {"sensitivity"} else None
+
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Every chart that the page shows is there."""
         shown = re.findall(r"\((charts/[^)]+)\)", (out / NAME).read_text())

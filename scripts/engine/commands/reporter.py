@@ -4,6 +4,7 @@ import sys
 import time
 from typing import Any, TextIO
 
+from doit.exceptions import UnmetDependency
 from doit.reporter import ConsoleReporter
 
 from scripts.engine import console
@@ -21,6 +22,7 @@ class Reporter(ConsoleReporter):
         self._console = console.use(outstream)
         self._started = time.monotonic()
         self._ran = self._current = 0
+        self._unmet: list[str] = []
 
     def execute_task(self, task: Any) -> None:
         """A task begins."""
@@ -38,7 +40,10 @@ class Reporter(ConsoleReporter):
         self._current += 1
 
     def add_failure(self, task: Any, fail: Any) -> None:
-        """A task has failed; its text is for people."""
+        """A task has failed; its text is for people. What needs it is named once, at the end."""
+        if isinstance(fail, UnmetDependency):
+            self._unmet.append(task.name)
+            return
         self.failures.append({"task": task, "exception": fail})
         self._console.finish(task.name, "✗")
         self._console.say(fail.message if fail.message else fail.get_msg())
@@ -47,6 +52,9 @@ class Reporter(ConsoleReporter):
         """All is done, or as much as could be."""
         for message in self.runtime_errors:
             self._console.say(message)
+        if self._unmet:
+            names = ", ".join(name for name in self._unmet if not name.startswith("_"))
+            self._console.say(f"Not done, since they need what failed: {names}.")
         took = human_time(time.monotonic() - self._started)
         if isinstance(sys.exc_info()[1], Interrupted):
             self._console.say(

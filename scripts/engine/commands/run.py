@@ -1,14 +1,19 @@
 """`doit run`, with the exit codes of this project in place of doit's own."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from getopt import GetoptError, gnu_getopt
+from pathlib import Path
 from typing import Any
 
 from doit.cmd_run import Run
 from doit.cmdparse import CmdParseError
+from doit.control import TaskControl
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
+from scripts.engine import console
 from scripts.engine.build.guard import wait_until_free
+from scripts.engine.graph import lost
 from scripts.engine.graph.tasks import exit_codes
 from scripts.engine.run.children import Interrupted, handle_signals, stop_all
 from scripts.engine.run.executors import executor_of
@@ -64,7 +69,8 @@ class BuildCommand(Run):
         exit_codes.clear()
         handle_signals()
         try:
-            result: int = super().parse_execute([argument.rstrip("/") for argument in in_args])
+            given = self._options_first([argument.rstrip("/") for argument in in_args])
+            result: int = super().parse_execute(given)
         except Interrupted as interrupted:
             stop_all()
             wait_until_free(_PATIENCE_S)
@@ -78,6 +84,15 @@ class BuildCommand(Run):
             sys.stderr.write(f"error: {error}\n")
             return error.exit_code
         return max(exit_codes, default=1) if result else 0
+
+    def _options_first(self, arguments: list[str]) -> list[str]:
+        """The command line with its options before the tasks, as doit wants them."""
+        parser = self.cmdparser
+        try:
+            options, tasks = gnu_getopt(arguments, parser.get_short(), parser.get_long())
+        except GetoptError:
+            return arguments  # doit says what is wrong
+        return [word for pair in options for word in pair if word] + tasks
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Set the session before the graph is read; stages run beside each other as threads."""
@@ -94,28 +109,54 @@ class BuildCommand(Run):
             params.pop(option["name"])
         try:
             result: int = super().execute(params, args)
+            if result and params["continue"]:
+                self._go_on_without_what_failed(params)
         finally:
             session.executor.close()
         return result
 
+    def _go_on_without_what_failed(self, params: Any) -> None:
+        """Run those tasks of `session.despite` that were asked for, and can do without it."""
+        selected = self.control.selected_tasks
+        asked = [name for name in selected if name.partition("@")[0] in session.despite]
+        if not asked or not lost.are_any():
+            return
+        control = TaskControl(self.loader.load_tasks(cmd=self, pos_args=[]))
+        control.process(asked)
+        tasks = [control.tasks[name] for name in _closure(control, asked)]
+        if any(lost.reason_of(Path(target)) for task in tasks for target in task.targets):
+            return
+        console.current().say(f"{', '.join(asked)}: written without what failed.")
+        self.dep_manager = None  # doit opens its state anew
+        super().execute(params, asked)
+
     def _refuse_what_cannot_fit(self) -> None:
         """Raises MachineError; a run that builds nothing does not come here."""
-        needed: set[str] = set()
-        waiting = list(self.control.selected_tasks)
-        while waiting:
-            name = waiting.pop()
-            if name not in needed:
-                needed.add(name)
-                waiting += self.control.tasks[name].task_dep
-        refuse_what_cannot_fit(needed)
+        refuse_what_cannot_fit(_closure(self.control, self.control.selected_tasks))
+
+
+def _closure(control: Any, names: Iterable[str]) -> set[str]:
+    """The tasks and all that they need."""
+    needed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += control.tasks[name].task_dep
+    return needed
 
 
 def settings(
-    default_tasks: list[str], limits: Callable[[str], Limit | None] | None = None
+    default_tasks: list[str],
+    limits: Callable[[str], Limit | None] | None = None,
+    despite: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The DOIT_CONFIG of a project on this engine; `limits` says what a task's stage may need."""
+    """The DOIT_CONFIG of a project on this engine; `limits` says what a task's stage may need,
+    `despite` names the tasks that run on what there is where, with --continue, others failed."""
     if limits is not None:
         session.limits = limits
+    session.despite = despite
     return {
         "default_tasks": default_tasks,
         "dep_file": "cache/state/doit.sqlite",

@@ -12,6 +12,7 @@ from scripts.engine.build.action import Action
 from scripts.engine.build.aside import Judge, set_aside
 from scripts.engine.build.perform import Failure, perform
 from scripts.engine.build.status import Reason, status
+from scripts.engine.graph.lost import less, lose
 from scripts.engine.run.forecasts import know
 from scripts.engine.session import session
 from scripts.engine.store.files import write_atomically
@@ -31,12 +32,16 @@ def _named(task: str, doc: str) -> TaskDict:
     return {"basename": basename, **({"name": name} if name else {}), "doc": doc}
 
 
-def _or_task_failed(work: Callable[[], None]) -> Callable[[], TaskFailed | None]:
+def _or_task_failed(
+    work: Callable[[], None], target: Path | None = None
+) -> Callable[[], TaskFailed | None]:
     def action() -> TaskFailed | None:
         try:
             work()
         except Failure as failure:
             exit_codes.append(failure.exit_code)
+            if target is not None:
+                lose(target, failure.text)
             return TaskFailed(failure.text)
         return None
 
@@ -68,14 +73,15 @@ def build(
 ) -> TaskDict:
     """A task that makes `target` from `inputs`, the targets of other tasks, when it is stale.
 
-    What it made, and from what, is kept in `lock` where one is given.
+    What it made, and from what, is kept in `lock` where one is given. Inputs that could not be made
+    in this run are left out, where the stage does without them.
     """
-    action = Action(stage, inputs, target)
+    action = Action(*less(stage, inputs), target)
     know(task, action)
     return {
         **_named(task, stage.describe()),
-        "actions": [_or_task_failed(lambda: perform(task, action, lock))],
-        "file_dep": [str(manifest_path(path)) for path in inputs.values()],
+        "actions": [_or_task_failed(lambda: perform(task, action, lock), target)],
+        "file_dep": [str(manifest_path(path)) for path in action.inputs.values()],
         "targets": [str(target), str(manifest_path(target))],
         "uptodate": [UpToDate(action, lock)],
         "io": {"capture": False},

@@ -31,6 +31,11 @@ def know(task: str, action: Action) -> None:
     _forecasts.clear()
 
 
+def known_action(target: Path) -> Action | None:
+    """The action that makes a target; None where no task does."""
+    return _known[target][1] if target in _known else None
+
+
 def forecast_of(target: Path) -> Forecast | None:
     """What the stage that makes `target` says of itself; None where it can't say yet."""
     if target not in _forecasts:
