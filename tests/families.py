@@ -10,7 +10,7 @@ WINDOW = 24
 """Of the families with sliding attention: shorter than the windows of the tests."""
 
 _SIZES: dict[str, Any] = {
-    "vocab_size": 512,
+    "vocab_size": 410,
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_hidden_layers": 4,
@@ -29,6 +29,7 @@ _LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 _MOE = {"num_experts_per_tok": 2}
+_QWEN3_MOE = {"head_dim": 16, "moe_intermediate_size": 64, "num_experts": 4, **_MOE}
 
 
 def _of(config: str, without: tuple[str, ...] = (), **more: Any) -> Callable[[], Any]:
@@ -45,22 +46,29 @@ def _of(config: str, without: tuple[str, ...] = (), **more: Any) -> Callable[[],
 
 _KV = ("num_key_value_heads",)
 _GEMMA = {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": WINDOW}
-_GPT2 = {"n_embd": 64, "n_layer": 4, "n_head": 4, "n_positions": 512, "vocab_size": 512}
+_GPT2 = {
+    "n_embd": 64,
+    "n_layer": 4,
+    "n_head": 4,
+    "n_positions": 512,
+    "vocab_size": 410,
+    "n_ctx": 512,
+}
 
 FAMILIES: dict[str, Callable[[], Any]] = {
     "llama": _of("LlamaConfig"),
     "llama3": _of("LlamaConfig", rope_theta=500000.0, rope_scaling=_LLAMA3),
     "qwen2": _of("Qwen2Config"),
     "qwen3": _of("Qwen3Config", head_dim=16),
-    "qwen3-moe": _of(
-        "Qwen3MoeConfig", head_dim=16, moe_intermediate_size=32, num_experts=4, **_MOE
-    ),
-    "mistral": _of("MistralConfig", head_dim=16, sliding_window=WINDOW),
+    "qwen3-moe": _of("Qwen3MoeConfig", **_QWEN3_MOE, norm_topk_prob=True),
+    "qwen3-moe-unnormed": _of("Qwen3MoeConfig", **_QWEN3_MOE, norm_topk_prob=False),
+    "mistral": _of("MistralConfig", head_dim=16, sliding_window=None),
+    "mistral-window": _of("MistralConfig", head_dim=16, sliding_window=WINDOW),
     "ministral": _of("MinistralConfig", head_dim=16, sliding_window=WINDOW),
     "mixtral": _of("MixtralConfig", num_local_experts=4, **_MOE),
     "gemma2": _of("Gemma2Config", **_GEMMA),
     "gemma3": _of("Gemma3TextConfig", **{**_GEMMA, "num_hidden_layers": 6}),
-    "phi": _of("PhiConfig"),
+    "phi": _of("PhiConfig", num_attention_heads=2, num_key_value_heads=2),
     "phi3": _of("Phi3Config"),
     "smollm3": _of("SmolLM3Config"),
     "granite": _of(
@@ -77,7 +85,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         layer_types=["conv", "full_attention", "conv", "full_attention"],
         block_auto_adjust_ff_dim=False,
     ),
-    "gpt2": _of("GPT2Config", without=tuple(_SIZES), bos_token_id=1, eos_token_id=2, **_GPT2),
+    "gpt2": _of("GPT2Config", without=tuple(_SIZES), **_GPT2),
     "gpt-neox": _of("GPTNeoXConfig", without=_KV),
     "gpt-oss": _of(
         "GptOssConfig",
@@ -90,15 +98,15 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "deepseek-v3": _of(
         "DeepseekV3Config",
         num_key_value_heads=4,
-        q_lora_rank=32,
-        kv_lora_rank=16,
+        q_lora_rank=64,
+        kv_lora_rank=64,
         qk_rope_head_dim=8,
         qk_nope_head_dim=16,
         v_head_dim=16,
         n_routed_experts=4,
-        n_group=2,
+        n_group=1,
         topk_group=1,
-        moe_intermediate_size=32,
+        moe_intermediate_size=64,
         first_k_dense_replace=1,
         **_MOE,
     ),
@@ -108,7 +116,6 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         "FalconConfig", without=(*_KV, "intermediate_size"), new_decoder_architecture=False
     ),
     "cohere": _of("CohereConfig"),
-    "glm4": _of("Glm4Config", head_dim=16),
 }
 
 

@@ -234,6 +234,11 @@ def main(given: list[str]) -> int:
     except QuantmakeError as error:
         print(f"{ERROR}{error}")
         return error.exit_code
+    except Exception as error:  # each runtime raises its own kinds
+        label = BACKENDS[backend].float_model.label
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"{ERROR}{label} can't be run: {said[-1]}")
+        return QuantmakeError.exit_code
     return 0
 
 

@@ -1,11 +1,11 @@
 """PyTorch with transformers: the FP16 base computed in FP32, and bitsandbytes folders."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
-from transformers.cache_utils import DynamicCache
 
 from scripts.backends.model import Logits, Tokens, check_finite
 
@@ -19,7 +19,7 @@ class TorchModel:
         self._model = AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, local_files_only=True
         ).eval()
-        self._cache = DynamicCache()
+        self._cache: Any = None
 
     @torch.inference_mode()
     def scores(self, tokens: Tokens, first: int) -> Logits:
@@ -45,11 +45,11 @@ class TorchModel:
     @torch.inference_mode()
     def _append(self, tokens: Tokens, *, anew: bool, keep: int) -> Logits:
         if anew:
-            self._cache = DynamicCache()
+            self._cache = None  # the model makes one of its own kind
         ids = torch.from_numpy(tokens.astype("int64"))[None]
-        return self._logits(
-            self._model(ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
-        )
+        output = self._model(ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
+        self._cache = output.past_key_values
+        return self._logits(output)
 
     def _logits(self, output: object) -> Logits:
         logits: torch.Tensor = output.logits[0]  # type: ignore[attr-defined]

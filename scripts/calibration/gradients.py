@@ -69,9 +69,8 @@ class Gradients(Stage):
                 batch = tokens[first : first + cores]
                 noise = [measured.noise(window, generator) for window in batch]
                 for terms in pool.map(measured.window, batch, noise):
-                    sums = {
-                        name: sums[name] + terms[name] if sums else terms[name] for name in terms
-                    }
+                    for name, term in terms.items():  # not every window reaches every expert
+                        sums[name] = sums[name] + term if name in sums else term
                     progress.advance()
                 if checkpoints.is_due() and progress.done < len(tokens):
                     done = {_WINDOWS: torch.tensor(progress.done), _RANDOM: generator.get_state()}

@@ -93,5 +93,10 @@ def capture(
         # In this thread alone: it takes the layers out of the model.
         over_windows(lambda at: decoder.end(tokens[at], states[at]), run=map)
         writer.finish({"shared": json.dumps(shared)})
+    if silent := [name for name in linears if name not in shared]:
+        print(
+            f"no token of the calibration reached {', '.join(silent)}: they are rounded to nearest "
+            "where others are rounded by what they saw. A longer calibration may reach them."
+        )
     save_file(statistics, out / STATISTICS)
     (out / STATISTICS).chmod(0o644)  # save_file leaves the file to its owner alone

@@ -28,7 +28,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Windows [3, 64], longer than the sliding windows."""
     folder = tmp_path_factory.mktemp("calibration")
-    ids = np.random.default_rng(0).integers(3, 512, (3, 64)).astype(np.int32)
+    ids = np.random.default_rng(0).integers(3, 410, (3, 64)).astype(np.int32)
     assert ids.shape[1] > 2 * WINDOW
     write_windows(folder, ids)
     return folder

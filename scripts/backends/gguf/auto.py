@@ -82,35 +82,44 @@ def _file_type(chosen: Mapping[str, Choice]) -> str:
 
 
 def _offers(reader: GGUFReader, measured: Iterable[Importance]) -> dict[str, list[Choice]]:
-    """By tensor each type whose block divides its width, with the loss that GPTQ leaves.
+    """By tensor each type whose block divides its width, with the loss that GPTQ leaves; of stacked
+    experts their sum.
 
     The loss is estimated from rows drawn in proportion to their weight, at even steps, so it
     comes out the same each time.
     """
     originals = {tensor.name: tensor for tensor in reader.tensors}
-    offers: dict[str, list[Choice]] = {}
+    by_tensor: dict[str, dict[str, float]] = {}
     bar = Progress("weighing types", len(originals), "tensors")
     checkpoints = Checkpoints.of_this_run()
     with one_thread():
         for importance in measured:
-            columns, rows = len(importance.hessian), importance.rows
+            rows = importance.rows
             make = partial(_losses, originals, importance)
-            losses = checkpoints.result(f"weigh {next(iter(rows))}", make)
-            for key, kind in BLOCK_TYPES.items():
-                if key not in losses:
-                    continue
-                block, size = GGML_QUANT_SIZES[kind.type]
-                for name, loss in zip(rows, losses[key].tolist(), strict=True):
-                    total = len(rows[name]) * (columns // block * size)
-                    offers.setdefault(name, []).append(Choice(key, total, loss))
+            first = next(iter(rows))
+            losses = checkpoints.result(f"weigh {first.tensor} {first.expert or 0}", make)
+            for key in losses:
+                for matrix, loss in zip(rows, losses[key].tolist(), strict=True):
+                    of_types = by_tensor.setdefault(matrix.tensor, {})
+                    of_types[key] = of_types.get(key, 0) + loss
             bar.advance(len(rows))
-    return offers
+    return {
+        name: [
+            Choice(key, int(originals[name].n_elements) // block * size, loss)
+            for key, loss in losses.items()
+            for block, size in [GGML_QUANT_SIZES[BLOCK_TYPES[key].type]]
+        ]
+        for name, losses in by_tensor.items()
+    }
 
 
 def _losses(originals: Mapping[str, Any], importance: Importance) -> dict[str, torch.Tensor]:
-    """By type the loss of each tensor [tensors], float64; of types whose block divides."""
+    """By type the loss of each matrix [matrices], float64; of types whose block divides."""
     factored = factor(importance.hessian)
-    samples = [values_of(originals[name])[_drawn(rows)] for name, rows in importance.rows.items()]
+    samples = [
+        matrix.of(values_of(originals[matrix.tensor]))[_drawn(rows)]
+        for matrix, rows in importance.rows.items()
+    ]
     by_type = {}
     for key, kind in BLOCK_TYPES.items():
         if len(importance.hessian) % kind.block:

@@ -73,6 +73,12 @@ class F16Gguf(Stage):
                 "(`architectures` in the base's config.json), so no GGUF can be made of this "
                 "model; take the artefacts with `format: gguf` out of the recipe."
             )
+        if "tokenizer.model" in log and not (inputs["base"] / "tokenizer.model").is_file():
+            return QuantmakeError(
+                f"llama.cpp's converter makes the vocabulary of {architecture} from the file "
+                "tokenizer.model (SentencePiece), which the source does not have. Published models "
+                "of this family have it beside their weights: put it into the source's folder."
+            )
         lines = [line for line in log.splitlines() if line.strip()]
         said = lines[-1] if lines else "it said nothing"
         if "No space left on device" in log or "Disk quota exceeded" in log:

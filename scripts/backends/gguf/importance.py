@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gguf import GGUFReader
 
-from scripts.backends.gguf.imatrix import EMBEDDING, OUTPUT, names_in
+from scripts.backends.gguf.names import EMBEDDING, OUTPUT, Matrix, Names
 from scripts.calibration.stored import Captured, gradient_squares
 from scripts.errors import QuantmakeError
 
@@ -19,17 +19,17 @@ _REORDERED = ("attn_q.weight", "attn_k.weight")
 
 @dataclass(frozen=True)
 class Importance:
-    """Of tensors that read the same input: their loss is ½ Σ_r rows[r] · dW[r] H dW[r]ᵀ nats.
+    """Of matrices that read the same input: their loss is ½ Σ_r rows[r] · dW[r] H dW[r]ᵀ nats.
 
-    `hessian` [columns, columns]; `rows` maps each tensor's name to [rows].
+    `hessian` [columns, columns]; `rows` has the [rows] of each matrix.
     """
 
     hessian: torch.Tensor
-    rows: dict[str, torch.Tensor]
+    rows: dict[Matrix, torch.Tensor]
 
 
 def values_of(tensor: Any) -> torch.Tensor:
-    """The values of a GGUFReader's tensor [rows, columns] in float32.
+    """The values of a GGUFReader's tensor [rows, columns], or of stacked ones, in float32.
 
     Raises QuantmakeError where one is not finite.
     """
@@ -43,41 +43,43 @@ def values_of(tensor: Any) -> torch.Tensor:
 
 
 def importances(f16: Path, capture: Path, gradients: Path) -> Iterator[Importance]:
-    """Each Hessian with the tensors that it is of; the embedding comes last.
+    """Each Hessian with the matrices that it is of; the embedding comes last.
 
-    Raises QuantmakeError where a tensor has another shape than the linear that it comes from.
+    Raises QuantmakeError where a matrix has another shape than the linear that it comes from.
     """
-    reader = GGUFReader(f16)
-    shapes = {t.name: t.shape.tolist()[::-1] for t in reader.tensors if len(t.shape) == 2}
-    names, captured = names_in(reader), Captured(capture)
+    names, captured = Names(GGUFReader(f16)), Captured(capture)
     squares = {
-        f"{names.get_name(module)}.weight": torch.from_numpy(square)
+        matrix: torch.from_numpy(square)
         for module, square in gradient_squares(gradients).items()
+        if (matrix := names.of(module)) is not None
     }
-    sharing: dict[str, list[str]] = {}
-    head = ""
+    sharing: dict[str, list[Matrix]] = {}
+    head, output = "", Matrix(OUTPUT)
     for module in captured.names:
-        name = f"{names.get_name(module)}.weight"
-        sharing.setdefault(captured.input_of(module), []).append(name)
-        head = module if name == OUTPUT else head
-    for source, tensors in sharing.items():
+        matrix = names.of(module)
+        if matrix == output:
+            head = module
+        if matrix in squares and matrix.tensor in names.shapes:
+            sharing.setdefault(captured.input_of(module), []).append(matrix)
+    for source, matrices in sharing.items():
         rows = {
-            name: square.mean().expand(len(square)) if name.endswith(_REORDERED) else square
-            for name, square in ((name, squares[name]) for name in tensors if name in shapes)
+            matrix: square.mean().expand(len(square))
+            if matrix.tensor.endswith(_REORDERED)
+            else square
+            for matrix, square in ((matrix, squares[matrix]) for matrix in matrices)
         }
-        if rows:
-            hessian = torch.from_numpy(captured.hessian(source))
-            yield _checked(Importance(hessian, rows), shapes)
+        hessian = torch.from_numpy(captured.hessian(source))
+        yield _checked(Importance(hessian, rows), names.shapes)
     # A token is read as often as it is expected: both uses of a tied row weigh it alike.
-    read = squares[EMBEDDING].diag()
-    if OUTPUT not in shapes:
+    read = squares[Matrix(EMBEDDING)].diag()
+    if OUTPUT not in names.shapes:
         read = read + torch.from_numpy(captured.hessian(head))
-    yield _checked(Importance(read, {EMBEDDING: squares[OUTPUT]}), shapes)
+    yield _checked(Importance(read, {Matrix(EMBEDDING): squares[output]}), names.shapes)
 
 
 def _checked(importance: Importance, shapes: dict[str, list[int]]) -> Importance:
-    for name, rows in importance.rows.items():
-        if [len(rows), len(importance.hessian)] != shapes[name]:
+    for (name, _), rows in importance.rows.items():
+        if [len(rows), len(importance.hessian)] != shapes[name][-2:]:
             raise QuantmakeError(
                 f"{name} is {shapes[name]}, but the calibration saw a linear of "
                 f"{[len(rows), len(importance.hessian)]} under this name: llama.cpp's converter "

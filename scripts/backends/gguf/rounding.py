@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType, GGUFReader
 
 from scripts.backends.gguf.blocks import BLOCK_TYPES, BlockType
 from scripts.backends.gguf.importance import importances, values_of
+from scripts.backends.gguf.names import Matrix
 from scripts.checkpoint import Checkpoints
 from scripts.methods.block_gptq import Array, Factor, Rounded, factor, gptq
 from scripts.methods.block_refine import refined
@@ -24,10 +25,13 @@ def data_of(rounded: Rounded, kind: BlockType) -> Array:
 
 
 def _rounded(
-    tensor: Any, hessian: torch.Tensor, factored: Callable[[], Factor], kind: BlockType, rounds: int
+    values: torch.Tensor,
+    hessian: torch.Tensor,
+    factored: Callable[[], Factor],
+    kind: BlockType,
+    rounds: int,
 ) -> dict[str, torch.Tensor]:
     """By GPTQ; for a checkpoint."""
-    values = values_of(tensor)
     rounded = gptq(values, factored(), kind)
     if rounds:
         rounded = refined(values, rounded, hessian, kind, rounds)
@@ -35,31 +39,49 @@ def _rounded(
 
 
 def round_again(inputs: Mapping[str, Path], out: Path, rounds: int) -> str:
-    """Overwrite in place the tensors of `out` that have a Hessian and one of BLOCK_TYPES.
+    """Overwrite in place the matrices of `out` that have a Hessian and one of BLOCK_TYPES.
 
     `inputs` are the F16 file, the capture and the gradients; `rounds` refinements follow GPTQ's
-    pass. Returns how many tensors these are,
-    and what they cost in nats per token, as the gradients predict it.
+    pass. Returns how many these are, which are not among them, and what they cost in nats per
+    token, as the gradients predict it.
     """
     originals = {tensor.name: tensor for tensor in GGUFReader(inputs["f16"]).tensors}
     file = GGUFReader(out, "r+")
     tensors = {tensor.name: tensor for tensor in file.tensors}
     kinds = {kind.type: kind for kind in BLOCK_TYPES.values()}
-    count, predicted = 0, 0.0
+    done, predicted = set[Matrix](), 0.0
     bar = Progress("rounding", len(tensors), "tensors")
     checkpoints = Checkpoints.of_this_run()
     with one_thread():
         for importance in importances(inputs["f16"], inputs["capture"], inputs["gradients"]):
             factored = cache(partial(factor, importance.hessian))
-            for name, rows in importance.rows.items():
-                kind = kinds.get(GGMLQuantizationType(tensors[name].tensor_type))
+            for matrix, rows in importance.rows.items():
+                tensor = tensors[matrix.tensor]
+                kind = kinds.get(GGMLQuantizationType(tensor.tensor_type))
                 if kind is not None:
-                    original, hessian = originals[name], importance.hessian
-                    make = partial(_rounded, original, hessian, factored, kind, rounds)
-                    rounded = checkpoints.result(f"round {name}", make)
-                    tensors[name].data[...] = rounded["data"].numpy()
+                    values = matrix.of(values_of(originals[matrix.tensor]))
+                    make = partial(_rounded, values, importance.hessian, factored, kind, rounds)
+                    rounded = checkpoints.result(f"round {_name(matrix)}", make)
+                    matrix.of(tensor.data)[...] = rounded["data"].numpy()
                     predicted += float((rounded["loss"] * rows).sum() / 2)
-                    count += 1
+                    done.add(matrix)
                 bar.advance()
     file.data.flush()
-    return f"{count} tensors, predicted KLD {predicted:.4f} nats per token"
+    left = [_name(one) for one in _quantised(tensors) if one not in done]
+    also = f"; no token reached these, which llama.cpp rounded: {', '.join(left)}" if left else ""
+    return f"{len(done)} matrices, predicted KLD {predicted:.4f} nats per token{also}"
+
+
+def _name(matrix: Matrix) -> str:
+    return matrix.tensor if matrix.expert is None else f"{matrix.tensor} (expert {matrix.expert})"
+
+
+def _quantised(tensors: Mapping[str, Any]) -> list[Matrix]:
+    """The matrices of a file that are not float, expert by expert."""
+    floats = {GGMLQuantizationType[name] for name in ("F32", "F16", "BF16")}
+    matrices: list[Matrix] = []
+    for name, tensor in tensors.items():
+        if tensor.tensor_type not in floats:
+            experts = range(int(tensor.shape[2])) if len(tensor.shape) == 3 else [None]
+            matrices += [Matrix(name, expert) for expert in experts]
+    return matrices

@@ -140,16 +140,17 @@ def _reads_tokens(indices: ir.Value | None) -> bool:
     return indices is not None and indices.name == "input_ids"
 
 
+def matches(name: str, pattern: str) -> bool:
+    """Whether a node's name has the pattern as a part, or fits it where it holds *."""
+    return fnmatch.fnmatchcase(name, f"*{pattern}*")
+
+
 def split(candidates: list[Linear], patterns: list[str]) -> tuple[list[Linear], list[Linear]]:
     """Those that no pattern matches, and those that one does.
 
     A pattern is a part of a node's name, or one with * in it. Raises QuantmakeError for a
     pattern that matches nothing.
     """
-
-    def matches(name: str, pattern: str) -> bool:
-        return fnmatch.fnmatchcase(name, f"*{pattern}*")
-
     idle = [one for one in patterns if not any(matches(linear.name, one) for linear in candidates)]
     if idle:
         kinds = dict.fromkeys(re.sub(r"\.\d+\b", ".*", linear.name) for linear in candidates)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from scripts.backends.gguf.imatrix import mean_squares
 from scripts.backends.gguf.importance import importances
+from scripts.backends.gguf.names import Matrix
 from scripts.calibration.stored import (
     HESSIAN,
     STATISTICS,
@@ -52,8 +53,8 @@ def test_every_matrix_once_the_embedding_last(
 ) -> None:
     measured = list(importances(tiny_f16, tiny_capture, tiny_gradients))
     matrices = [t.name for t in GGUFReader(tiny_f16).tensors if len(t.shape) == 2]
-    assert sorted(name for one in measured for name in one.rows) == sorted(matrices)
-    assert [*measured[-1].rows] == ["token_embd.weight"]
+    assert sorted(matrix.tensor for one in measured for matrix in one.rows) == sorted(matrices)
+    assert [*measured[-1].rows] == [Matrix("token_embd.weight")]
     assert len(measured) == 3 * 4 + 1
     read = torch.from_numpy(gradient_squares(tiny_gradients)["model.embed_tokens"]).diag()
     head = torch.from_numpy(Captured(tiny_capture).hessian("lm_head"))

@@ -44,7 +44,7 @@ def predicted(file: Path, inputs: dict[str, Path]) -> dict[str, float]:
     values = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(file).tensors}
     losses = {}
     for one in importances(inputs["f16"], inputs["capture"], inputs["gradients"]):
-        for name, rows in one.rows.items():
+        for (name, _), rows in one.rows.items():
             error = torch.from_numpy(values[name] - original[name].astype(np.float32))
             losses[name] = float((((error @ one.hessian) * error).sum(1) * rows).sum() / 2)
     return losses
@@ -110,7 +110,7 @@ def test_auto_keeps_to_a_presets_size(
     assert preset.stat().st_size * 0.9 < out.stat().st_size <= preset.stat().st_size
     assert sum(predicted(out, inputs).values()) < 0.3 * sum(predicted(preset, inputs).values())
     assert len({tensor.tensor_type for tensor in GGUFReader(out).tensors}) > 3
-    assert "GGUF auto (Q4_0's size), GPTQ: 22 tensors, predicted KLD " in capsys.readouterr().out
+    assert "GGUF auto (Q4_0's size), GPTQ: 22 matrices, predicted KLD " in capsys.readouterr().out
     assert not [*tmp_path.glob(".like-*")]
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _SELECTION = "scripts.backends.onnx.integer.selection"
 _WEIGHT_ONLY_BLOCK = 32
+_USUAL = ("lm_head", "down_proj")
+# What the second of them is called elsewhere: the MatMul whose inputs have the widest range.
+_DOWN = ("down_proj", "mlp*c_proj", "dense_4h_to_h", "/fc2/", "/w2/", "feed_forward*w2")
 _WINDOWS_TO_CHOOSE_ON = 3
 
 
@@ -33,9 +36,10 @@ class OnnxInteger(Format):
 
     format: Literal["onnx"]
     bits: Literal[8]
-    weight_only: tuple[str, ...] | Literal["auto"] = ("lm_head", "down_proj")
-    """MatMuls with float activations, by parts of their nodes' names; `auto`: as few as `max_kld`
-    allows, chosen on the calibration's text"""
+    weight_only: tuple[str, ...] | Literal["auto"] = _USUAL
+    """MatMuls with float activations, by parts of their nodes' names (the usual ones stand for the
+    head and the end of each MLP, whatever a model calls them); `auto`: as few as `max_kld` allows,
+    chosen on the calibration's text"""
     max_kld: Annotated[float, Field(gt=0)] | None = None
     """KL divergence that the integer MatMuls may cost, in nats; with `weight_only: auto`"""
     smooth: bool = True
@@ -93,14 +97,24 @@ class OnnxInteger(Format):
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for a pattern that matches nothing and for broken activations."""
         from scripts.backends.onnx.blocks.nearest import quantise_linears
-        from scripts.backends.onnx.graph import head, linears, open_graph, save_graph, split
+        from scripts.backends.onnx.graph import (
+            head,
+            linears,
+            matches,
+            open_graph,
+            save_graph,
+            split,
+        )
         from scripts.backends.onnx.integer.smooth import smooth
         from scripts.calibration.stored import Captured
 
         model = open_graph(inputs["graph"], out)
         last = head(model)
+        within = [one for one in linears(model) if last is None or one.node is not last.node]
         if isinstance(self.weight_only, str):
-            integer = [one for one in linears(model) if last is None or one.node is not last.node]
+            integer = within
+        elif self.weight_only == _USUAL:
+            integer = [one for one in within if not any(matches(one.name, end) for end in _DOWN)]
         else:
             integer, _ = split(linears(model), list(self.weight_only))
         factors = smooth(model, Captured(inputs["capture"]), integer) if self.smooth else {}
