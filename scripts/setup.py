@@ -1,7 +1,8 @@
 """Set up a checkout: `python3.11 -m scripts.setup` makes `.venv` with all that doit needs.
 
-It needs nothing but Python's own library. llama-cpp-python comes first, since it is compiled
-and so the one step that fails on a machine without a C++ compiler. Exit code 3 where the
+It needs nothing but Python's own library. Packages come by the digests of `pylock.toml`, with
+extras by those of `pylock.all.toml` (`scripts/pins.py`). llama-cpp-python comes first, since it is
+compiled and so the one step that fails on a machine without a C++ compiler. Exit code 3 where the
 machine lacks something.
 """
 
@@ -18,6 +19,8 @@ import tomllib
 import venv
 from pathlib import Path
 
+from scripts import pins
+
 PYTHON = (3, 11)
 VENV = Path(".venv")
 LOG = Path("cache/logs/setup.log")
@@ -33,6 +36,7 @@ _INSTRUCTIONS = {
     "AVX512_VNNI": {"avx512_vnni"},
     "AVX512_BF16": {"avx512_bf16"},
 }
+_COMPILED = "llama-cpp-python"
 _COMPILERS = ("c++", "g++", "clang++")
 _LINES_SHOWN = 12
 
@@ -66,7 +70,8 @@ def llama_options(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 
 
 def make_wheel(python: Path, llama: str) -> Path:
-    """The compiled wheel of `llama`, as it was kept for the same options, or made now.
+    """The compiled wheel of `llama`, a requirement with or without digests, as it was kept for the
+    same options, or made now.
 
     pip's own cache can't tell wheels apart that were compiled with different options.
     """
@@ -78,13 +83,21 @@ def make_wheel(python: Path, llama: str) -> Path:
         command = [str(python), "-m", "pip", "wheel", "--no-deps", "--no-cache-dir"]
         cmake = " ".join([os.environ.get("CMAKE_ARGS", ""), *options]).strip()
         run(
-            f"{llama}: 5 to 10 minutes of compiling, once",
-            [*command, "--wheel-dir", str(made), llama],
+            f"{llama.split(maxsplit=1)[0]}: 5 to 10 minutes of compiling, once",
+            [*command, "--wheel-dir", str(made), "--requirement", str(listed(llama))],
             {**os.environ, "CMAKE_ARGS": cmake},
         )
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
     return next(folder.glob("*.whl"))
+
+
+def listed(*requirements: str) -> Path:
+    """A file for pip's `--requirement`: digests can't stand on its command line."""
+    file = LOG.with_name("requirements.txt")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{one}\n" for one in requirements))
+    return file
 
 
 def make_venv() -> Path:
@@ -133,19 +146,41 @@ def run(what: str, command: list[str], environment: dict[str, str] | None = None
 def install(python: Path, extra: str | None) -> None:
     """Install the project with its pinned packages into the virtual environment."""
     pip = [str(python), "-m", "pip", "install"]
-    llama = requirement("llama-cpp-python")
+    by_digest = pins.pinned(pins.LOCKS[extra is not None]) if pins.apply_here() else {}
+    llama = by_digest.pop(_COMPILED, requirement(_COMPILED))
     try:
-        run(llama, [*pip, str(make_wheel(python, llama))])
+        wheel = str(make_wheel(python, llama))
+        run(llama.split()[0], [*pip, *["--no-deps"] * bool(by_digest), wheel])
     except SetupError:
         if has_compiler():
             raise
         raise SetupError(
-            f"{llama} has to be compiled, and there is no C++ compiler on the PATH (looked for "
-            f"{', '.join(_COMPILERS)} and $CXX). On Debian: apt install g++. Then run this again. "
+            f"{llama.split()[0]} has to be compiled, and there is no C++ compiler on the PATH "
+            f"(looked for {', '.join(_COMPILERS)} and $CXX). On Debian: apt install g++. Then run "
+            "this again. "
             f"(log: {LOG})"
         ) from None
     project = f".[{extra}]" if extra else "."
-    run("all other packages: 1 to 5 minutes", [*pip, "--editable", project])
+    if by_digest:
+        install_by_digest(pip, by_digest)
+        run("quantmake", [*pip, "--no-deps", "--editable", "."])
+    else:
+        print(f"  no lock is for {sys.platform} on {platform.machine()}: versions without digests")
+        run("all other packages: 1 to 5 minutes", [*pip, "--editable", project])
+
+
+def install_by_digest(pip: list[str], by_digest: dict[str, str]) -> None:
+    """Each distribution as the lock names it, and no other. PyTorch's builds for CPUs are on no
+    public index but its own, which is asked where the user's have none."""
+    exactly = [*pip, "--no-deps", "--require-hashes"]
+    torch = listed(by_digest.pop("torch"))
+    try:
+        run("torch", [*exactly, "--requirement", str(torch)])
+    except SetupError:
+        index = ["--extra-index-url", pins.TORCH_INDEX]
+        run("torch, from PyTorch's own index", [*exactly, *index, "--requirement", str(torch)])
+    others = listed(*by_digest.values())
+    run("all other packages: 1 to 5 minutes", [*exactly, "--requirement", str(others)])
 
 
 def main() -> int:

@@ -81,7 +81,8 @@ def test_machine_without_a_compiler(tmp_path: Path) -> None:
     shutil.copytree(
         ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__")
     )
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("pyproject.toml", "pylock.toml"):
+        shutil.copy(ROOT / name, tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "scripts.setup"],
         cwd=tmp_path,

@@ -1,0 +1,84 @@
+"""The locks of packages (PEP 751): every distribution with its digests.
+
+`pylock.toml` has what building needs, `pylock.all.toml` all extras. After a change in
+pyproject.toml, `python -m scripts.pins` writes both anew by uv; arguments are handed on to it. They
+are for CPython 3.11 on Linux x86-64, with PyTorch's builds for CPUs.
+"""
+
+import platform
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+LOCKS = {False: Path("pylock.toml"), True: Path("pylock.all.toml")}
+"""By whether there are extras."""
+
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+_UV = (
+    *(
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "pyproject.toml",
+        "--no-header",
+        "--format",
+        "pylock.toml",
+    ),
+    *("--python-version", "3.11"),
+    *("--python-platform", "x86_64-manylinux_2_28"),
+)
+_OF_A_FOLDER = re.compile(r'"file://[^"]*/(torch-[^"/]*)"')
+
+
+def apply_here() -> bool:
+    """Whether the locks are for this machine."""
+    machine = sys.platform, platform.machine(), platform.python_implementation()
+    return machine == ("linux", "x86_64", "CPython")
+
+
+def pinned(lock: Path) -> dict[str, str]:
+    """By name the requirement of each distribution, as pip's `--require-hashes` wants it."""
+    packages = tomllib.loads(lock.read_text())["packages"]
+    return {entry["name"]: _requirement(entry) for entry in packages}
+
+
+def _requirement(entry: dict[str, Any]) -> str:
+    files = [*entry.get("wheels", []), *([entry["sdist"]] if "sdist" in entry else [])]
+    digests = sorted({file["hashes"]["sha256"] for file in files})
+    return " ".join(
+        [f"{entry['name']}=={entry['version']}", *(f"--hash=sha256:{one}" for one in digests)]
+    )
+
+
+def renew(arguments: list[str]) -> None:
+    """Write both locks; raises CalledProcessError where uv finds no versions that fit."""
+    for extras, lock in reversed(LOCKS.items()):
+        # The smaller one takes its versions from the larger one.
+        command = [*_UV, "--output-file", str(lock), *arguments]
+        if extras:
+            command.append("--all-extras")
+        else:
+            command += ["--constraints", str(_versions(LOCKS[True]))]
+        subprocess.run(command, check=True)
+        text = _OF_A_FOLDER.sub(lambda found: f'"{_public(found[1])}"', lock.read_text())
+        lock.write_text(text)
+
+
+def _versions(lock: Path) -> Path:
+    out = Path("cache/versions.txt")
+    out.parent.mkdir(exist_ok=True)
+    out.write_text("".join(f"{line.split()[0]}\n" for line in pinned(lock).values()))
+    return out
+
+
+def _public(file: str) -> str:
+    return f"{TORCH_INDEX}/{file.replace('+', '%2B')}"
+
+
+if __name__ == "__main__":
+    renew(sys.argv[1:] or ["--torch-backend", "cpu"])
