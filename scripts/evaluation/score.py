@@ -32,7 +32,10 @@ from scripts.workers import available_cores
 
 _CONTEXT_SHOWN = 16
 # They are written from these figures, so they can't be among them.
-_PAGES = ("README.md", "bom.cdx.json", "provenance.intoto.json")
+_PAGES = (
+    *("README.md", "bom.cdx.json", "provenance.intoto.json"),
+    *("model.sig", "provenance.dsse.json"),
+)
 
 
 @dataclass(frozen=True)

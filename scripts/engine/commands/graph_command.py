@@ -6,6 +6,7 @@ from typing import Any
 
 from doit.cmd_base import DoitCmdBase
 from doit.control import TaskControl
+from doit.exceptions import InvalidCommand
 
 from scripts.engine.graph.tasks import UpToDate
 from scripts.errors import QuantmakeError
@@ -29,6 +30,9 @@ class GraphCommand(DoitCmdBase):
         except QuantmakeError as error:
             sys.stderr.write(f"error: {error}\n")
             return error.exit_code
+        except InvalidCommand as error:
+            sys.stderr.write(f"error: {error.args[0]}\n")
+            return 2
         return result
 
     doc_description: Any = None

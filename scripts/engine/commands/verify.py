@@ -8,6 +8,7 @@ from scripts.engine.commands.graph_command import GraphCommand, checker_of
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.store.lock import outputs
 from scripts.engine.store.manifest import manifest_path, paths_in, read_manifest, sha256_of
+from scripts.engine.store.signatures import faults_of_signatures
 
 DEEP = {
     "name": "deep",
@@ -15,6 +16,13 @@ DEEP = {
     "type": bool,
     "default": False,
     "help": "read every file again and compare its SHA-256, not only its size",
+}
+SIGNED = {
+    "name": "signed",
+    "long": "signed",
+    "type": str,
+    "default": "",
+    "help": "the signatures of all artefacts too, by this public key (PEM)",
 }
 
 
@@ -47,6 +55,14 @@ def _drift(checker: UpToDate | None) -> Iterator[str]:
         yield f"{target}: is not what {checker.lock.path} names"
 
 
+def _unsigned(checker: UpToDate, public: Path) -> Iterator[str]:
+    """What is wrong with the signatures of an artefact that is built."""
+    target = checker.action.target
+    manifest = read_manifest(target) if checker.lock is not None else None
+    if manifest is not None:
+        yield from faults_of_signatures(target, manifest, public)
+
+
 class VerifyCommand(GraphCommand):
     """Compare what was built with its manifests."""
 
@@ -54,15 +70,17 @@ class VerifyCommand(GraphCommand):
     doc_purpose = "compare every built target with its manifest and the lock"
     doc_usage = ""
     doc_description = None
-    cmd_options = (DEEP,)
+    cmd_options = (DEEP, SIGNED)
 
-    def _execute(self, deep: bool) -> int:
+    def _execute(self, deep: bool, signed: str) -> int:
         checkers = [checker for task in self.task_list if (checker := checker_of(task))]
         targets = [checker.action.target for checker in checkers]
         self.dep_manager.close()
         built = [target for target in targets if manifest_path(target).exists()]
         found = [fault for target in targets for fault in faults(target, deep=deep)]
         found += [fault for task in self.task_list for fault in _drift(checker_of(task))]
+        if signed:
+            found += [fault for one in checkers for fault in _unsigned(one, Path(signed))]
         for fault in found:
             self.outstream.write(f"{fault}\n")
         how = "contents" if deep else "names and sizes"

@@ -15,8 +15,13 @@ from pathlib import Path
 from scripts.errors import QuantmakeError
 from scripts.hashed_file import identity
 
-COMPANIONS = frozenset({"README.md", "bom.cdx.json", "provenance.intoto.json"})
-"""Pages about a target, no part of it: another task puts them into its folder, or beside a file."""
+COMPANIONS = frozenset(
+    {
+        *("README.md", "bom.cdx.json", "provenance.intoto.json"),
+        *("model.sig", "provenance.dsse.json"),
+    }
+)
+"""Pages about a target and signatures of it, no part of it: in its folder, or beside a file."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Manifest:
         """Raises ValueError, KeyError or TypeError where `text` is not a manifest."""
         data = json.loads(text)
         return Manifest(data["kind"], tuple(Entry(**entry) for entry in data["files"]))
+
+
+def companion(target: Path, name: str) -> Path:
+    """Where a companion of a target lies."""
+    return target / name if target.is_dir() else target.with_name(f"{target.name}.{name}")
 
 
 def manifest_path(target: Path) -> Path:

@@ -81,7 +81,7 @@ def _verify(key: str, record: Any, trusted: tuple[str, ...]) -> None:
 
 
 def _signer(private: str) -> Any:
-    serialization, signer = _libraries()
+    serialization, signer = libraries()
     try:
         pem = private if "-----BEGIN" in private else Path(private).expanduser().read_text()
         return signer.CryptoSigner(serialization.load_pem_private_key(pem.encode(), None))
@@ -93,7 +93,7 @@ def _signer(private: str) -> Any:
 
 
 def _public(text: str) -> Any:
-    serialization, signer = _libraries()
+    serialization, signer = libraries()
     try:
         der = base64.b64decode(text, validate=True)
         return signer.SSlibKey.from_crypto(serialization.load_der_public_key(der))
@@ -104,7 +104,7 @@ def _public(text: str) -> Any:
         ) from None
 
 
-def _libraries() -> tuple[Any, Any]:
+def libraries() -> tuple[Any, Any]:
     """cryptography's serialization and securesystemslib's signer."""
     try:
         serialization = importlib.import_module("cryptography.hazmat.primitives.serialization")
