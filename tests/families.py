@@ -68,7 +68,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "mixtral": _of("MixtralConfig", num_local_experts=4, **_MOE),
     "gemma2": _of("Gemma2Config", **_GEMMA),
     "gemma3": _of("Gemma3TextConfig", **{**_GEMMA, "num_hidden_layers": 6}),
-    "phi": _of("PhiConfig", num_attention_heads=2, num_key_value_heads=2),
+    "phi": _of("PhiConfig", intermediate_size=256, num_attention_heads=2, num_key_value_heads=2),
     "phi3": _of("Phi3Config"),
     "smollm3": _of("SmolLM3Config"),
     "granite": _of(

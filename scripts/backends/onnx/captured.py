@@ -10,7 +10,9 @@ def captured_name(linear: Linear, captured: Captured) -> str | None:
     """The Hugging Face name of a MatMul's linear; of merged ones (qkv_proj) that of the first."""
     parts = linear.name.removesuffix("/MatMul").removesuffix("/Gemm").strip("/").replace("/", ".")
     named = parts.replace(".attn.", ".self_attn.").replace("qkv_proj", "q_proj")
-    return next((name for name in (parts, named) if name in captured.names), None)
+    # The builder has one name for what families call by several.
+    outputs = [named.replace("o_proj", other) for other in ("dense", "out_proj")]
+    return next((name for name in (parts, named, *outputs) if name in captured.names), None)
 
 
 def hessian_of(linear: Linear, captured: Captured) -> torch.Tensor:

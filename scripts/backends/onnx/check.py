@@ -14,10 +14,11 @@ _TOKENS = 4
 
 
 def kinds_of_matmul(folder: Path) -> Counter[str]:
-    """Counts of MatMuls with constant weights by kind: 4, 8, dynamic, static and float."""
+    """Counts of MatMuls with constant weights by kind: 4, 8, dynamic, static and float; `stacked`
+    are those in float with more weights than a matrix."""
     graph = onnx.load(folder / MODEL, load_external_data=False).graph
     makers = {output: node.op_type for node in graph.node for output in node.output}
-    constants = {tensor.name for tensor in graph.initializer}
+    constants = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
     kinds: Counter[str] = Counter()
     for node in graph.node:
         if node.op_type == "MatMulNBits":
@@ -27,7 +28,7 @@ def kinds_of_matmul(folder: Path) -> Counter[str]:
         elif node.op_type == "MatMul" and makers.get(node.input[1]) == "DequantizeLinear":
             kinds["static"] += 1
         elif node.op_type == "MatMul" and node.input[1] in constants:
-            kinds["float"] += 1
+            kinds["float" if constants[node.input[1]] == 2 else "stacked"] += 1
     return kinds
 
 
@@ -38,6 +39,13 @@ def check_artifact(source: Path, out: Path, *, float_allowed: bool = False) -> N
     onnxruntime can't load it, or its logits for a few tokens are not finite.
     """
     wanted, kinds = len(linears(open_graph(source))), kinds_of_matmul(out)
+    stacked = kinds["stacked"]
+    if stacked:
+        raise QuantmakeError(
+            f"{out.name}: {stacked} MatMuls multiply stacked weights (experts), which no format of "
+            "ONNX quantises here; most of the model would stay in float. Take the artefacts with "
+            "format onnx out of the recipe: GGUF quantises experts."
+        )
     if (kinds["float"] and not float_allowed) or kinds.total() != wanted:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
         raise QuantmakeError(
