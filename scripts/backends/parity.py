@@ -22,7 +22,9 @@ from scripts.environment import stage_environment
 from scripts.errors import MachineError, QuantmakeError
 from scripts.lean import start_lean
 from scripts.tensors.header import tensors_in
-from scripts.workers import available_cores
+
+if TYPE_CHECKING:
+    from scripts.backends.model import Logits, Model, Tokens
 
 IN_NO_KEY = "it looks at what was made; the bytes are those of the exporter"
 
@@ -121,6 +123,8 @@ def disagreement(backend: str, files: Path, base: Path) -> str:
 def refuse_other_predictions(backend: str, files: Path, base: Path) -> None:
     """Raise QuantmakeError where the float model in `files` does not predict what the base does,
     in a prefill and token by token with a KV cache; say how far the comparison went."""
+    from scripts.workers import available_cores
+
     turns, limit = Turns.of(base), BACKENDS[backend].float_model.rounding
     values = sum(tensor.values for tensor in tensors_in(base).values())
     wanted = turns.beyond()
@@ -144,14 +148,14 @@ def refuse_other_predictions(backend: str, files: Path, base: Path) -> None:
         raise QuantmakeError(why(difference, turns, limit, label, count))
 
 
-def tokens_of(base: Path, count: int) -> Tokens:
+def tokens_of(base: Path, count: int) -> "Tokens":
     """`count` token ids of TEXT, over and over."""
     from scripts.texts import load_tokenizer
 
     return np.resize(np.array(load_tokenizer(base)(TEXT)["input_ids"], np.int64), count)
 
 
-def compare(model: Model, base: Path, tokens: Tokens, decoded: int = _DECODED) -> Difference:
+def compare(model: "Model", base: Path, tokens: "Tokens", decoded: int = _DECODED) -> Difference:
     """Beside the base: the last `decoded` of `tokens` [n] one by one, those before in pieces,
     each through the cache of what came before it."""
     import torch
@@ -171,7 +175,9 @@ def compare(model: Model, base: Path, tokens: Tokens, decoded: int = _DECODED) -
     return Difference(positions, error, kld, agrees)
 
 
-def _logits(model: Model, tokens: Tokens, before: int, at: NDArray[np.int64]) -> Iterator[Logits]:
+def _logits(
+    model: "Model", tokens: "Tokens", before: int, at: NDArray[np.int64]
+) -> "Iterator[Logits]":
     starts = [*range(0, before, _CHUNK), *range(before, len(tokens))]
     for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
         logits = model.extend(tokens[start:end], anew=start == 0)
