@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.backends.model import Logits, Model, Tokens, load_model
 from scripts.backends.table import BACKENDS
 from scripts.environment import stage_environment
 from scripts.errors import MachineError, QuantmakeError
