@@ -123,6 +123,7 @@ def disagreement(backend: str, files: Path, base: Path) -> str:
 def refuse_other_predictions(backend: str, files: Path, base: Path) -> None:
     """Raise QuantmakeError where the float model in `files` does not predict what the base does,
     in a prefill and token by token with a KV cache; say how far the comparison went."""
+    from scripts.backends.model import load_model
     from scripts.workers import available_cores
 
     turns, limit = Turns.of(base), BACKENDS[backend].float_model.rounding
