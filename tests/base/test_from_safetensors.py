@@ -274,3 +274,18 @@ def test_a_known_models_code_is_left_behind(source: Path, tmp_path: Path) -> Non
     out = make(source, tmp_path / "out")
     assert not (out / "own.py").exists()
     assert "auto_map" not in (out / "config.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_code_of_another_repository_is_refused_though_the_models_own_is_trusted(
+    name: str, own: Path, tmp_path: Path
+) -> None:
+    path = own / name
+    config = json.loads(path.read_text())
+    config["auto_map"] = {"AutoTokenizer": [None, "someone/else--brought.Tokenizer"]}
+    path.write_text(json.dumps(config))
+    with pytest.raises(QuantmakeError) as caught:
+        make(own, tmp_path / "out", trust_remote_code=True)
+    assert str(caught.value).startswith(
+        f"{name}: auto_map names code of another repository (someone/else--brought.Tokenizer), "
+    )
