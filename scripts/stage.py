@@ -88,6 +88,11 @@ class Stage(BaseModel):
         None where it can't be done without them."""
         return None
 
+    def difference(self, before: Path, after: Path) -> str:
+        """Where two results differ, in its own terms, such as which tensor by how much; for people.
+        Empty where it can't say."""
+        return ""
+
     def is_settled(self, target: Path) -> bool:
         """Whether what was made may be kept as the last word; a record of a failure may not."""
         return True

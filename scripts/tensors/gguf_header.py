@@ -17,6 +17,7 @@ from scripts.errors import QuantmakeError
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
+_MOST_DIMENSIONS = 4  # GGML_MAX_DIMS of ggml.h
 _PRESETS_TAKE = 1.1  # times the bits of the type that they are named after
 _U32, _U64 = Struct("<I"), Struct("<Q")
 _KIND = GGUFValueType
@@ -86,7 +87,10 @@ class _Header:
 
     def _tensor(self) -> tuple[str, Listed]:
         name = self.text()
-        shape = tuple(self.number(_U64) for _ in range(self.number(_U32)))
+        dimensions = self.number(_U32)
+        if dimensions > _MOST_DIMENSIONS:
+            raise ValueError(f"a tensor of {dimensions} dimensions")
+        shape = tuple(self.number(_U64) for _ in range(dimensions))
         kind = GGMLQuantizationType(self.number(_U32))
         self.number(_U64)
         return name, Listed(shape[::-1], kind.name)
@@ -129,7 +133,7 @@ def tensors_of(path: Path) -> dict[str, Listed]:
                 raise ValueError("it does not begin with GGUF")
             tensors = _Header(data).tensors()
             size = len(data)
-    except (ValueError, KeyError, error) as reason:
+    except (ValueError, KeyError, OverflowError, RecursionError, error) as reason:
         raise QuantmakeError(f"{path.name} is no GGUF file: {reason}") from None
     needed = sum(tensor.size for tensor in tensors.values())
     if size < needed:

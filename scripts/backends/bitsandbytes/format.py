@@ -146,6 +146,12 @@ class Bitsandbytes4bit(Format):
             **({"llm_int8_skip_modules": list(skipped)} if skipped else {}),
         }
 
+    def difference(self, before: Path, after: Path) -> str:
+        """By tensors: codes, absmax, norms."""
+        from scripts.tensors.compare import first_difference, of_safetensors
+
+        return first_difference(of_safetensors(before), of_safetensors(after))
+
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Every tensor of the base is there, plain or quantised with a state that parses."""
         from scripts.backends.bitsandbytes.check import faults_in

@@ -3,6 +3,7 @@
 import importlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from scripts.footprints import Footprint, sum_of
 
 if TYPE_CHECKING:
     from scripts.backends.gguf.llama import Outcome
+    from scripts.tensors.compare import Tensors
 
 # The types of include/llama.h (q4_0 is LLAMA_FTYPE_MOSTLY_Q4_0) that need no importance matrix,
 # but for those of models trained in them (ternary, MXFP4), which make nonsense of any other.
@@ -182,6 +184,18 @@ class GgufFile(Format):
                 f"another type ({got}), since no width of this model divides by its block. "
                 "Choose a type with blocks of 32, such as q8_0, q5_0, q4_0 or iq4_nl, or f16."
             )
+
+    def difference(self, before: Path, after: Path) -> str:
+        """By tensors: values of floats, bytes of quantised ones."""
+        from gguf import GGUFReader
+
+        from scripts.tensors.compare import first_difference
+
+        def tensors(path: Path) -> "Tensors":
+            read = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+            return {name: partial(getattr, tensor, "data") for name, tensor in read.items()}
+
+        return first_difference(tensors(before), tensors(after))
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The same tensors as the F16 file, some quantised; llama.cpp loads it, all finite."""

@@ -9,6 +9,7 @@ import onnx
 from scripts.backends.model import load_model
 from scripts.backends.onnx.graph import MODEL, linears, open_graph
 from scripts.errors import QuantmakeError
+from scripts.tensors.compare import Tensors, first_difference
 
 _TOKENS = 4
 
@@ -30,6 +31,22 @@ def kinds_of_matmul(folder: Path) -> Counter[str]:
         elif node.op_type == "MatMul" and node.input[1] in constants:
             kinds["float" if constants[node.input[1]] == 2 else "stacked"] += 1
     return kinds
+
+
+def difference_of(before: Path, after: Path) -> str:
+    """Which initialisers of two graphs differ first, and by how much; or that the nodes do."""
+
+    def tensors(folder: Path) -> Tensors:
+        values = open_graph(folder).graph.initializers
+        return {
+            name: lambda v=value: np.asarray(v.const_value.numpy())
+            for name, value in values.items()
+            if value.const_value is not None
+        }
+
+    return (
+        first_difference(tensors(before), tensors(after)) or "the tensors are equal; nodes differ"
+    )
 
 
 def check_artifact(source: Path, out: Path, *, float_allowed: bool = False) -> None:

@@ -17,7 +17,10 @@ from pathlib import Path
 PACKAGE = __name__.partition(".")[0]
 ROOT = Path(__file__).resolve().parents[3]
 SPOKEN = frozenset(
-    {"alternatives", "check", "choice", "describe", "forecast", "label", "others", "takes", "words"}
+    {
+        *("alternatives", "check", "choice", "describe", "difference", "forecast", "label"),
+        *("others", "takes", "words"),
+    }
 )
 """Methods of stages that make no bytes: labels, forecasts, and looking at what was made."""
 

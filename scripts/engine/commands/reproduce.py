@@ -1,6 +1,9 @@
 """`doit reproduce [TARGET …]`: build again from the same inputs, elsewhere; compare every byte."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from scripts.engine.build.commit import drop_scratch, fresh_scratch
@@ -11,7 +14,7 @@ from scripts.engine.commands.graph_command import GraphCommand
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.run.local import LocalExecutor
 from scripts.engine.run.unfinished import drop
-from scripts.engine.store.manifest import Manifest, make_manifest, read_manifest
+from scripts.engine.store.manifest import make_manifest, read_manifest
 from scripts.errors import QuantmakeError
 
 
@@ -43,16 +46,20 @@ class ReproduceCommand(GraphCommand):
         if not action.stage.reproducible:
             return f"✓ {name}: it is measured, not made, so it differs from run to run"
         try:
-            again = self._again(name, checker)
+            with self._again(name, checker) as out:
+                again = make_manifest(out)
+                other = other_files(manifest.files, again.files)
+                told = action.stage.difference(action.target, out) if other else ""
         except (Failure, QuantmakeError, OSError) as error:
             return f"✗ {name}: {error}"
-        other = other_files(manifest.files, again.files)
         if other:
-            return "\n      ".join([f"✗ {name}: {len(other)} files differ", *other])
+            lines = [f"✗ {name}: {len(other)} files differ", *other, *[told] * bool(told)]
+            return "\n      ".join(lines)
         size = sum(file.size for file in again.files)
         return f"✓ {name}: {len(again.files)} files, {size:,} bytes, the same byte for byte"
 
-    def _again(self, name: str, checker: UpToDate) -> Manifest:
+    @contextmanager
+    def _again(self, name: str, checker: UpToDate) -> Iterator[Path]:
         action: Any = checker.action
         with only_one(action.target):
             out = fresh_scratch(action.target) / action.target.name
@@ -60,7 +67,7 @@ class ReproduceCommand(GraphCommand):
             drop(key)
             try:
                 LocalExecutor(None).build(name, action, key, out)
-                return make_manifest(out)
+                yield out
             finally:
                 shutil.rmtree(out, ignore_errors=True)
                 drop_scratch(action.target)

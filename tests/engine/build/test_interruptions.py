@@ -103,15 +103,28 @@ def test_kill_of_the_controller(project: Project, undisturbed: str, point: str, 
     assert not list(project.folder.rglob(".scratch"))
 
 
-def test_many_kills_at_seeded_points(project: Project, undisturbed: str) -> None:
-    """Every kill leaves a state from which the next run goes on."""
-    rng = random.Random(0)
-    for round_ in range(32):
-        project.settings(b=f"moon {round_}" if round_ % 2 else "world")
-        kill_at(project, rng.choice(POINTS), rng.randint(1, 3))
+def test_50_kills_between_two_options(project: Project, undisturbed: str) -> None:
+    """Builds that go back and forth are killed; whoever then finishes finds no bytes of the other,
+    in the target, in the store and by the digests."""
+    rng, kills, rounds = random.Random(0), 0, 0
+    wanted = {"world": undisturbed}
+    while kills < 50:
+        rounds += 1
+        option = ("world", "moon", "sun")[rounds % 3]
+        project.settings(b=option)
+        kills += kill_at(project, rng.choice(POINTS), rng.randint(1, 3)) == -signal.SIGKILL
+        if rounds % 5 == 0:
+            back = rng.choice(("world", "moon", "sun"))
+            project.settings(b=back)
+            done = project.doit()
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert (project.folder / "cache/b/words.txt").read_text() == back
+            assert (project.folder / "out/joined.txt").read_text() == f"hello {back}"
+            assert wanted.setdefault(back, sums(project)) == sums(project)
     project.settings()
     assert project.doit().returncode == 0
     assert sums(project) == undisturbed
+    assert project.doit("verify", "--deep").returncode == 0
     assert project.doit().stdout.startswith("Nothing to do")
 
 

@@ -167,6 +167,12 @@ class OnnxInteger(Format):
         )
         return [one for one in candidates if one.name in selection.integer]
 
+    def difference(self, before: Path, after: Path) -> str:
+        """By initialisers: codes, scales, zero points."""
+        from scripts.backends.onnx.check import difference_of
+
+        return difference_of(before, after)
+
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """It loads, every MatMul was quantised, its scales and logits are finite."""
         from scripts.backends.onnx.check import check_artifact
