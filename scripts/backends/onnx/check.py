@@ -37,16 +37,12 @@ def difference_of(before: Path, after: Path) -> str:
     """Which initialisers of two graphs differ first, and by how much; or that the nodes do."""
 
     def tensors(folder: Path) -> Tensors:
-        values = open_graph(folder).graph.initializers
-        return {
-            name: lambda v=value: np.asarray(v.const_value.numpy())
-            for name, value in values.items()
-            if value.const_value is not None
-        }
+        values = open_graph(folder).graph.initializers.items()
+        held = {name: value.const_value for name, value in values}
+        return {name: one.numpy for name, one in held.items() if one is not None}
 
-    return (
-        first_difference(tensors(before), tensors(after)) or "the tensors are equal; nodes differ"
-    )
+    said = first_difference(tensors(before), tensors(after))
+    return said or "the tensors are equal; nodes differ"
 
 
 def check_artifact(source: Path, out: Path, *, float_allowed: bool = False) -> None:
