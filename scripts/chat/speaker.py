@@ -1,6 +1,7 @@
 """A loaded artefact that takes messages and answers, token by token."""
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,17 +60,23 @@ def answer(
             logits = model.decode(token)
 
 
+def _printable(text: str) -> str:
+    """Without control characters, by which a model could write anywhere on a terminal."""
+    return "".join(one for one in text if one in "\n\t" or unicodedata.category(one) != "Cc")
+
+
 def pieces(tokens: Iterator[int], tokenizer: Any) -> Iterator[str]:
     """The text of a stream of token ids, in pieces that never end within a character."""
     ids: list[int] = []
     shown = ""
     for token in tokens:
         ids.append(token)
-        text = tokenizer.decode(ids, skip_special_tokens=True)
+        text = _printable(tokenizer.decode(ids, skip_special_tokens=True))
         if not text.endswith(_HALF) and len(text) > len(shown):
             yield text[len(shown) :]
             shown = text
-    rest = tokenizer.decode(ids, skip_special_tokens=True)[len(shown) :] if ids else ""
+    whole = _printable(tokenizer.decode(ids, skip_special_tokens=True)) if ids else ""
+    rest = whole[len(shown) :]
     if rest:
         yield rest
 

@@ -9,6 +9,7 @@ from scripts.backends.format import Format, all_formats
 from scripts.recipe.problems import Document, KeyPath, listed, unknown
 
 _RESERVED = ("SHA256SUMS", "QUANTISATION-REPORT.md", "charts", "report.html")
+_NOT_IN_NAMES = "=:*?[]\\<>|\"'`$"
 _EXAMPLE = "{format: gguf, type: q4_0}"
 # Old spellings by key and value, None for any value; `{}` is that value.
 _RENAMED: dict[tuple[str, str | None], str] = {
@@ -96,8 +97,11 @@ def _bad_name(name: str, format: type[Format], others: list[str]) -> str | None:
         return f"write the path {name!r} in its plain form, {str(path)!r}"
     if any(part.startswith(".") for part in path.parts) or path.parts[0] in _RESERVED:
         return f"{name!r} is a name that quantmake uses itself; choose another"
-    if any(character in name for character in "=:*?[]\\"):
-        return f"{name!r} holds one of the characters = : * ? [ ] \\; choose another name"
+    if not name.isprintable() or any(character in name for character in _NOT_IN_NAMES):
+        return (
+            f"{name!r} holds a character that can't be printed, or one of "
+            f"{' '.join(_NOT_IN_NAMES)}; choose another name"
+        )
     if format.suffix and path.suffix != format.suffix:
         end = format.suffix
         return f"this format is one file; its name ends in {end}, such as {name}{end}"

@@ -14,6 +14,7 @@ KeyPath = tuple[str | int, ...]
 Problem = tuple[int, str, str]
 """One mistake: the line (from 1), the key (dotted) and what was found and is allowed."""
 
+_ENDLESS = "it is nested without end, by an anchor (&) inside itself or by hundreds of brackets"
 _LOOK_ALIKE = str.maketrans("ol", "01")
 
 
@@ -44,8 +45,13 @@ def read_yaml(path: Path) -> Document:
         raise refusal(path, {(line, "", f"this is not YAML: {error.problem}")}) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise refusal(path, {(1, "", f"this is not YAML: {error}")}) from None
-    if root is not None:
-        _walk(root, (), document)
+    except RecursionError:
+        raise refusal(path, {(1, "", _ENDLESS)}) from None
+    try:
+        if root is not None:
+            _walk(root, (), document)
+    except RecursionError:
+        raise refusal(path, {(1, "", _ENDLESS)}) from None
     return document
 
 

@@ -51,3 +51,14 @@ def test_same_seed_gives_the_same_choices(seed: int) -> None:
     one, two = (chooser(Sampling(temperature=0.8, seed=seed)) for _ in range(2))
     assert [one(logits) for _ in range(20)] == [two(logits) for _ in range(20)]
     assert len({one(logits) for _ in range(50)}) > 10
+
+
+def test_a_model_can_not_write_control_characters() -> None:
+    """Escape sequences move the cursor, change titles and colours; newlines and tabs are text."""
+
+    class Raw:
+        def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+            return "".join(map(chr, ids))
+
+    text = "a\x1b[2Jb\x07\x9b31mc\n\td\x7f"
+    assert "".join(pieces(map(ord, text), Raw())) == "a[2Jb31mc\n\td"

@@ -127,7 +127,9 @@ def test_an_artefact_needs_what_its_options_ask_for(tmp_path: Path) -> None:
         ("SHA256SUMS: {format: bitsandbytes}", "is a name that quantmake uses itself"),
         ("x: {format: gguf, type: q4_0}", "this format is one file; its name ends in .gguf"),
         ("x.gguf: {format: bitsandbytes}", "this format is a folder"),
-        ("x=1: {format: bitsandbytes}", "holds one of the characters"),
+        ("x=1: {format: bitsandbytes}", "or one of = : *"),
+        ('"x\\ny": {format: bitsandbytes}', "holds a character that can't be printed"),
+        ("a<b: {format: bitsandbytes}", "or one of = : *"),
     ],
 )
 def test_mistakes_in_artefacts(tmp_path: Path, line: str, message: str) -> None:
@@ -300,3 +302,11 @@ def test_what_is_no_size_is_refused(found: str, tmp_path: Path) -> None:
     assert "line 1, max_memory: found" in said
     if found == "lots":
         assert said.endswith("found 'lots'; write a size, such as 8GiB or 98MB")
+
+
+@pytest.mark.parametrize("text", ["model: &a\n  source: *a\n", "a: " + "[" * 5000 + "]" * 5000])
+def test_yaml_without_end(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match="it is nested without end, by an anchor"):
+        load_recipe(path, is_default=True)

@@ -2,6 +2,8 @@
 
 import sqlite3
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,13 @@ from doit.exceptions import InvalidCommand
 
 # `Dependency.save_success` of doit 0.37 sets this entry of a task last.
 _LAST_ENTRY = "deps:"
+_REPLACE = "insert or replace into doit values (?,?)"
 
 
 class PerTaskDB(SqliteDB):
     """doit's own SQLite backend, with one transaction per task: `kill -9` forgets none."""
+
+    _is_told = False
 
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +72,18 @@ class PerTaskDB(SqliteDB):
     def _save(self) -> None:
         for task_id in self._dirty:
             row = (task_id, self.codec.encode(self._cache[task_id]))
-            self._conn.execute("insert or replace into doit values (?,?)", row)
-        self._conn.commit()
+            self._write(partial(self._conn.execute, _REPLACE, row))
+        self._write(self._conn.commit)
         self._dirty.clear()
+
+    def _write(self, work: Callable[[], object]) -> None:
+        """A full disk costs the state, which the records make up for, and no build."""
+        try:
+            work()
+        except sqlite3.OperationalError as error:
+            if not self._is_told:
+                sys.stderr.write(
+                    f"warning: the state file can't be written ({error}). What is built is looked "
+                    "up in the records by the next run, which takes it a moment longer.\n"
+                )
+            self._is_told = True

@@ -74,6 +74,11 @@ def files_of(target: Path) -> Iterator[Path]:
         return
     for folder, names, files in os.walk(target):
         names.sort()
+        for name in names:
+            if os.path.islink(f"{folder}/{name}"):  # noqa: PTH114 (fast)
+                raise QuantmakeError(
+                    f"{folder}/{name} is a symbolic link; a target holds plain files only"
+                )
         for name in sorted(files):
             path = Path(folder) / name
             if name in COMPANIONS and path.parent == target:

@@ -256,6 +256,34 @@ def test_state_that_another_program_holds_is_not_corrupt(built: Project) -> None
     assert built.doit().stdout.startswith("Nothing to do")
 
 
+FULL_DISK = """
+import sqlite3, sys
+from scripts.engine.graph.state import PerTaskDB
+from doit.doit_cmd import DoitMain
+
+
+def full():
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+original = PerTaskDB._write
+PerTaskDB._write = lambda self, work: original(self, full)
+sys.exit(DoitMain().run([]))
+"""
+
+
+def test_disk_that_is_full_when_the_state_is_saved(project: Project, undisturbed: str) -> None:
+    (project.folder / "full.py").write_text(FULL_DISK)
+    done = project.python("full.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = "warning: the state file can't be written (database or disk is full). What is built is"
+    assert done.stderr.count(text) == 1
+    assert sums(project) == undisturbed
+    project.ran()
+    assert project.doit().returncode == 0
+    assert project.ran() == []
+
+
 @pytest.mark.parametrize("what", ["json", "action"])
 @pytest.mark.parametrize("fault", ["emptied", "flipped", "removed"])
 def test_broken_manifest_or_record(built: Project, undisturbed: str, what: str, fault: str) -> None:

@@ -35,6 +35,13 @@ def test_links_are_refused(tmp_path: Path) -> None:
         make_manifest(folder)
 
 
+def test_links_to_folders_are_refused_too(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "x")
+    (folder / "linked").symlink_to("sub", target_is_directory=True)
+    with pytest.raises(QuantmakeError, match="linked is a symbolic link; a target holds plain"):
+        make_manifest(folder)
+
+
 def test_fingerprint_of_a_whole_target(tmp_path: Path) -> None:
     target = tmp_path / "target"
     commit(make_folder(tmp_path / "new"), target)
