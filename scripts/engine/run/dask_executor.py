@@ -77,7 +77,7 @@ class DaskExecutor:
                     self._client = connect(
                         self._scheduler, timeout=_TIMEOUT_S, set_as_default=False
                     )
-                except (OSError, ValueError) as error:
+                except Exception as error:  # of sockets, of TLS, of distributed's own kinds
                     console.current().say(
                         f"warning: the Dask scheduler {self._scheduler} can't be reached "
                         f"({error}). Building on this machine instead."

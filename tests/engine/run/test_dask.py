@@ -1,10 +1,13 @@
 """A real Dask scheduler and workers on loopback that share nothing but the store."""
 
+import datetime
+import json
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,14 @@ from scripts.engine.build.record import read_record
 from tests.engine.project import Project, make_project
 
 pytest.importorskip("distributed")
+
+
+WAIT = """
+import sys
+from distributed import Client
+with Client(sys.argv[1]) as client:
+    client.wait_for_workers(int(sys.argv[2]), timeout=60)
+"""
 
 
 @dataclass
@@ -33,9 +44,49 @@ class Cluster:
         return sorted(name for _, project in self.workers for name in project.ran())
 
 
+def certificate(folder: Path) -> dict[str, str]:
+    """A certificate of its own authority for this machine, and dask's settings that ask for it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "quantmake")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder.mkdir()
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    settings = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
+    settings["DASK_DISTRIBUTED__COMM__TLS__CA_FILE"] = str(folder / "cert.pem")
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        settings[f"DASK_DISTRIBUTED__COMM__TLS__{role}__CERT"] = str(folder / "cert.pem")
+        settings[f"DASK_DISTRIBUTED__COMM__TLS__{role}__KEY"] = str(folder / "key.pem")
+    return settings
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A scheduler and three workers of one thread each."""
+    with started(tmp_path, 3, {}) as made:
+        yield made
+
+
+@contextmanager
+def started(tmp_path: Path, workers_wanted: int, settings: dict[str, str]) -> Iterator[Cluster]:
+    """A cluster with dask's `settings`, as variables of the environment."""
     started: list[subprocess.Popen[bytes]] = []
     file = tmp_path / "scheduler.json"
 
@@ -44,7 +95,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         process = subprocess.Popen(
             [*command, "--scheduler-file", str(file), *arguments],
             cwd=project.folder,
-            env=project.environment(DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="10s"),
+            env=project.environment(DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="10s", **settings),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -52,23 +103,22 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         return process
 
     first = make_project(tmp_path / "scheduler")
-    start(first, "dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+    protocol = ("--protocol", "tls" if settings else "tcp")
+    start(first, "dask_scheduler", "--host", "127.0.0.1", "--port", "0", *protocol)
     workers = []
-    for number in range(3):
+    for number in range(workers_wanted):
         project = make_project(tmp_path / f"worker{number}")
-        options = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1")
+        options = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", *protocol)
         workers.append((start(project, "dask_worker", *options), project))
     try:
-        from distributed import Client
-
         end = time.monotonic() + 60
         while not file.exists():
             assert time.monotonic() < end
             time.sleep(0.1)
-        with Client(scheduler_file=str(file), set_as_default=False) as client:
-            client.wait_for_workers(3, timeout=60)
-            address = client.scheduler.address
-        yield Cluster(address, workers, {"QUANTMAKE_STORE": str(tmp_path / "shared")})
+        address = json.loads(file.read_text())["address"]
+        done = first.python("-c", WAIT, address, str(workers_wanted), **settings)
+        assert done.returncode == 0, done.stderr
+        yield Cluster(address, workers, {"QUANTMAKE_STORE": str(tmp_path / "shared"), **settings})
     finally:
         for process in reversed(started):
             process.kill()
@@ -186,3 +236,21 @@ def test_scheduler_that_cannot_be_reached(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the Dask scheduler tcp://127.0.0.1:9 can't be reached" in done.stdout
     assert (project.folder / "out/SHA256SUMS").read_text() == undisturbed
+
+
+def test_cluster_that_speaks_tls_alone(tmp_path: Path, undisturbed: str) -> None:
+    """Who reaches a scheduler runs code on its workers: here only who has the certificate does."""
+    pytest.importorskip("cryptography")
+    settings = certificate(tmp_path / "keys")
+    with started(tmp_path, 1, settings) as cluster:
+        assert cluster.address.startswith("tls://127.0.0.1:")
+        project = make_project(tmp_path / "project")
+        done = project.doit(*cluster.arguments(), **cluster.shared)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert cluster.ran() == ["joined", "words", "words"]
+        assert (project.folder / "out/SHA256SUMS").read_text() == undisturbed
+        stranger = make_project(tmp_path / "stranger")
+        shared = {"QUANTMAKE_STORE": str(tmp_path / "other")}
+        done = stranger.doit(*cluster.arguments(), **shared)
+        assert "can't be reached" in done.stdout
+        assert cluster.ran() == []
