@@ -39,7 +39,6 @@ class PushCommand(GraphCommand):
 
     name = "push"
     doc_purpose = "upload everything that is built to the shared store"
-    doc_usage = ""
 
     def _execute(self, pos_args: list[str]) -> int:
         self.dep_manager.close()

@@ -4,18 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.engine.build.aside import aside_of
-from scripts.engine.commands.graph_command import GraphCommand, checker_of
+from scripts.engine.commands.graph_command import GraphCommand, checker_of, option
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.store.lock import outputs
 from scripts.engine.store.manifest import manifest_path, paths_in, read_manifest, sha256_of
 
-DEEP = {
-    "name": "deep",
-    "long": "deep",
-    "type": bool,
-    "default": False,
-    "help": "read every file again and compare its SHA-256, not only its size",
-}
+DEEP = option("deep", False, "read every file again and compare its SHA-256, not only its size")
 
 
 def faults(target: Path, *, deep: bool) -> Iterator[str]:
@@ -52,8 +46,6 @@ class VerifyCommand(GraphCommand):
 
     name = "verify"
     doc_purpose = "compare every built target with its manifest and the lock"
-    doc_usage = ""
-    doc_description = None
     cmd_options = (DEEP,)
 
     def _execute(self, deep: bool) -> int:
