@@ -2,7 +2,6 @@
 
 from doit.exceptions import InvalidCommand
 
-from scripts.engine.build.action import Action
 from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.build.differences import other_files
 from scripts.engine.build.guard import only_one
@@ -29,11 +28,6 @@ def shared_store() -> RemoteStore:
     return RemoteStore(place, read_only=only_fetches())
 
 
-def _is_shared(action: Action) -> bool:
-    """Whether other machines may take the result of an action."""
-    return action.stage.shared and may_be_kept(action)
-
-
 class PushCommand(GraphCommand):
     """Upload what is built and up to date."""
 
@@ -53,7 +47,8 @@ class PushCommand(GraphCommand):
         for name, checker in checkers:
             action = checker.action
             built, manifest = read_record(action.target), read_manifest(action.target)
-            if built is None or manifest is None or not _is_shared(action):
+            is_shared = action.stage.shared and may_be_kept(action)
+            if built is None or manifest is None or not is_shared:
                 continue
             if not is_whole(action.target):
                 self.outstream.write(f"  ✗ {name}: it is not what its manifest says; run doit\n")
