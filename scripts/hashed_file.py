@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 DIGESTS_VARIABLE = "QUANTMAKE_DIGESTS"
@@ -38,12 +38,7 @@ class HashedFile:
     def __enter__(self) -> "HashedFile":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._hashing.shutdown()
         if kind is None:
             self._tell()

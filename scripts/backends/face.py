@@ -1,6 +1,6 @@
 """What people see of a backend: in reports, on charts, on model cards."""
 
-import importlib
+import pkgutil
 from dataclasses import dataclass
 
 from scripts.backends.table import BACKENDS
@@ -40,8 +40,7 @@ def face_modules() -> tuple[str, ...]:
 
 def face_of(backend: str) -> Face:
     """The face of a backend that has artefacts."""
-    module, _, name = BACKENDS[backend].face.partition(":")
-    face: Face = getattr(importlib.import_module(module), name)
+    face: Face = pkgutil.resolve_name(BACKENDS[backend].face)
     return face
 
 

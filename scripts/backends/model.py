@@ -1,6 +1,6 @@
 """The interface of a loaded model: token ids in, logits out."""
 
-import importlib
+import pkgutil
 from pathlib import Path
 from typing import Protocol
 
@@ -40,9 +40,8 @@ def load_model(
     Raises MachineError where the runtime is not installed, QuantmakeError where the artefact
     does not load; both name it.
     """
-    module, _, name = BACKENDS[backend].loader.partition(":")
     try:
-        loader = getattr(importlib.import_module(module), name)
+        loader = pkgutil.resolve_name(BACKENDS[backend].loader)
     except ImportError as error:
         raise MachineError(
             f"{path} needs the runtime of {backend}, which can't be imported ({error}); "

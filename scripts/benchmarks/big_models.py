@@ -9,7 +9,6 @@ that it maps do not count.
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from scripts.benchmarks.measure import table
 from scripts.benchmarks.seeded_model import SIZES, write_seeded_model
 from scripts.engine.build.sources import ROOT
 from scripts.engine.run.memory import own_memory
+from scripts.engine.store.files import remove
 
 _BETWEEN_LOOKS_S = 0.02
 _SHARE_OF_MEMORY = 0.85
@@ -95,14 +95,6 @@ def copy_arm(folder: Path) -> list[Result]:
         Result("cp", copied - began, size, written=size),
         Result("sha256sum", hashed - copied, size),
     ]
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def bitsandbytes_arm() -> Result:

@@ -4,7 +4,8 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
-from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe, option
+from scripts.engine.commands.graph_command import option
+from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe
 
 _MAX_TOKENS = "tokens of an answer at most"
 

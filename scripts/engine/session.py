@@ -4,7 +4,7 @@ import contextlib
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,6 @@ class Limit:
     reason: str
 
 
-def _nothing(_: str) -> None:
-    return None
-
-
 @dataclass
 class Session:
     """The options of `doit run` that reach the engine.
@@ -39,8 +35,8 @@ class Session:
     locked: bool = False
     always: bool = False
     max_memory: int | None = None
-    executor: Any = field(default=None)
-    limits: Callable[[str], Limit | None] = _nothing
+    executor: Any = None
+    limits: Callable[[str], Limit | None] = lambda _: None
     before_building: Callable[[], None] | None = None
     despite: tuple[str, ...] = ()
 

@@ -4,8 +4,8 @@
 `Measured` record to OUT; a failure is printed as `error: …`.
 """
 
-import importlib
 import json
+import pkgutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -142,8 +142,7 @@ def count_parameters(base: Path) -> int:
 
 def measure_size(backend: str, artifact: Path, base: Path) -> tuple[Size, tuple[str, ...]]:
     """The size record of an artefact, and sentences on it for the report."""
-    module, _, name = BACKENDS[backend].inventory.partition(":")
-    inventory: Inventory = getattr(importlib.import_module(module), name)(artifact)
+    inventory: Inventory = pkgutil.resolve_name(BACKENDS[backend].inventory)(artifact)
     files = [artifact] if artifact.is_file() else [p for p in artifact.rglob("*") if p.is_file()]
     parameters = count_parameters(base)
     size = Size(

@@ -4,8 +4,9 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
+from scripts.engine.commands.graph_command import option
 from scripts.errors import MachineError
-from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe, option
+from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe
 
 
 class HarnessCommand(TerminalCommand):

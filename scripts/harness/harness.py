@@ -16,7 +16,7 @@ from rich.table import Table
 
 from scripts.chat.speaker import Sampling, Speaker, answer
 from scripts.errors import QuantmakeError, RecipeError
-from scripts.progress import Progress
+from scripts.progress import track
 from scripts.recipe.problems import listed, nearest
 from scripts.recipe.recipe import Recipe, Row
 from scripts.texts import bos_of
@@ -72,12 +72,10 @@ class Artefact(TemplateLM):  # type: ignore[misc]
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: object
     ) -> list[tuple[float, bool]]:
-        bar = Progress(f"{self._name}: log-likelihoods", len(requests))
-        scores = []
-        for _texts, context, continuation in requests:
-            scores.append(self._score(context, continuation))
-            bar.advance()
-        return scores
+        return [
+            self._score(context, continuation)
+            for _texts, context, continuation in track(requests, f"{self._name}: log-likelihoods")
+        ]
 
     def _score(self, context: list[int], continuation: list[int]) -> tuple[float, bool]:
         """The log-likelihood of `continuation`, and whether it is what greedy decoding gives.
@@ -112,13 +110,9 @@ class Artefact(TemplateLM):  # type: ignore[misc]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Greedy completions, each up to the first of its task's stop texts."""
-        bar = Progress(f"{self._name}: answers", len(requests))
-        texts = []
-        for request in requests:
-            prompt, settings = request.args
-            texts.append(self._complete(prompt, settings))
-            bar.advance()
-        return texts
+        return [
+            self._complete(*request.args) for request in track(requests, f"{self._name}: answers")
+        ]
 
     def _complete(self, prompt: str, settings: dict[str, Any]) -> str:
         until = settings.get("until") or []

@@ -7,22 +7,11 @@ from typing import Any
 from doit.cmd_base import Command
 from doit.exceptions import InvalidCommand
 
+from scripts.engine.commands.graph_command import option
 from scripts.errors import QuantmakeError, RecipeError
 from scripts.recipe.load import load_all
 from scripts.recipe.problems import listed, nearest
 from scripts.recipe.recipe import Recipe
-
-
-def option(name: str, default: Any, text: str) -> dict[str, Any]:
-    """An option as doit describes one."""
-    return {
-        "name": name,
-        "long": name.replace("_", "-"),
-        "type": type(default),
-        "default": default,
-        "help": text,
-    }
-
 
 RECIPE_OPTION = option("recipe", "", "the recipe's name, if it is not the default one")
 

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +46,7 @@ class Appended:
         self._file.write(self._reserved.to_bytes(LENGTH_BYTES, "little"))
         self._file.write(header.ljust(self._reserved))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._file.close()
         if kind is not None:
             self._path.unlink()

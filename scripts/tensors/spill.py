@@ -12,7 +12,6 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 import torch
 
@@ -35,12 +34,7 @@ class Spill:
         self._file = tempfile.TemporaryFile(dir=self._folder)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def add(self, tensors: Mapping[str, torch.Tensor]) -> None:

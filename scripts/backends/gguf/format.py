@@ -1,11 +1,11 @@
 """GGUF files for llama.cpp, quantised by llama.cpp itself or rounded better in its blocks."""
 
-import importlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -30,18 +30,13 @@ GPTQ_TYPES = (
     "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0", "q4_k_m", "q4_k_s", "iq4_nl", "q4_1",
     "q4_0",
 )  # fmt: skip
+# `GgufFile.reaches` says which of these are in the key.
 _QUANTISE = "scripts.backends.gguf.llama:quantise"
 _IMATRIX = "scripts.backends.gguf.imatrix:mean_squares"
 _AUTO = "scripts.backends.gguf.auto:quantise_within"
 _GPTQ = "scripts.backends.gguf.rounding:round_again"
 _FLOATS = {"F32", "F16", "BF16"}
 _CHOSEN_APART = {"token_embd.weight", "output.weight"}  # by every preset: Q6_K or Q8_0
-
-
-def _function(name: str) -> Any:
-    """One of the functions above; `GgufFile.reaches` says which of them are in the key."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
 
 
 @register
@@ -147,22 +142,22 @@ class GgufFile(Format):
         where no types are small enough for the size.
         """
         try:
-            quantise = _function(_QUANTISE)
+            quantise = resolve_name(_QUANTISE)
         except ImportError as error:
             raise MachineError(
                 f"llama-cpp-python can't be imported ({error}); install it with python3.11 -m "
                 "scripts.setup, which needs a C++ compiler"
             ) from None
         f16 = inputs["f16"]
-        importance = _function(_IMATRIX)(f16, inputs["capture"]) if self.imatrix else None
+        importance = resolve_name(_IMATRIX)(f16, inputs["capture"]) if self.imatrix else None
         if self.type == "auto":
-            said = _function(_AUTO)(inputs, out, self.like or self.max_bytes, importance)
+            said = resolve_name(_AUTO)(inputs, out, self.like or self.max_bytes, importance)
             print(f"{self.label()}: {said}")
         else:
             outcome = quantise(f16, out, f"MOSTLY_{self.type.upper()}", importance=importance)
             self._tell(outcome, out)
         if self.method == "gptq":
-            print(f"{self.label()}: {_function(_GPTQ)(inputs, out, self.rounds)}")
+            print(f"{self.label()}: {resolve_name(_GPTQ)(inputs, out, self.rounds)}")
 
     def _tell(self, outcome: "Outcome", out: Path) -> None:
         """Print the fallbacks; raise where nothing else is left."""

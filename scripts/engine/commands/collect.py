@@ -10,46 +10,27 @@ from typing import Any
 from doit.cmdparse import CmdParseError
 
 from scripts.engine.build.commit import scratch_of
-from scripts.engine.commands.graph_command import GraphCommand, checker_of
+from scripts.engine.commands.graph_command import GraphCommand, checker_of, option
 from scripts.engine.run.unfinished import sweep_unfinished
 from scripts.engine.session import STORE
 from scripts.engine.sizes import parse_size
-from scripts.engine.store.local import LocalStore, Record, StoreError
+from scripts.engine.store.local import LocalStore, Record
 from scripts.engine.store.manifest import Manifest
 
 _DAY_S = 86400.0
 OPTIONS = (
-    {
-        "name": "max_age",
-        "long": "max-age",
-        "type": str,
-        "default": "30",
-        "help": "drop results that were not used for this many days [default: 30]",
-    },
-    {
-        "name": "max_size",
-        "long": "max-size",
-        "type": str,
-        "default": "",
-        "help": "then drop the least recently used ones until the store is this small, as 20GiB",
-    },
-    {
-        "name": "dry_run",
-        "long": "dry-run",
-        "short": "n",
-        "type": bool,
-        "default": False,
-        "help": "say what would go; remove nothing",
-    },
+    option("max_age", "30", "drop results that were not used for this many days [default: 30]"),
+    option(
+        "max_size",
+        "",
+        "then drop the least recently used ones until the store is this small, as 20GiB",
+    ),
+    option("dry_run", False, "say what would go; remove nothing", short="n"),
 )
+Records = dict[str, tuple[Record, Manifest | None]]
 
 
-def choose(
-    records: dict[str, tuple[Record, Manifest | None]],
-    kept: set[str],
-    oldest: float,
-    max_size: int | None,
-) -> set[str]:
+def choose(records: Records, kept: set[str], oldest: float, max_size: int | None) -> set[str]:
     """The keys to drop: unused since `oldest`, then the least recently used beyond `max_size`.
 
     `records` are in order of use; those in `kept` stay. Blobs that two results share count once.
@@ -58,20 +39,20 @@ def choose(
     drop = {key for key in free if records[key][0].used < oldest or records[key][1] is None}
     if max_size is not None:
         for key in free:
-            if _size(records, drop) <= max_size:
+            if sum(_blobs(records, drop).values()) <= max_size:
                 break
             drop.add(key)
     return drop
 
 
-def _size(records: dict[str, tuple[Record, Manifest | None]], drop: set[str]) -> int:
-    blobs = {
+def _blobs(records: Records, drop: set[str]) -> dict[str, int]:
+    """The size of every blob, by its digest, that a result outside of `drop` has."""
+    return {
         file.sha256: file.size
         for key, (_, manifest) in records.items()
         if key not in drop and manifest
         for file in manifest.files
     }
-    return sum(blobs.values())
 
 
 class CollectCommand(GraphCommand):
@@ -79,7 +60,6 @@ class CollectCommand(GraphCommand):
 
     name = "gc"
     doc_purpose = "take old results out of the local store; what a lock names stays"
-    doc_usage = ""
     cmd_options = OPTIONS
 
     def execute(self, params: Any, args: list[str]) -> int:
@@ -98,12 +78,7 @@ class CollectCommand(GraphCommand):
         store = LocalStore(STORE)
         records = {record.name: (record, _manifest(store, record)) for record in store.records()}
         drop = choose(records, self._locked_keys(), self._oldest, self._limit)
-        named = {
-            file.sha256
-            for key, (_, manifest) in records.items()
-            if key not in drop and manifest
-            for file in manifest.files
-        }
+        named = _blobs(records, drop)
         blobs = [blob for blob in store.blobs() if blob.name not in named]
         if not self._dry_run:
             for key in drop:
@@ -140,5 +115,5 @@ def sweep(targets: Iterable[Path]) -> None:
 def _manifest(store: LocalStore, record: Record) -> Manifest | None:
     try:
         return Manifest.from_json(store.record(record.name).read_text())
-    except (OSError, ValueError, KeyError, TypeError, StoreError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None

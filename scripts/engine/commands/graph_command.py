@@ -1,4 +1,4 @@
-"""What the commands that look at the graph share."""
+"""What the commands share: how they tell doit of options, and how they look at the graph."""
 
 import sys
 from collections.abc import Iterator
@@ -12,6 +12,18 @@ from scripts.engine.graph.tasks import UpToDate
 from scripts.errors import QuantmakeError
 
 
+def option(name: str, default: Any, text: str, **more: Any) -> dict[str, Any]:
+    """An option as doit describes one."""
+    return {
+        "name": name,
+        "long": name.replace("_", "-"),
+        "type": type(default),
+        "default": default,
+        "help": text,
+        **more,
+    }
+
+
 def checker_of(task: Any) -> UpToDate | None:
     """What knows the action of a task; None for a task that makes no target."""
     found = (one for one, *_ in task.uptodate if isinstance(one, UpToDate))
@@ -22,6 +34,8 @@ class GraphCommand(DoitCmdBase):
     """A command that reads the graph."""
 
     cmd_options: Any = ()
+    doc_usage = ""
+    doc_description: Any = None
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Parse the command line and do the work; errors are for people."""
@@ -34,8 +48,6 @@ class GraphCommand(DoitCmdBase):
             sys.stderr.write(f"error: {error.args[0]}\n")
             return 2
         return result
-
-    doc_description: Any = None
 
     def in_order(self, selected: list[str] | None) -> list[Any]:
         """The selected tasks and all that they need, what is needed first."""

@@ -13,6 +13,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from scripts.engine import console
 from scripts.engine.build.guard import wait_until_free
+from scripts.engine.commands.graph_command import option
 from scripts.engine.graph import lost
 from scripts.engine.graph.tasks import exit_codes
 from scripts.engine.run.children import Interrupted, handle_signals, stop_all
@@ -23,34 +24,18 @@ from scripts.engine.sizes import parse_size
 from scripts.errors import QuantmakeError
 
 _OPTIONS = (
-    {
-        "name": "locked",
-        "long": "locked",
-        "type": bool,
-        "default": False,
-        "help": "build only what reproduces the lock file; say what drifted (for CI)",
-    },
-    {
-        "name": "max_memory",
-        "long": "max-memory",
-        "type": str,
-        "default": "",
-        "help": "what a stage may need, and with -n those that run at one time, as 8GiB",
-    },
-    {
-        "name": "engine",
-        "long": "engine",
-        "type": str,
-        "default": "local",
-        "help": "where stages run: local, or dask (needs --scheduler and a shared store)",
-    },
-    {
-        "name": "scheduler",
-        "long": "scheduler",
-        "type": str,
-        "default": "",
-        "help": "the address of the Dask scheduler, as tcp://HOST:8786",
-    },
+    option("locked", False, "build only what reproduces the lock file; say what drifted (for CI)"),
+    option(
+        "max_memory",
+        "",
+        "what a stage may need, and with -n those that run at one time, as 8GiB",
+    ),
+    option(
+        "engine",
+        "local",
+        "where stages run: local, or dask (needs --scheduler and a shared store)",
+    ),
+    option("scheduler", "", "the address of the Dask scheduler, as tcp://HOST:8786"),
 )
 _PATIENCE_S = 5.0
 
@@ -105,8 +90,8 @@ class BuildCommand(Run):
         session.before_building = self._refuse_what_cannot_fit
         params["par_type"] = "thread"
         params["num_process"] = params["num_process"] or session.executor.width
-        for option in _OPTIONS:
-            params.pop(option["name"])
+        for one in _OPTIONS:
+            params.pop(one["name"])
         try:
             result: int = super().execute(params, args)
             if result and params["continue"]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from doit.exceptions import InvalidCommand
 
 from scripts.engine.build.record import is_whole
-from scripts.engine.commands.graph_command import GraphCommand
+from scripts.engine.commands.graph_command import GraphCommand, option
 from scripts.engine.store.manifest import read_manifest
 from scripts.engine.store.signatures import sign
 
@@ -16,15 +16,7 @@ class SignCommand(GraphCommand):
     name = "sign"
     doc_purpose = "sign the artefacts and their statements of provenance with a key of yours"
     doc_usage = "--key KEY.pem [TARGET ...]"
-    cmd_options = (
-        {
-            "name": "key",
-            "long": "key",
-            "type": str,
-            "default": "",
-            "help": "a private key on an elliptic curve, as PEM",
-        },
-    )
+    cmd_options = (option("key", "", "a private key on an elliptic curve, as PEM"),)
 
     def _execute(self, key: str, pos_args: list[str]) -> int:
         self.dep_manager.close()

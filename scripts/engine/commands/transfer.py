@@ -2,7 +2,6 @@
 
 from doit.exceptions import InvalidCommand
 
-from scripts.engine.build.action import Action
 from scripts.engine.build.commit import commit, drop_scratch, fresh_scratch
 from scripts.engine.build.differences import other_files
 from scripts.engine.build.guard import only_one
@@ -29,11 +28,6 @@ def named_store() -> RemoteStore:
     return shared_store(place)
 
 
-def _is_shared(action: Action) -> bool:
-    """Whether other machines may take the result of an action."""
-    return action.stage.shared and may_be_kept(action)
-
-
 def _known(store: RemoteStore, key: str) -> Manifest | None:
     try:
         return store.manifest(key)
@@ -46,7 +40,6 @@ class PushCommand(GraphCommand):
 
     name = "push"
     doc_purpose = "upload everything that is built to the shared store"
-    doc_usage = ""
 
     def _execute(self, pos_args: list[str]) -> int:
         self.dep_manager.close()
@@ -61,7 +54,8 @@ class PushCommand(GraphCommand):
         for name, checker in checkers:
             action = checker.action
             built, manifest = read_record(action.target), read_manifest(action.target)
-            if built is None or manifest is None or not _is_shared(action):
+            is_shared = action.stage.shared and may_be_kept(action)
+            if built is None or manifest is None or not is_shared:
                 continue
             if not is_whole(action.target):
                 self.outstream.write(f"  ✗ {name}: it is not what its manifest says; run doit\n")

@@ -4,26 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.engine.build.aside import aside_of
-from scripts.engine.commands.graph_command import GraphCommand, checker_of
+from scripts.engine.commands.graph_command import GraphCommand, checker_of, option
 from scripts.engine.graph.tasks import UpToDate
 from scripts.engine.store.lock import outputs
 from scripts.engine.store.manifest import manifest_path, paths_in, read_manifest, sha256_of
 from scripts.engine.store.signatures import faults_of_signatures
 
-DEEP = {
-    "name": "deep",
-    "long": "deep",
-    "type": bool,
-    "default": False,
-    "help": "read every file again and compare its SHA-256, not only its size",
-}
-SIGNED = {
-    "name": "signed",
-    "long": "signed",
-    "type": str,
-    "default": "",
-    "help": "the signatures of all artefacts too, by this public key (PEM)",
-}
+DEEP = option("deep", False, "read every file again and compare its SHA-256, not only its size")
+SIGNED = option("signed", "", "the signatures of all artefacts too, by this public key (PEM)")
 
 
 def faults(target: Path, *, deep: bool) -> Iterator[str]:
@@ -68,8 +56,6 @@ class VerifyCommand(GraphCommand):
 
     name = "verify"
     doc_purpose = "compare every built target with its manifest and the lock"
-    doc_usage = ""
-    doc_description = None
     cmd_options = (DEEP, SIGNED)
 
     def _execute(self, deep: bool, signed: str) -> int:

@@ -1,5 +1,6 @@
 """Put a file's bytes in a second place at the least cost: reflink, else hard link, else copy."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -24,9 +25,7 @@ def link_or_copy(source: Path, place: Path, *, hard_links: bool) -> None:
     if _reflink(source, place):
         return
     if hard_links:
-        try:
+        with contextlib.suppress(OSError):
             os.link(source, place)
-        except OSError:
-            shutil.copyfile(source, place)
-    else:
-        shutil.copyfile(source, place)
+            return
+    shutil.copyfile(source, place)

@@ -8,11 +8,9 @@ from scripts.backends.format import register
 from scripts.backends.onnx.integer.format import OnnxInteger
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from scripts.backends.onnx.graph import Linear
     from scripts.backends.onnx.integer.selection import Quantiser
+    from scripts.backends.onnx.integer.smooth import Factors
 
 
 @register
@@ -25,10 +23,7 @@ class OnnxDynamic(OnnxInteger):
     needs = ("graph", "capture")
 
     def quantiser(
-        self,
-        inputs: Mapping[str, Path],
-        integer: "list[Linear]",
-        factors: "Mapping[str, NDArray[np.float32]]",
+        self, inputs: Mapping[str, Path], integer: "list[Linear]", factors: "Factors"
     ) -> "Quantiser":
         """As `OnnxInteger.quantiser`."""
         from functools import partial

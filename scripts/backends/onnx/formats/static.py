@@ -10,11 +10,9 @@ from scripts.backends.format import register
 from scripts.backends.onnx.integer.format import OnnxInteger
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from scripts.backends.onnx.graph import Linear
     from scripts.backends.onnx.integer.selection import Quantiser
+    from scripts.backends.onnx.integer.smooth import Factors
 
 
 @register
@@ -38,10 +36,7 @@ class OnnxStatic(OnnxInteger):
         super().run(inputs, out)
 
     def quantiser(
-        self,
-        inputs: Mapping[str, Path],
-        integer: "list[Linear]",
-        factors: "Mapping[str, NDArray[np.float32]]",
+        self, inputs: Mapping[str, Path], integer: "list[Linear]", factors: "Factors"
     ) -> "Quantiser":
         """As `OnnxInteger.quantiser`; the ranges are taken here."""
         from functools import partial

@@ -12,12 +12,11 @@ from scripts.backends.format import Format
 from scripts.footprints import Footprint, sum_of
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx_ir as ir
-    from numpy.typing import NDArray
 
     from scripts.backends.onnx.graph import Linear
     from scripts.backends.onnx.integer.selection import Quantiser
+    from scripts.backends.onnx.integer.smooth import Factors
 
 _SELECTION = "scripts.backends.onnx.integer.selection"
 _WEIGHT_ONLY_BLOCK = 32
@@ -86,10 +85,7 @@ class OnnxInteger(Format):
         return sum_of("onnx integer", *["onnx selection"] * chooses)
 
     def quantiser(
-        self,
-        inputs: Mapping[str, Path],
-        integer: "list[Linear]",
-        factors: "Mapping[str, NDArray[np.float32]]",
+        self, inputs: Mapping[str, Path], integer: "list[Linear]", factors: "Factors"
     ) -> "Quantiser":
         """What makes MatMuls integer, for any of `integer`; `factors` as `smooth` gives them."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ percentiles need: these do not depend on the order in which windows are seen. A 
 what prefill does, its activations are rows of the same products.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scripts.backends.onnx.evaluator import Evaluator
 from scripts.backends.onnx.graph import MODEL, open_graph
+from scripts.backends.onnx.integer.smooth import Factors
 from scripts.errors import QuantmakeError
 from scripts.progress import Progress
 from scripts.workers import single_core_workers
@@ -90,7 +91,7 @@ def activation_ranges(
     *,
     percentile: float,
     threads: int,
-    factors: Mapping[str, NDArray[np.float32]] | None = None,
+    factors: Factors | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Where to clip each named activation, over windows [n, context].
 

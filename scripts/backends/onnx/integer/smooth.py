@@ -13,10 +13,11 @@ from scripts.calibration.stored import Captured
 from scripts.methods.smoothquant import Activation, best_factors
 from scripts.progress import track
 
+Factors = Mapping[str, NDArray[np.float32]]
+"""What activations are divided by: [K] by the activation's name."""
 
-def smooth(
-    model: ir.Model, captured: Captured, integer: list[Linear]
-) -> Mapping[str, NDArray[np.float32]]:
+
+def smooth(model: ir.Model, captured: Captured, integer: list[Linear]) -> Factors:
     """Fold the best factors into the graph for each activation that only integer MatMuls read.
 
     Returns the factors [K] that each activation was divided by, by its name; activations that
