@@ -6,8 +6,6 @@ Exit code 1, and a text for people, where it does not.
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.backends.float_gate import ERROR
 from scripts.backends.table import BACKENDS
-from scripts.environment import stage_environment
-from scripts.errors import MachineError, QuantmakeError
+from scripts.errors import QuantmakeError
 from scripts.lean import start_lean
 from scripts.tensors.header import tensors_in
 
@@ -37,7 +35,6 @@ perhaps a fisherman, perhaps the moon. def answer(signal): return [one for one i
 """
 """Words, numbers, punctuation and code, so that the tokens are of many kinds."""
 
-ERROR = "error: "
 _SHORT, _BEYOND, _DECODED, _CHUNK = 256, 48, 16, 256
 _SPREAD = 128  # tokens of the whole text whose logits are compared, and
 _LAST = 32  # so many at the end of the prefill
@@ -90,34 +87,6 @@ class Turns:
         """The tokens that show all that it does."""
         turns = max(one for one in (0, self.window, self.original) if one < self.longest)
         return min(self.longest, max(_SHORT, turns + _BEYOND + _DECODED))
-
-
-def disagreement(backend: str, files: Path, base: Path) -> str:
-    """Why nothing may be quantised from the float model in `files`; empty where it agrees with the
-    base. It is found in a process of its own, which computes as fast as the libraries can.
-
-    Raises MachineError where that ends without an answer.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.backends.parity", backend, str(files), str(base)],
-        env={**stage_environment(os.environ, canonical=False), "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    print(done.stdout, end="", flush=True)
-    if done.returncode == 0:
-        return ""
-    _, known, reason = done.stdout.rpartition(ERROR)
-    if not known:
-        raise MachineError(
-            f"comparing {BACKENDS[backend].float_model.label} with the base ended with code "
-            f"{done.returncode} and no answer; where it was killed, memory ran out. The task's log "
-            "has what it said."
-        )
-    return reason.strip()
 
 
 def refuse_other_predictions(backend: str, files: Path, base: Path) -> None:

@@ -13,11 +13,12 @@ import pytest
 from gguf import GGUFReader
 from onnx import numpy_helper
 
-from scripts.backends import parity
+from scripts.backends import float_gate, parity
+from scripts.backends.float_gate import disagreement
 from scripts.backends.gguf.f16 import F16Gguf
 from scripts.backends.onnx import export
 from scripts.backends.onnx.export import OnnxGraph
-from scripts.backends.parity import Difference, Turns, disagreement
+from scripts.backends.parity import Difference, Turns
 from scripts.errors import MachineError, QuantmakeError
 from scripts.exec import run_stage
 
@@ -151,7 +152,7 @@ def test_comparison_that_ends_without_an_answer(
     dying = tmp_path / "python"
     dying.write_text("#!/bin/sh\nkill -9 $$\n")
     dying.chmod(0o755)
-    monkeypatch.setattr(parity.sys, "executable", str(dying))
+    monkeypatch.setattr(float_gate.sys, "executable", str(dying))
     with pytest.raises(MachineError, match="ended with code -9 and no answer; where it was kill"):
         disagreement("onnx", tmp_path, tiny_base)
 

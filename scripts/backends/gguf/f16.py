@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.backends.float_gate import disagreement
 from scripts.backends.gguf import driver  # its source is a part of the key
-from scripts.backends.parity import disagreement
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.footprints import FOOTPRINTS
 from scripts.progress import BYTES, Progress

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.backends.float_gate import disagreement
 from scripts.backends.onnx import mapped_builder
-from scripts.backends.parity import disagreement
 from scripts.errors import QuantmakeError
 from scripts.footprints import FOOTPRINTS
 from scripts.progress import PIPE_VARIABLE
