@@ -18,6 +18,8 @@ _INHERITED = frozenset(
         *("PYTHONPATH", "VIRTUAL_ENV", "CC", "CXX", "SSL_CERT_FILE", "SSL_CERT_DIR"),
         *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSH_AUTH_SOCK"),
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+        # Whether threads that wait for work spin or sleep: their speed, and no result.
+        "OMP_WAIT_POLICY",
     }
 )
 _KEPT_BACK = frozenset({"QUANTMAKE_SIGNING_KEY"})
@@ -33,8 +35,6 @@ _FIXED = {
     "PYTHONUNBUFFERED": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # Threads that wait for work sleep: spinning gains little, and stops a busy machine.
-    "OMP_WAIT_POLICY": "passive",
 }
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _X86_64 = {
