@@ -21,9 +21,10 @@ IN_NO_KEY = "it is the interface of stages; the work is in their own modules"
 class Stage(BaseModel):
     """One step of a build. The fields are its options; `run` does the work.
 
-    `packages` names the distributions whose versions the output's bytes depend on; where that
-    depends on the options, `uses` is overridden. `canonical` is true where the floats come out the
-    same on every processor; a stage whose figures may differ computes as fast as the libraries can.
+    The versions of the distributions that its modules import are part of the key; `packages` names
+    those that these load in turn, or that run in a process of its own; where that depends on the
+    options, `uses` is overridden. `canonical` is true where the floats come out the same on every
+    processor; a stage whose figures may differ computes as fast as the libraries can.
     `reproducible` is false where the output differs from run to run, as timings do: it is
     then kept in no store, and nothing else runs beside it. `linkable` is true where a file may
     have hard links: onnx and onnx_ir refuse external data that has. `suffix` is that of the file
@@ -43,7 +44,7 @@ class Stage(BaseModel):
     footprint: ClassVar["Footprint | None"] = None
 
     def uses(self) -> tuple[str, ...]:
-        """The distributions whose versions the output's bytes depend on."""
+        """Distributions that count beside those that the modules import."""
         return self.packages
 
     def reaches(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,19 @@ def test_what_makes_no_bytes_makes_no_artefact_stale(
     stale: Stale, module: str, old: str, new: str
 ) -> None:
     assert artefacts(stale(module, old, new)) == set()
+
+
+def test_what_a_stage_imports_is_in_its_key(before: dict[str, Any]) -> None:
+    packages = {task: key[1]["packages"] for task, key in before.items()}
+    assert {"numpy", "onnx-ir", "onnxruntime-genai"} <= packages["graph:"].keys()
+    assert {"numpy", "safetensors"} <= packages["capture:"].keys()
+    assert "torch" not in packages["artifact:model-q8_0.gguf"]
+
+
+def test_each_package_in_a_key_is_installed(before: dict[str, Any]) -> None:
+    for task, key in before.items():
+        missing = [one for one, version in key[1]["packages"].items() if version == "not installed"]
+        assert not missing, f"{task}: see DISTRIBUTIONS in scripts/engine/build/sources.py"
 
 
 def test_kernel_makes_its_users_stale(stale: Stale) -> None:

@@ -22,7 +22,6 @@ class Base(Stage):
 
     footprint = FOOTPRINTS["base"]
     linkable = True
-    packages = ("gguf", "numpy", "safetensors", "tokenizers", "torch", "transformers")
 
     off_grid: Annotated[int, Field(ge=0)] | None = None
     trust_remote_code: bool = False

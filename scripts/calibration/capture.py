@@ -23,7 +23,6 @@ class Capture(Stage):
     """
 
     footprint = FOOTPRINTS["capture"]
-    packages = ("torch", "transformers")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for weights that are not finite, activations that are all zero

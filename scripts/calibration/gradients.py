@@ -33,7 +33,6 @@ class Gradients(Stage):
     """
 
     footprint = FOOTPRINTS["gradients"]
-    packages = ("numpy", "safetensors", "torch", "transformers")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """One forward and one backward pass over the windows, one window on each core at a time.

@@ -23,7 +23,6 @@ class Calibration(Stage):
     context: int = 512
     evaluation_lines: tuple[int, int]
     footprint = FOOTPRINTS["tokens"]
-    packages = ("tokenizers", "transformers")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where the texts share a line or this one is too short."""

@@ -19,7 +19,6 @@ class Cards(Stage):
     """
 
     subject: Subject
-    packages = ("cyclonedx-python-lib", "huggingface-hub", "in-toto-attestation")
 
     def reaches(self) -> tuple[str, ...]:
         """The faces of the backends."""

@@ -26,7 +26,6 @@ class Evaluate(Stage):
     backend: str
     failed: str = ""
     suffix = ".json"
-    packages = ("numpy", "torch", "transformers")
     canonical = False
 
     def describe(self) -> str:
@@ -34,8 +33,8 @@ class Evaluate(Stage):
         return f"Measure {self.artifact} against the FP16 base"
 
     def uses(self) -> tuple[str, ...]:
-        """Those of the backend too."""
-        return tuple({*self.packages, *BACKENDS[self.backend].packages})
+        """Those of the backend."""
+        return BACKENDS[self.backend].packages
 
     def reaches(self) -> tuple[str, ...]:
         """What scores it, in a process of its own, and what its backend reads it with."""

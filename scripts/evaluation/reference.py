@@ -33,7 +33,6 @@ class Reference(Stage):
     prompts: tuple[str, ...] = PROMPTS
     tasks: tuple[str, ...] = ()
     linkable = True
-    packages = ("numpy", "tokenizers", "torch", "transformers")
     canonical = False
 
     def reaches(self) -> tuple[str, ...]:

@@ -50,7 +50,6 @@ class MeasureSensitivity(Stage):
     tokens: int = 128
     suffix = ".json"
     footprint = FOOTPRINTS["sensitivity"]
-    packages = ("numpy", "torch", "transformers")
     canonical = False
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:

@@ -96,7 +96,6 @@ class TimeAll(Stage):
     reproducible = False
     canonical = False
     suffix = ".json"
-    packages = ("numpy",)
 
     def reaches(self) -> tuple[str, ...]:
         """What times them, in processes of their own, and what loads them."""
@@ -104,8 +103,8 @@ class TimeAll(Stage):
         return ("scripts.evaluation.speed", *sorted(modules))
 
     def uses(self) -> tuple[str, ...]:
-        """Those of the rows' backends too."""
-        return (*self.packages, *self._runtimes())
+        """Those of the rows' backends."""
+        return self._runtimes()
 
     def _runtimes(self) -> tuple[str, ...]:
         """The distributions that the rows run with, in the order of the table."""

@@ -13,6 +13,7 @@ from scripts.recipe.problems import Document, listed, nearest, read_yaml, refusa
 from scripts.recipe.recipe import Recipe
 from scripts.sources.redact import carries_secret, redact
 from scripts.sources.schemes import check_source
+from scripts.utf8 import begin_anew_in_utf8
 
 FOLDER = Path("recipes")
 _TOP_KEYS = (*Header.model_fields, "artifacts")
@@ -131,7 +132,8 @@ def load_all(folder: Path = FOLDER) -> list[Recipe]:
 
 
 def load_or_exit() -> list[Recipe]:
-    """As `load_all`; a mistake is printed and ends the process with exit code 2."""
+    """As `load_all`, in UTF-8; a mistake is printed and ends the process with exit code 2."""
+    begin_anew_in_utf8()
     try:
         return load_all()
     except RecipeError as error:

@@ -25,7 +25,6 @@ class WriteReport(Stage):
 
     facts: Facts
     committed: History | None = None
-    packages = ("jinja2", "markdown-it-py", "matplotlib", "mdutils")
 
     def reaches(self) -> tuple[str, ...]:
         """The faces of the backends."""

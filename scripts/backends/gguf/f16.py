@@ -33,7 +33,7 @@ class F16Gguf(Stage):
     linkable = True
     suffix = ".gguf"
     footprint = FOOTPRINTS["gguf f16"]
-    packages = ("numpy", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers")
+    packages = ("numpy", "sentencepiece", "tokenizers", "torch", "transformers")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where llama.cpp does not know the model or its tokenizer."""

@@ -61,7 +61,6 @@ class GgufFile(Format):
     needs = ("f16",)
     suffix = ".gguf"
     linkable = True
-    packages = ("gguf", "llama-cpp-python", "numpy", "safetensors", "torch")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "GgufFile":

@@ -28,15 +28,7 @@ class OnnxGraph(Stage):
     """
 
     footprint = FOOTPRINTS["onnx graph"]
-    packages = (
-        "accelerate",
-        "onnx",
-        "onnxruntime-genai",
-        "optimum",
-        "optimum-onnx",
-        "torch",
-        "transformers",
-    )
+    packages = ("onnx", "onnxruntime-genai", "optimum", "optimum-onnx")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where neither tool can export it as it is."""

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from scripts.engine.build.sources import source_digests
+from scripts.engine.build.sources import imported_packages, source_digests
 from scripts.engine.store.manifest import manifest_path
 from scripts.environment import arithmetic_key
 from scripts.stage import Stage
@@ -55,9 +55,11 @@ class Action:
     def tools(self) -> dict[str, object]:
         """The parts of the key that are this machine's: sources, packages, Python, arithmetic."""
         stage = self.stage
+        modules = (type(stage).__module__, *stage.reaches())
+        packages = imported_packages(*modules) | set(stage.uses())
         return {
-            "sources": source_digests(type(stage).__module__, *stage.reaches()),
-            "packages": {name: _version(name) for name in sorted(set(stage.uses()))},
+            "sources": source_digests(*modules),
+            "packages": {name: _version(name) for name in sorted(packages)},
             "python": ".".join(platform.python_version_tuple()[:2]),
             "arithmetic": arithmetic_key(canonical=stage.canonical),
         }

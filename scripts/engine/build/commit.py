@@ -28,6 +28,7 @@ def scratch_of(target: Path) -> Path:
 def fresh_scratch(target: Path) -> Path:
     """An empty scratch folder; whatever a killed build left in it is swept."""
     scratch = scratch_of(target)
+    put_back(target)
     shutil.rmtree(scratch.parent, ignore_errors=True)
     scratch.mkdir(parents=True)
     return scratch
@@ -36,25 +37,50 @@ def fresh_scratch(target: Path) -> Path:
 def drop_scratch(target: Path) -> None:
     """Remove the scratch folder of `target`, and the room of all scratch once it is empty."""
     room = scratch_of(target).parent
+    put_back(target)
     shutil.rmtree(room, ignore_errors=True)
     with contextlib.suppress(OSError):
         room.parent.rmdir()
 
 
+def put_back(target: Path) -> None:
+    """Give `target` its place again, where a kill between two renames had left it aside."""
+    room = scratch_of(target).parent
+    if not room.is_dir() or target.exists():
+        return
+    for scratch in room.iterdir():
+        aside = scratch / _aside_name(target)
+        if aside.exists():
+            aside.rename(target)
+            return
+
+
+def _aside_name(target: Path) -> str:
+    return f"{target.name}.old"
+
+
 def _exchange(new: Path, target: Path) -> None:
-    """Swap two paths in one step, renameat2(2); on old kernels, two renames."""
+    """Swap two paths in one step where the kernel and the file system can, else in two renames."""
+    if swap_at_once(new, target):
+        return
+    aside = new.with_name(_aside_name(target))
+    target.rename(aside)
+    new.rename(target)
+
+
+def swap_at_once(new: Path, target: Path) -> bool:
+    """Swap two paths by renameat2(2); false on old kernels, and on NFS, where there is none.
+
+    Raises OSError where there is one and it fails.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     done = libc.renameat2(
         _AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE
     )
-    if done == 0:
-        return
     code = ctypes.get_errno()
-    if code not in (errno.ENOSYS, errno.EINVAL):
+    if done != 0 and code not in (errno.ENOSYS, errno.EINVAL):
         raise OSError(code, os.strerror(code), str(target))
-    aside = new.with_name(f"{new.name}.old")
-    target.rename(aside)
-    new.rename(target)
+    return bool(done == 0)
 
 
 def commit(new: Path, target: Path, manifest: Manifest | None = None) -> Manifest:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from scripts.engine.build.action import Action, key_of
 from scripts.engine.build.aside import drop_aside, take_back
-from scripts.engine.build.commit import DIGESTS, commit, drop_scratch, fresh_scratch
+from scripts.engine.build.commit import DIGESTS, commit, drop_scratch, fresh_scratch, put_back
 from scripts.engine.build.differences import changes
 from scripts.engine.build.guard import only_one
 from scripts.engine.build.kept import fetch, keep, local_store, may_be_kept
@@ -62,6 +62,7 @@ def perform(task: str, action: Action, lock: LockFile | None) -> None:
     target = action.target
     try:
         with only_one(target):
+            put_back(target)
             parts = action.parts()
             key = key_of(parts)
             if lock is not None:

@@ -1,4 +1,5 @@
-"""Which modules of this project does the work of a stage reach, and what do they say?
+"""Which modules of this project does the work of a stage reach, what do they say, and which
+packages do they import?
 
 The answer is part of the action key: editing a kernel makes the targets of the stages that reach it
 stale; editing any other module does not. Only what can change bytes counts, so a module is hashed
@@ -11,6 +12,8 @@ style sheets and scripts count with its `__init__`.
 import ast
 import hashlib
 import json
+import sys
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +26,19 @@ SPOKEN = frozenset(
     }
 )
 """Methods of stages that make no bytes: labels, forecasts, and looking at what was made."""
+
+DISTRIBUTIONS = {
+    "cyclonedx": "cyclonedx-python-lib",
+    "google": "protobuf",
+    "llama_cpp": "llama-cpp-python",
+    "markdown_it": "markdown-it-py",
+    "packageurl": "packageurl-python",
+    "yaml": "PyYAML",
+}
+"""Distributions whose names are not those of their packages."""
+
+NO_BYTES = frozenset({"psutil", "pydantic", "pydantic-core", "rich"})
+"""Distributions that check options, look at the machine or speak to people."""
 
 _MARK = "IN_NO_KEY"
 _DATA = (".css", ".jinja", ".js")
@@ -101,7 +117,28 @@ def imported_names(tree: ast.AST, module: str, is_package: bool) -> set[str]:
             above = home.split(".")[: len(home.split(".")) - (node.level - 1)] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    return {name for name in names if name.partition(".")[0] == PACKAGE}
+    return names
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a module does, as the SHA-256 of its work, or "" where it is in no key; the modules of
+    the project that it may import, and the top names of other packages that it imports."""
+
+    digest: str
+    modules: list[str]
+    packages: list[str]
+
+
+def scan_source(source: bytes, module: str, is_package: bool) -> Scan:
+    """Look at the source of a module."""
+    work = work_of(source)
+    if work is None:
+        return Scan("", [], [])
+    names = imported_names(work, module, is_package)
+    tops = {name.partition(".")[0] for name in names} - {PACKAGE, "", *sys.stdlib_module_names}
+    ours = sorted(name for name in names if name.partition(".")[0] == PACKAGE)
+    return Scan(hashlib.sha256(ast.unparse(work).encode()).hexdigest(), ours, sorted(tops))
 
 
 class ScanCache:
@@ -111,27 +148,21 @@ class ScanCache:
         self._path = path
         scanner = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
         try:
-            known = json.loads(path.read_text())
-            self._known: dict[str, list[str]] = known["scans"] if known["by"] == scanner else {}
-        except (OSError, ValueError, KeyError, TypeError):
+            read = json.loads(path.read_text())
+            scans = read["scans"] if read["by"] == scanner else {}
+            self._known = {key: Scan(**scan) for key, scan in scans.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self._known = {}
         self._scanner, self._new = scanner, False
 
-    def scan(self, module: str, file: Path) -> tuple[str, list[str]] | None:
-        """The digest of what the module does, and the project's modules that it imports; None
-        where it is in no key."""
+    def scan(self, module: str, file: Path) -> Scan:
+        """What the module's file says."""
         source = file.read_bytes()
         key = f"{module} {hashlib.sha256(source).hexdigest()}"
         if key not in self._known:
-            work, names = work_of(source), list[str]()
-            if work is not None:
-                text = hashlib.sha256(ast.unparse(work).encode()).hexdigest()
-                found = imported_names(work, module, file.name == "__init__.py")
-                names = [text, *sorted(found)]
-            self._known[key] = names
+            self._known[key] = scan_source(source, module, file.name == "__init__.py")
             self._new = True
-        digest, *imports = self._known[key] or [""]
-        return (digest, imports) if digest else None
+        return self._known[key]
 
     def save(self) -> None:
         """Write what was learnt; a failure to do so costs only time."""
@@ -139,7 +170,8 @@ class ScanCache:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 fresh = self._path.with_suffix(".tmp")
-                fresh.write_text(json.dumps({"by": self._scanner, "scans": self._known}))
+                scans = {key: asdict(scan) for key, scan in self._known.items()}
+                fresh.write_text(json.dumps({"by": self._scanner, "scans": scans}))
                 fresh.rename(self._path)
             except OSError:
                 return
@@ -150,10 +182,11 @@ _CACHE = ScanCache(ROOT / "cache" / "state" / "imports.json")
 
 
 @cache
-def _direct(module: str) -> tuple[str, tuple[str, ...]] | None:
+def _direct(module: str) -> Scan | None:
+    """What a module says; None where there is none of that name, or it is in no key."""
     file = module_file(module)
-    scanned = None if file is None else _CACHE.scan(module, file)
-    return None if scanned is None else (scanned[0], tuple(scanned[1]))
+    scan = None if file is None else _CACHE.scan(module, file)
+    return scan if scan is not None and scan.digest else None
 
 
 @cache
@@ -173,29 +206,45 @@ def _parents(module: str) -> list[str]:
 
 
 @cache
-def source_digests(*modules: str) -> dict[str, str]:
-    """SHA-256 of what each of `modules` does, and each module of the project that they reach.
+def _reached(*modules: str) -> dict[str, Scan]:
+    """`modules` and each module of the project that they reach, by name.
 
     A package's `__init__` counts where the package or something inside it is imported; what
     is found by its name at run time does not: a stage names it in `reaches`.
     """
-    digests: dict[str, str] = {}
+    reached: dict[str, Scan] = {}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in digests:
-            continue
-        direct = _direct(name)
-        if direct is None:
-            continue
-        digests |= {name: direct[0], **_data_files(name)}
-        waiting.extend([*direct[1], *_parents(name)])
+        scan = None if name in reached else _direct(name)
+        if scan is not None:
+            reached[name] = scan
+            waiting.extend([*scan.modules, *_parents(name)])
     _CACHE.save()
+    return reached
+
+
+@cache
+def source_digests(*modules: str) -> dict[str, str]:
+    """SHA-256 of what each module does that `modules` reach, and of the data of packages."""
+    digests: dict[str, str] = {}
+    for name, scan in _reached(*modules).items():
+        digests |= {name: scan.digest, **_data_files(name)}
     return dict(sorted(digests.items()))
+
+
+@cache
+def imported_packages(*modules: str) -> frozenset[str]:
+    """The distributions that the modules import which `modules` reach, imports inside functions
+    included."""
+    tops = {top for scan in _reached(*modules).values() for top in scan.packages}
+    return frozenset(DISTRIBUTIONS.get(top, top.replace("_", "-")) for top in tops) - NO_BYTES
 
 
 def forget_sources() -> None:
     """Look at the files again: used after a stage ran, to see whether they were edited."""
     _direct.cache_clear()
     _data_files.cache_clear()
+    _reached.cache_clear()
     source_digests.cache_clear()
+    imported_packages.cache_clear()

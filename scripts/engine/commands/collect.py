@@ -9,7 +9,7 @@ from typing import Any
 
 from doit.cmdparse import CmdParseError
 
-from scripts.engine.build.commit import scratch_of
+from scripts.engine.build.commit import put_back, scratch_of
 from scripts.engine.commands.graph_command import GraphCommand, checker_of, option
 from scripts.engine.run.unfinished import sweep_unfinished
 from scripts.engine.session import STORE
@@ -103,7 +103,9 @@ class CollectCommand(GraphCommand):
 
 def sweep(targets: Iterable[Path]) -> None:
     """Remove the scratch of processes that are gone, where `targets` are built."""
-    for room in {scratch_of(target).parent for target in targets}:
+    for target in targets:
+        put_back(target)
+        room = scratch_of(target).parent
         for scratch in room.glob("*"):
             if not Path("/proc", scratch.name).exists():
                 shutil.rmtree(scratch, ignore_errors=True)

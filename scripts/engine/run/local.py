@@ -13,10 +13,11 @@ from typing import IO
 from scripts.checkpoint import FOLDER_VARIABLE
 from scripts.engine import console
 from scripts.engine.build.action import Action
+from scripts.engine.build.bytecode import drop_older_bytecode
 from scripts.engine.build.commit import DIGESTS
 from scripts.engine.build.perform import Failure
 from scripts.engine.build.record import Cost
-from scripts.engine.build.sources import ROOT
+from scripts.engine.build.sources import ROOT, source_digests
 from scripts.engine.pace import Report
 from scripts.engine.run.children import ended, started
 from scripts.engine.run.memory import Budget, PeakMemory, expected
@@ -91,6 +92,7 @@ def run_order(
     Raises Failure with the stage's own words, or with its last lines.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    drop_older_bytecode(source_digests(type(stage).__module__, *stage.reaches()))
     began = time.monotonic()
     reading, writing = os.pipe()
     child = subprocess.Popen(

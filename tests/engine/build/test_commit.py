@@ -51,6 +51,47 @@ def test_old_kernels_get_two_renames(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (target / "new").read_text() == "new"
 
 
+def _old_and_fresh(folder: Path) -> tuple[Path, Path]:
+    target = folder / "target"
+    target.mkdir()
+    (target / "old").write_text("old")
+    fresh = fresh_scratch(target) / "target"
+    fresh.mkdir()
+    return target, fresh
+
+
+def test_between_two_renames_the_old_target_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "swap_at_once", lambda *_: False)
+    target, fresh = _old_and_fresh(tmp_path)
+    rename = Path.rename
+
+    def killed(path: Path, to: Path) -> Path:
+        if path == fresh:
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        commit(fresh, target)
+    monkeypatch.setattr(Path, "rename", rename)
+    assert not target.exists()
+    fresh_scratch(target)
+    assert (target / "old").read_text() == "old"
+
+
+def test_a_new_target_is_not_replaced_by_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "swap_at_once", lambda *_: False)
+    target, fresh = _old_and_fresh(tmp_path)
+    (fresh / "new").write_text("new")
+    commit(fresh, target)
+    drop_scratch(target)
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
 def test_scratch_of_a_killed_build_is_swept(tmp_path: Path) -> None:
     (fresh_scratch(tmp_path / "target") / "half").write_text("half")
     assert not list(fresh_scratch(tmp_path / "target").iterdir())

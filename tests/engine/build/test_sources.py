@@ -6,7 +6,14 @@ import importlib
 
 import pytest
 
-from scripts.engine.build.sources import ROOT, SPOKEN, imported_names, source_digests, work_of
+from scripts.engine.build.sources import (
+    ROOT,
+    SPOKEN,
+    imported_names,
+    scan_source,
+    source_digests,
+    work_of,
+)
 from scripts.stage import Stage
 
 
@@ -25,11 +32,21 @@ def test_forms_of_imports(source: str, expected: str) -> None:
     assert expected in imported_names(ast.parse(source), "scripts.room.module", False)
 
 
-def test_other_packages_do_not_count() -> None:
-    found = imported_names(
-        ast.parse("import json\nimport scriptsmith\nx = 'scripts'"), "scripts.m", False
-    )
-    assert found == set()
+def test_other_packages_are_told_apart() -> None:
+    said = scan_source(b"import json\nimport scriptsmith.x\ny = 'scripts'", "scripts.m", False)
+    assert (said.modules, said.packages) == ([], ["scriptsmith"])
+
+
+def test_imports_for_the_type_checker_and_in_what_speaks_are_none() -> None:
+    source = b"""
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    import torch
+class S(Stage):
+    def label(self): import rich_thing
+    def run(self): import numpy as np
+"""
+    assert scan_source(source, "scripts.m", False).packages == ["numpy"]
 
 
 def test_a_stage_reaches_its_helpers_and_not_the_engine() -> None:

@@ -25,7 +25,6 @@ class OnnxBlocksByMethod(OnnxBlocks):
     """a MatMul that the method does not support: an error, left in float, rounded to nearest"""
 
     footprints = ("onnx blocks", "onnx blocks by method")
-    packages = (*OnnxBlocks.packages, "safetensors", "torch")
 
     def grid(self) -> "GridOptions":
         """What a kernel needs to know of the blocks."""

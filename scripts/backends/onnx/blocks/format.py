@@ -11,7 +11,6 @@ from scripts.backends.format import Format
 from scripts.footprints import Footprint, sum_of
 
 _TUNING = "scripts.backends.onnx.tuning.tune"
-_PACKAGES_OF_TUNING = ("safetensors", "torch", "transformers")
 
 
 class Tune(BaseModel):
@@ -54,10 +53,6 @@ class OnnxBlocks(Format):
     def reaches(self) -> tuple[str, ...]:
         """What tunes, where scales are tuned."""
         return (_TUNING,) if self.tune else ()
-
-    def uses(self) -> tuple[str, ...]:
-        """PyTorch too, where scales are tuned."""
-        return (*self.packages, *(_PACKAGES_OF_TUNING if self.tune else ()))
 
     def label(self) -> str:
         """Such as `INT4 GPTQ (ONNX)`, `INT4 GPTQ tuned (ONNX)`."""
