@@ -26,8 +26,15 @@ def start_lean() -> None:
     """
     if PIPE_VARIABLE in os.environ:
         _die_with_parent()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    collect_garbage_rarely()
     sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
+
+
+def collect_garbage_rarely() -> None:
+    """To be called before many objects are made that stay: a graph of tasks, imports. Those that
+    are there already are looked at no more."""
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 def _die_with_parent() -> None:

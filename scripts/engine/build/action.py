@@ -27,6 +27,11 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+@cache
+def _arithmetic(canonical: bool) -> dict[str, str]:
+    return arithmetic_key(canonical=canonical)
+
+
 @dataclass(frozen=True)
 class Action:
     """`stage` reads `inputs` (targets of other actions, by name) and makes `target`."""
@@ -61,7 +66,7 @@ class Action:
             "sources": source_digests(*modules),
             "packages": {name: _version(name) for name in sorted(packages)},
             "python": ".".join(platform.python_version_tuple()[:2]),
-            "arithmetic": arithmetic_key(canonical=stage.canonical),
+            "arithmetic": _arithmetic(stage.canonical),
         }
 
     def key(self) -> str:

@@ -22,6 +22,7 @@ from scripts.engine.run.forecasts import refuse_what_cannot_fit
 from scripts.engine.session import Limit, session
 from scripts.engine.sizes import parse_size
 from scripts.errors import QuantmakeError
+from scripts.lean import collect_garbage_rarely
 
 _OPTIONS = (
     option("locked", False, "build only what reproduces the lock file; say what drifted (for CI)"),
@@ -52,6 +53,7 @@ class BuildCommand(Run):
     def parse_execute(self, in_args: list[str]) -> int:
         """Parse the command line, run the tasks, answer with the exit code."""
         exit_codes.clear()
+        collect_garbage_rarely()
         handle_signals()
         try:
             given = self._options_first([argument.rstrip("/") for argument in in_args])

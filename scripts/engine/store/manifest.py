@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from scripts.errors import QuantmakeError
@@ -56,6 +57,7 @@ def companion(target: Path, name: str) -> Path:
     return target / name if target.is_dir() else target.with_name(f"{target.name}.{name}")
 
 
+@cache
 def manifest_path(target: Path) -> Path:
     """Where the manifest of `target` lies: in `.manifests` beside it."""
     folder, name = os.path.split(target)
