@@ -97,20 +97,22 @@ class Decoder:
                 raise _Seen
             return self._in_form(call.hidden)
 
+        failure: Exception | None = None
         try:
             self._run(note, tokens)
         except QuantmakeError:
             raise
         except Exception as error:  # of the model's own code
-            if self._gives_tuples is not None:
-                raise self._unknown(f"ends with {type(error).__name__}: {error}") from error
-        if self._gives_tuples is None:
+            failure = error
+        if self._gives_tuples is None and 0 in calls:
             # A model whose layers give tuples took the first row of a tensor.
             first = calls[0].hidden.dim()
             self._gives_tuples = any(call.hidden.dim() != first for call in calls.values())
             self._gives_tuples |= len(calls) < len(self.layers)
             if self._gives_tuples:
                 return self.begin(tokens)
+        if failure is not None:
+            raise self._unknown(f"ends with {type(failure).__name__}: {failure}") from failure
         if [*calls] != [*range(len(self.layers))]:
             raise self._unknown(f"goes through layers {[*calls]} of {len(self.layers)}")
 

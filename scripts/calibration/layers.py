@@ -95,8 +95,9 @@ def capture(
         writer.finish({"shared": json.dumps(shared)})
     if silent := [name for name in linears if name not in shared]:
         print(
-            f"no token of the calibration reached {', '.join(silent)}: they are rounded to nearest "
-            "where others are rounded by what they saw. A longer calibration may reach them."
+            f"no token of the calibration reached {', '.join(silent)}. GGUF files have them by "
+            "llama.cpp's own rounding, ONNX and bitsandbytes rounded to nearest where "
+            "`on_unsupported: rtn` says so. A longer calibration may reach them."
         )
     save_file(statistics, out / STATISTICS)
     (out / STATISTICS).chmod(0o644)  # save_file leaves the file to its owner alone

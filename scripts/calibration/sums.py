@@ -143,6 +143,7 @@ class Sums:
                 f"the inputs of {', '.join(bad)} are all zero or not finite over the "
                 "calibration's text; the base model or the text is broken"
             )
+        self._tell_scarce()
         hessians, statistics = {}, {}
         for name, total in self._totals.items():
             whole = np.triu(total) + np.triu(total, 1).T
@@ -153,3 +154,16 @@ class Sums:
             statistics[f"{name}.minimum"] = self._edges[first][0]
             statistics[f"{name}.maximum"] = self._edges[first][1]
         return Part(hessians, statistics, dict(self._shared))
+
+    def _tell_scarce(self) -> None:
+        """Experts that few tokens reach have Hessians that say nothing of some directions."""
+        scarce = [
+            f"{name} ({self._rows[name]} tokens, {len(total)} columns)"
+            for name, total in self._totals.items()
+            if self._rows[name] < len(total)
+        ]
+        if scarce:
+            print(
+                f"fewer tokens than columns reached {', '.join(scarce)}: what is rounded by what "
+                "these saw gains less. A longer calibration helps."
+            )

@@ -1,6 +1,5 @@
 """How far the predictions move when a single layer is rounded: a diagnosis, on calibration text."""
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +25,16 @@ class LayerError(Strict):
 
 
 class Sensitivity(Strict):
-    """All decoder layers in order, then the embedding with the head; none of a model whose
-    layers are not known. `reason` says why nothing could be measured."""
+    """All decoder layers in order, then the embedding with the head. `reason` says why nothing
+    could be measured; where that is `final`, the model's layers are not known, and it is not tried
+    again."""
 
     bits: int
     block_size: int
     tokens_scored: int
     layers: list[LayerError]
     reason: str = ""
+    final: bool = True
 
 
 class MeasureSensitivity(Stage):
@@ -54,10 +55,16 @@ class MeasureSensitivity(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """A model that can't be measured costs a report this section, and nothing else."""
+        from scripts.calibration.stand_ins import UnknownLayers
+
+        layers, reason, final = list[LayerError](), "", True
         try:
-            layers, reason = self._layers(inputs), ""
+            layers = self._layers(inputs)
+        except UnknownLayers as error:
+            reason = str(error)
         except Exception as error:  # of transformers or of the model's own code
-            layers, reason = [], f"{type(error).__name__}: {error}"
+            reason, final = f"{type(error).__name__}: {error}", False
+        if reason:
             print(f"the layers' sensitivity could not be measured: {reason}")
         record = Sensitivity(
             bits=self.bits,
@@ -65,13 +72,14 @@ class MeasureSensitivity(Stage):
             tokens_scored=self.windows * (self.tokens - self.tokens // 2),
             layers=layers,
             reason=reason,
+            final=final,
         )
         out.write_text(record.model_dump_json(indent=1) + "\n")
 
     def is_settled(self, target: Path) -> bool:
-        """Whether it was measured: a failure is never taken as the last word."""
+        """Whether it was measured, or can't be: another failure is not taken as the last word."""
         try:
-            return not Sensitivity.model_validate_json(target.read_bytes()).reason
+            return Sensitivity.model_validate_json(target.read_bytes()).final
         except (OSError, ValueError):
             return False
 
@@ -80,7 +88,6 @@ class MeasureSensitivity(Stage):
         import torch
         from transformers import AutoModelForCausalLM
 
-        from scripts.calibration.stand_ins import UnknownLayers
         from scripts.evaluation.metrics import mean
         from scripts.evaluation.partial_run import PartialRun
         from scripts.token_windows import read_windows
@@ -90,7 +97,7 @@ class MeasureSensitivity(Stage):
         ids = read_windows(inputs["calibration"])[: self.windows, : self.tokens]
         model = AutoModelForCausalLM.from_pretrained(inputs["base"], dtype=torch.float32).eval()
         layers: list[LayerError] = []
-        with torch.inference_mode(), contextlib.suppress(UnknownLayers):
+        with torch.inference_mode():
             run = PartialRun(model, torch.from_numpy(ids))
             for place in track(range(len(run.layers)), "rounding layers"):
                 with rounded(run.layers[place], self.bits, self.block_size):
@@ -108,26 +115,32 @@ class rounded:
     def __init__(self, module: "torch.nn.Module", bits: int, block_size: int) -> None:
         self._bits, self._block = bits, block_size
         # A tied embedding and head are one parameter, and appear once.
-        # GPT-2's Conv1D stores [columns, rows].
-        turned = {
-            id(one)
-            for part in module.modules()
-            if type(part).__name__ == "Conv1D"
-            for one in part.parameters()
-        }
-        self._weights: list[Any] = [one for one in module.parameters() if one.dim() == 2]
-        self._turned = [id(one) in turned for one in self._weights]
+        found = {id(one[0]): one for part in module.modules() for one in _matrices(part)}
+        self._weights: list[Any] = [weight for weight, _ in found.values()]
+        self._turned = [turned for _, turned in found.values()]
 
     def __enter__(self) -> None:
         self._kept = [one.data for one in self._weights]
         for one, turned in zip(self._weights, self._turned, strict=True):
-            matrix = one.data.T if turned else one.data
-            rounded = round_to_nearest(matrix, self._bits, self._block)
-            one.data = rounded.T if turned else rounded
+            rows = one.data.mT if turned else one.data
+            flat = round_to_nearest(rows.reshape(-1, rows.shape[-1]), self._bits, self._block)
+            one.data = flat.reshape(rows.shape).mT if turned else flat.reshape(rows.shape)
 
     def __exit__(self, *_: object) -> None:
         for one, kept in zip(self._weights, self._kept, strict=True):
             one.data = kept
+
+
+def _matrices(part: "torch.nn.Module") -> list[tuple[Any, bool]]:
+    """A module's own matrices, and the stacked ones of its experts; whether they are stored
+    [.., columns, rows]: GPT-2's Conv1D are, and experts that are multiplied from the left."""
+    kind = type(part).__name__
+    own = [(name, one) for name, one in part.named_parameters(recurse=False)]
+    return [
+        (one, kind == "Conv1D" if one.dim() == 2 else name != "weight")
+        for name, one in own
+        if one.dim() == 2 or (one.dim() == 3 and kind != "Conv1d")
+    ]
 
 
 def round_to_nearest(weight: "torch.Tensor", bits: int, block_size: int) -> "torch.Tensor":

@@ -9,18 +9,23 @@ from scripts.report.charts import ACCENT, GREY, INK, LINE, Look, figure_of
 from scripts.report.lineup import Lineup
 from scripts.report.numbers import divergence
 from scripts.report.parts import Drawing, Paragraph, Section
+from scripts.report.samples import escaped
 
 TITLE = "How far the predictions move when one layer alone has 4 bits"
 _NAMED = 3
 
 
 def sensitivity(lineup: Lineup) -> list[Section]:
-    """No section where it was not measured."""
+    """No section where it was not measured; where it can't be, why."""
     measured = lineup.sensitivity
-    if measured is None or not measured.layers:
+    if measured is None:
         return []
-    sentence = _sentence(measured)
-    parts = (Paragraph(sentence), Drawing("sensitivity", TITLE, sentence))
+    parts: tuple[Paragraph | Drawing, ...]
+    if measured.layers:
+        sentence = _sentence(measured)
+        parts = (Paragraph(sentence), Drawing("sensitivity", TITLE, sentence))
+    else:
+        parts = (Paragraph(escaped(f"This could not be measured: {measured.reason}")),)
     return [Section("Which layers are sensitive", parts, "Sensitive layers")]
 
 

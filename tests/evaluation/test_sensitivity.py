@@ -118,7 +118,26 @@ def test_model_whose_layers_are_not_known_has_none(
         raise UnknownLayers("two stacks")
 
     monkeypatch.setattr("scripts.evaluation.partial_run.stack_of", none)
-    assert measure(tiny_base, tiny_calibration, tmp_path / "s.json").layers == []
+    record = measure(tiny_base, tiny_calibration, tmp_path / "s.json")
+    assert (record.layers, record.reason) == ([], "two stacks")
+    assert MeasureSensitivity().is_settled(tmp_path / "s.json")  # it is not tried at each build
+
+
+def test_experts_that_are_stacked_are_rounded_too() -> None:
+    class Experts(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate_up_proj = torch.nn.Parameter(
+                torch.randn(2, 64, 6)
+            )  # multiplied from the left
+            self.weight = torch.nn.Parameter(torch.randn(2, 6, 64))
+
+    experts = Experts()
+    turned, plain = experts.gate_up_proj.data.clone(), experts.weight.data.clone()
+    with rounded(experts, 4, 32):
+        assert torch.equal(experts.weight[1], round_to_nearest(plain[1], 4, 32))
+        assert torch.equal(experts.gate_up_proj[1], round_to_nearest(turned[1].T, 4, 32).T)
+    assert torch.equal(experts.gate_up_proj, turned)
 
 
 def test_model_that_does_not_load_is_a_record_that_is_measured_again(
@@ -130,5 +149,5 @@ def test_model_that_does_not_load_is_a_record_that_is_measured_again(
     assert record.layers == []
     assert record.reason
     assert not MeasureSensitivity().is_settled(out)
-    out.write_text(record.model_copy(update={"reason": ""}).model_dump_json())
+    out.write_text(record.model_copy(update={"final": True}).model_dump_json())
     assert MeasureSensitivity().is_settled(out)

@@ -196,6 +196,11 @@ def test_sensitive_layers_are_named(page: str, tmp_path: Path) -> None:
     assert "The most sensitive are layer 3 (0.0400), layer 2 (0.0300), layer 1 (0.0200):" in section
     assert "For the embedding and head it is 0.0050." in section
     rows = usual()
+    assert rows.sensitivity is not None
+    nothing = rows.sensitivity.model_copy(update={"layers": [], "reason": "two stacks"})
+    without = Lineup(rows.baselines, rows.artifacts, sensitivity=nothing)
+    (tmp_path / "why").mkdir()
+    assert "could not be measured: two stacks" in _written(without, tmp_path / "why")
     without = Lineup(rows.baselines, rows.artifacts)
     assert "Which layers are sensitive" not in _written(without, tmp_path)
     assert not (tmp_path / "report/charts/sensitivity.svg").exists()

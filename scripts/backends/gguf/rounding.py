@@ -68,7 +68,11 @@ def round_again(inputs: Mapping[str, Path], out: Path, rounds: int) -> str:
                 bar.advance()
     file.data.flush()
     left = [_name(one) for one in _quantised(tensors) if one not in done]
-    also = f"; no token reached these, which llama.cpp rounded: {', '.join(left)}" if left else ""
+    also = (
+        f"; llama.cpp rounded these, whose inputs the calibration does not know: {', '.join(left)}"
+        if left
+        else ""
+    )
     return f"{len(done)} matrices, predicted KLD {predicted:.4f} nats per token{also}"
 
 
