@@ -64,9 +64,8 @@ def task_calibration():
     """Choose the calibration's tokens, disjoint from the evaluation's"""
     for r in RECIPES:
         on, apart = r.header.calibration, r.header.evaluation
-        stage = Calibration(**on.options(), evaluation_lines=apart.lines)
-        inputs = {"base": r.node("base"), "text": r.source(on)}
-        inputs["evaluation_text"] = r.source(apart)
+        apart_lines = {"evaluation_lines": apart.lines, "other_lines": apart.other_lines()}
+        stage, inputs = Calibration(**on.options(), **apart_lines), r.calibration_inputs()
         yield build(r.task("calibration"), r.node("calibration"), stage, **inputs)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import Field
+
 from scripts.errors import QuantmakeError
 from scripts.footprints import FOOTPRINTS
 from scripts.stage import Stage
@@ -15,13 +17,15 @@ class Calibration(Stage):
     """Choose the calibration's tokens, which share no line with the evaluation's
 
     `out` receives tokens.npy, int32 [tokens // context, context]. Inputs: the base, the text,
-    and the evaluation's text, which is only compared.
+    and the evaluation's texts, `evaluation_text` and `evaluation_text/KIND`, which are only
+    compared; `other_lines` are by KIND.
     """
 
     lines: tuple[int, int]
     tokens: int
     context: int = 512
     evaluation_lines: tuple[int, int]
+    other_lines: dict[str, tuple[int, int]] = Field(default_factory=dict)
     footprint = FOOTPRINTS["tokens"]
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
@@ -31,6 +35,8 @@ class Calibration(Stage):
 
         own = read_lines(inputs["text"], self.lines)
         other = read_lines(inputs["evaluation_text"], self.evaluation_lines)
+        for kind, lines in self.other_lines.items():
+            other += read_lines(inputs[f"evaluation_text/{kind}"], lines)
         self._refuse_shared(own, other, text_file(inputs["text"]).name)
         windows = cut_windows(
             "".join(own),

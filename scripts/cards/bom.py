@@ -86,7 +86,7 @@ def model_card(subject: Subject, row: Evaluation) -> dict[str, Any]:
     """The `modelCard` of the specification: what the model is, and its figures."""
     quality = row.quality
     metrics = {
-        "perplexity": quality.perplexity,
+        "perplexity": row.first.perplexity,
         "mean KL divergence from FP16, nats": quality.kld_mean,
         "agreement with FP16's most likely token": quality.top1_agreement,
     }

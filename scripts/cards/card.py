@@ -70,10 +70,18 @@ def _figures(lineup: Lineup, row: Evaluation) -> str:
     )
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
     return (
-        f"{table}\n\nOver {row.quality.tokens_scored:,} predictions; KLD is the KL divergence from "
-        f"FP16 in nats. Speeds were taken on {row.machine.cpu} with {row.speed.threads} threads; "
-        f"“own float” is {float_model.label}."
+        f"{table}\n\nOver {row.tokens_scored:,} predictions{_on_texts(row)}; KLD is the KL "
+        "divergence from FP16 in nats. Speeds were taken on "
+        f"{row.machine.cpu} with {row.speed.threads} threads; “own float” is {float_model.label}."
     )
+
+
+def _on_texts(row: Evaluation) -> str:
+    """Of what kinds of text, where there are several."""
+    if len(row.texts) < 2:
+        return ""
+    each = (f"{one.kind} {divergence(one.quality.kld_mean.value)}" for one in row.texts)
+    return f" on texts of several kinds (KLD: {', '.join(each)}; above stands the worst)"
 
 
 def _loading(row: Evaluation, origin: Origin) -> str:

@@ -73,9 +73,10 @@ class Comparison:
         """Those with the largest divergence, the worst first; at most ten."""
         return sorted(self._flips, key=lambda one: (-one.kld, one.window, one.position))[:_FLIPS]
 
-    def quality(self) -> Quality:
-        """Means, standard errors and percentiles over all tokens that were added."""
-        kld, own, theirs, agrees = np.concatenate(self._rows, axis=1)
+    def quality(self, windows: slice = slice(None)) -> Quality:
+        """Means, standard errors and percentiles over the tokens of some windows, in the order in
+        which they were added."""
+        kld, own, theirs, agrees = np.concatenate(self._rows[windows], axis=1)
         return Quality(
             tokens_scored=len(kld),
             perplexity=_exponential(-own),

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from scripts.backends.table import YARDSTICK, modules_of
 from scripts.footprints import FOOTPRINTS, Footprint
 from scripts.progress import track
@@ -19,15 +21,19 @@ NEW_TOKENS = 48
 
 
 class Reference(Stage):
-    """Score the evaluation's text with the FP16 base, in FP32
+    """Score the evaluation's texts with the FP16 base, in FP32
 
-    `out` receives tokens.npy, int32 [windows, context]; logprobs.npy, float32 [windows,
-    context / 2 - 1, vocabulary]; prompts.json; tasks.json where `tasks` names multiple-choice sets,
-    whose files are the inputs `task/NAME`. As in llama.cpp's llama-perplexity, positions
-    context / 2 to context - 2 of each window predict the token that follows them.
+    `out` receives tokens.npy, int32 [n, context], where n is `windows` for each text; kinds.json;
+    logprobs.npy, float32 [n, context / 2 - 1, vocabulary]; prompts.json; tasks.json where `tasks`
+    names multiple-choice sets, whose files are the inputs `task/NAME`. The input `text` is of the
+    kind `kind`; `others` are the lines of the inputs `text/KIND`. As in llama.cpp's
+    llama-perplexity, positions context / 2 to context - 2 of each window predict the token that
+    follows them.
     """
 
     lines: tuple[int, int]
+    kind: str = "like-calibration"
+    others: dict[str, tuple[int, int]] = Field(default_factory=dict)
     windows: int = 20
     context: int = 512
     prompts: tuple[str, ...] = PROMPTS
@@ -41,7 +47,7 @@ class Reference(Stage):
 
     def takes(self) -> Footprint:
         """For the vocabulary of any size."""
-        scored = self.windows * (self.context // 2 - 1)
+        scored = self.windows * (1 + len(self.others)) * (self.context // 2 - 1)
         return FOOTPRINTS["reference"] + Footprint(disk_row=4 * scored)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
@@ -52,17 +58,17 @@ class Reference(Stage):
         from scripts.backends.model import load_model
         from scripts.evaluation.multiple_choice import read_items, write_scored
         from scripts.evaluation.windowed import append_window
-        from scripts.texts import cut_windows, load_tokenizer, read_lines
-        from scripts.token_windows import write_windows
+        from scripts.texts import load_tokenizer
+        from scripts.token_windows import write_kinds, write_windows
         from scripts.workers import available_cores
 
         tokenizer = load_tokenizer(inputs["base"])
-        text = "".join(read_lines(inputs["text"], self.lines))
-        where = "the evaluation's text"
-        windows = cut_windows(
-            text, tokenizer, windows=self.windows, context=self.context, where=where
-        )
+        by_kind = {self.kind: self._cut(inputs["text"], self.lines, tokenizer, self.kind)}
+        for kind, lines in self.others.items():
+            by_kind[kind] = self._cut(inputs[f"text/{kind}"], lines, tokenizer, kind)
+        windows = np.concatenate([*by_kind.values()])
         write_windows(out, windows)
+        write_kinds(out, {kind: len(one) for kind, one in by_kind.items()})
         self._write_prompts(tokenizer, inputs["base"], out / "prompts.json")
         tasks = {name: read_items(inputs[f"task/{name}"], tokenizer, name) for name in self.tasks}
         model = load_model(
@@ -72,9 +78,21 @@ class Reference(Stage):
         for number, tokens in enumerate(track(list(windows), "scoring windows")):
             logits = torch.from_numpy(model.scores(tokens.astype(np.int64), first)[:-1])
             logprobs = torch.log_softmax(logits, -1).numpy()
-            append_window(out / "logprobs.npy", logprobs, number=number, count=self.windows)
+            append_window(out / "logprobs.npy", logprobs, number=number, count=len(windows))
         if tasks:
             write_scored(tasks, model, out)
+
+    def _cut(self, text: Path, lines: tuple[int, int], tokenizer: Any, kind: str) -> Any:
+        """Windows of token ids [windows, context] of a text."""
+        from scripts.texts import cut_windows, read_lines
+
+        return cut_windows(
+            "".join(read_lines(text, lines)),
+            tokenizer,
+            windows=self.windows,
+            context=self.context,
+            where=f"the evaluation's text ({kind})",
+        )
 
     def _write_prompts(self, tokenizer: Any, base: Path, path: Path) -> None:
         """Each prompt with its token ids, the chat template applied where there is one."""

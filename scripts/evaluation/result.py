@@ -59,6 +59,13 @@ class Quality(Strict):
     rms_delta_p: float
 
 
+class TextQuality(Strict):
+    """Quality on the text of one kind."""
+
+    kind: str
+    quality: Quality
+
+
 class Flip(Strict):
     """A token where FP16's most likely next token is not the artefact's.
 
@@ -97,8 +104,9 @@ class Sample(Strict):
 class Measured(Strict):
     """One artefact on the yardstick, timings apart: the same bytes give the same record.
 
-    `flips` are the worst; `tasks` by the names in the recipe; `notes` are sentences that the
-    report prints as they are.
+    `texts` are the kinds of text that were scored, the calibration's first; `quality` is that on
+    the one where the KL divergence is largest. `flips` are the worst; `tasks` by the names in the
+    recipe; `notes` are sentences that the report prints as they are.
     """
 
     status: Literal["measured"] = "measured"
@@ -106,10 +114,22 @@ class Measured(Strict):
     backend: str
     size: Size
     quality: Quality
+    texts: tuple[TextQuality, ...] = ()
     samples: tuple[Sample, ...]
     flips: tuple[Flip, ...] = ()
     tasks: dict[str, TaskScore] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def tokens_scored(self) -> int:
+        """Predictions over all texts."""
+        each = [one.quality.tokens_scored for one in self.texts]
+        return sum(each) if each else self.quality.tokens_scored
+
+    @property
+    def first(self) -> Quality:
+        """Quality on the text of the calibration's kind, which is the same text for every row."""
+        return self.texts[0].quality if self.texts else self.quality
 
 
 class Failed(Strict):

@@ -21,13 +21,13 @@ from scripts.backends.table import BACKENDS
 from scripts.errors import QuantmakeError
 from scripts.evaluation.metrics import Comparison
 from scripts.evaluation.multiple_choice import read_scored, score_task
-from scripts.evaluation.result import Flip, Measured, Sample, Size
+from scripts.evaluation.result import Flip, Measured, Sample, Size, TextQuality
 from scripts.evaluation.windowed import read_window
 from scripts.lean import start_lean
 from scripts.progress import track
 from scripts.tensors.header import tensors_in
 from scripts.texts import load_decoder
-from scripts.token_windows import read_windows
+from scripts.token_windows import read_kinds, read_windows
 from scripts.workers import available_cores
 
 _CONTEXT_SHOWN = 16
@@ -67,13 +67,18 @@ def measure(candidate: Candidate) -> Measured:
     )
     size, notes = measure_size(candidate.backend, candidate.artifact, candidate.base)
     comparison = compare(candidate, model, windows)
+    texts = tuple(
+        TextQuality(kind=kind, quality=comparison.quality(part))
+        for kind, part in read_kinds(candidate.reference).items()
+    )
     tokenizer = load_decoder(candidate.base)
     scored = None if candidate.is_base else model
     return Measured(
         artifact=candidate.name,
         backend=candidate.backend,
         size=size,
-        quality=comparison.quality(),
+        quality=max((one.quality for one in texts), key=lambda one: one.kld_mean.value),
+        texts=texts,
         samples=tuple(
             Sample(
                 prompt=entry["prompt"],

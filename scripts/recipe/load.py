@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from scripts.errors import QuantmakeError, RecipeError
 from scripts.recipe.artifacts import read_artifacts, report_invalid
-from scripts.recipe.model import Header
-from scripts.recipe.problems import Document, listed, nearest, read_yaml, refusal, unknown
+from scripts.recipe.model import Header, Passage
+from scripts.recipe.problems import Document, KeyPath, listed, nearest, read_yaml, refusal, unknown
 from scripts.recipe.recipe import Recipe
 from scripts.sources.redact import carries_secret, redact
 from scripts.sources.schemes import check_source
@@ -52,22 +52,30 @@ def _check_budgets(header: Header, document: Document) -> None:
 
 
 def _check_texts(header: Header, document: Document) -> None:
-    one, two = header.calibration, header.evaluation
-    for section, (first, end) in (("calibration", one.lines), ("evaluation", two.lines)):
+    one, on = header.calibration, header.evaluation
+    texts: dict[KeyPath, Passage] = {("calibration",): one, ("evaluation",): on}
+    texts |= {("evaluation", "others", kind): text for kind, text in on.others.items()}
+    for section, found in texts.items():
+        first, end = found.lines
         if first >= end:
             text = f"found [{first}, {end}], which holds no line; the first is less than the second"
-            document.report((section, "lines"), text)
+            document.report((*section, "lines"), text)
     if one.tokens < one.context:
         text = f"found {one.tokens}; one window needs {one.context} tokens (`context`)"
         document.report(("calibration", "tokens"), text)
-    same_text = one.text == two.text or (one.sha256 is not None and one.sha256 == two.sha256)
-    overlap = range(max(one.lines[0], two.lines[0]), min(one.lines[1], two.lines[1]))
-    if same_text and overlap:
-        text = (
-            f"lines {overlap.start} to {overlap.stop} of the text are in calibration.lines and in "
-            "evaluation.lines; an artefact must not be measured on what it was calibrated with"
-        )
-        document.report(("calibration", "lines"), text)
+    if on.kind in on.others:
+        text = f"is the kind of `evaluation.text` too; two texts of the evaluation are {on.kind}"
+        document.report(("evaluation", "others", on.kind), text)
+    for section, two in list(texts.items())[1:]:
+        same_text = one.text == two.text or (one.sha256 is not None and one.sha256 == two.sha256)
+        overlap = range(max(one.lines[0], two.lines[0]), min(one.lines[1], two.lines[1]))
+        if same_text and overlap:
+            where = ".".join((*map(str, section), "lines"))
+            text = (
+                f"lines {overlap.start} to {overlap.stop} of the text are in calibration.lines and "
+                f"in {where}; an artefact must not be measured on what it was calibrated with"
+            )
+            document.report(("calibration", "lines"), text)
 
 
 def load_recipe(path: Path, *, is_default: bool) -> Recipe:

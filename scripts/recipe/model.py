@@ -56,17 +56,22 @@ class ModelSource(Strict):
         return self.model_dump(include={"off_grid", "trust_remote_code", "max_shard_size"})
 
 
-class Text(Strict):
+class Passage(Strict):
     """A text and the lines of it that are used."""
 
     text: str = Field(description=_SOURCE)
     sha256: Digest | None = Field(None, description="digest of the text file")
     lines: Lines
-    context: int = Field(512, ge=32, le=8192, multiple_of=2, description="tokens in a window")
 
     def fetch(self) -> Fetch:
         """The stage that fetches the text."""
         return Fetch(source=self.text, sha256=self.sha256)
+
+
+class Text(Passage):
+    """A passage that is cut into windows."""
+
+    context: int = Field(512, ge=32, le=8192, multiple_of=2, description="tokens in a window")
 
 
 class CalibrationText(Text):
@@ -91,9 +96,17 @@ class ChoiceTask(Strict):
 
 
 class EvaluationText(Text):
-    """What every artefact is measured on."""
+    """What every artefact is measured on; with texts of other kinds, the worst of them counts."""
 
-    windows: int = Field(20, ge=1, description="windows of `context` tokens; second halves score")
+    kind: Annotated[str, Field(pattern=r"^[\w.-]+$")] = Field(
+        "like-calibration", description="what kind of text it is, in a word, as `news`"
+    )
+    others: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], Passage] = Field(
+        {}, description="texts of other kinds, by their kinds; `windows` of each are scored"
+    )
+    windows: int = Field(
+        20, ge=1, description="windows of `context` tokens of each text; second halves score"
+    )
     prompts: tuple[str, ...] = Field(
         PROMPTS, min_length=1, max_length=8, description="for the greedy samples in the report"
     )
@@ -103,8 +116,12 @@ class EvaluationText(Text):
 
     def options(self) -> dict[str, Any]:
         """The options of the stage that scores the base."""
-        chosen = self.model_dump(include={"lines", "windows", "context", "prompts"})
-        return {**chosen, "tasks": tuple(self.tasks)}
+        chosen = self.model_dump(include={"kind", "lines", "windows", "context", "prompts"})
+        return {**chosen, "others": self.other_lines(), "tasks": tuple(self.tasks)}
+
+    def other_lines(self) -> dict[str, tuple[int, int]]:
+        """The lines of the texts of other kinds."""
+        return {kind: one.lines for kind, one in self.others.items()}
 
 
 class Header(Strict):
@@ -128,5 +145,6 @@ class Header(Strict):
             ("model", "source"): self.model.fetch(),
             ("calibration", "text"): self.calibration.fetch(),
             ("evaluation", "text"): on.fetch(),
+            **{("evaluation", "others", kind, "text"): t.fetch() for kind, t in on.others.items()},
             **{("evaluation", "tasks", name, "source"): t.fetch() for name, t in on.tasks.items()},
         }

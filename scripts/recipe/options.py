@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from scripts.backends.format import Format, all_formats
 from scripts.cards.subject import CardFacts
 from scripts.evaluation.budget import Budget
-from scripts.recipe.model import CalibrationText, ChoiceTask, EvaluationText, ModelSource
+from scripts.recipe.model import CalibrationText, ChoiceTask, EvaluationText, ModelSource, Passage
 from scripts.recipe.schema import Described
 
 PATH = Path("docs/recipe.md")
@@ -24,6 +24,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSource,
     "calibration": CalibrationText,
     "evaluation": EvaluationText,
+    "others": Passage,
     "tasks": ChoiceTask,
     "budgets": Budget,
     "card": CardFacts,

@@ -10,8 +10,8 @@ from scripts.backends.format import Format
 from scripts.backends.table import BACKENDS, YARDSTICK
 from scripts.cards.subject import Subject
 from scripts.engine.session import Limit
-from scripts.recipe.model import ChoiceTask, Header, ModelSource, Text
-from scripts.report.facts import Facts, Yardstick
+from scripts.recipe.model import ChoiceTask, EvaluationText, Header, ModelSource, Passage
+from scripts.report.facts import Excerpt, Facts, Yardstick
 from scripts.sources.fetch import Fetch
 
 SOURCES = Path("cache/sources")
@@ -77,7 +77,7 @@ class Recipe:
         """Where an intermediate lies: `base`, `graph`, `calibration`, `reference`, `f16.gguf`, …"""
         return Path("cache") / self.name / kind
 
-    def source(self, section: ModelSource | Text | ChoiceTask) -> Path:
+    def source(self, section: ModelSource | Passage | ChoiceTask) -> Path:
         """Where the source of a section lies."""
         return source_folder(section.fetch())
 
@@ -118,7 +118,7 @@ class Recipe:
                 for format in self.artifacts.values()
                 for word, text in format.words().items()
             },
-            yardstick=Yardstick(**on.model_dump(include=set(Yardstick.model_fields))),
+            yardstick=_yardstick(on),
         )
 
     def subject(self) -> Subject:
@@ -129,7 +129,16 @@ class Recipe:
         """What the yardstick is made from: the base, the text, the multiple-choice sets."""
         on = self.header.evaluation
         tasks = {f"task/{name}": self.source(task) for name, task in on.tasks.items()}
-        return {"base": self.node("base"), "text": self.source(on), **tasks}
+        texts = {f"text/{kind}": self.source(text) for kind, text in on.others.items()}
+        return {"base": self.node("base"), "text": self.source(on), **texts, **tasks}
+
+    def calibration_inputs(self) -> dict[str, Path]:
+        """What the calibration is chosen from: the base, the text, and those it is kept apart
+        from."""
+        on = self.header.evaluation
+        apart = {f"evaluation_text/{kind}": self.source(text) for kind, text in on.others.items()}
+        inputs = {"base": self.node("base"), "text": self.source(self.header.calibration)}
+        return {**inputs, "evaluation_text": self.source(on), **apart}
 
     def row_inputs(self) -> dict[str, Path]:
         """The evaluations of all rows, and their timings."""
@@ -147,6 +156,16 @@ class Recipe:
     def evaluation(self, row: Row) -> Path:
         """Where the evaluation of a row lies."""
         return self.node("evaluation") / f"{row.name}.json"
+
+
+def _yardstick(on: EvaluationText) -> Yardstick:
+    """What the report says of the evaluation's texts."""
+    texts: dict[str, Passage] = {on.kind: on, **on.others}
+    return Yardstick(
+        texts={k: Excerpt(text=one.text, lines=one.lines) for k, one in texts.items()},
+        windows=on.windows,
+        context=on.context,
+    )
 
 
 def memory_limits(recipes: list[Recipe]) -> Callable[[str], Limit | None]:

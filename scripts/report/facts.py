@@ -9,11 +9,18 @@ from scripts.sources.redact import redact
 from scripts.strict import Strict
 
 
-class Yardstick(Strict):
-    """The text that everything was measured on: lines `[first, end)`, `windows` of `context`."""
+class Excerpt(Strict):
+    """Lines `[first, end)` of a text."""
 
     text: str
     lines: tuple[int, int]
+
+
+class Yardstick(Strict):
+    """What everything was measured on: `windows` of `context` tokens of each text. The texts are by
+    their kinds, that of the calibration's kind first."""
+
+    texts: dict[str, Excerpt]
     windows: int
     context: int
 

@@ -135,13 +135,14 @@ _TABLE = (
         "percentage points.",
     ),
     Measure(
-        "perplexity", "perplexity", QUALITY, lambda row, _: row.quality.perplexity, places(2),
+        "perplexity", "perplexity", QUALITY, lambda row, _: row.first.perplexity, places(2),
         "How surprised the model is by a real text; lower is better. 30 means that it hesitates "
         "as if between 30 equally likely tokens (pieces of words). Compare it only within a "
-        "table: other texts and tokenizers give other values.",
+        "table: other texts and tokenizers give other values. Where several texts were scored, it "
+        "is that on the first.",
     ),
     Measure(
-        "perplexity_ratio", "× FP16", QUALITY, lambda row, _: row.quality.perplexity_ratio,
+        "perplexity_ratio", "× FP16", QUALITY, lambda row, _: row.first.perplexity_ratio,
         places(3),
         "Perplexity, in times that of FP16. Its error is that of paired differences, so it is "
         "smaller than those of the two perplexities.",

@@ -95,13 +95,17 @@ def _quality(facts: Facts, lineup: Lineup) -> str:
     """On what text quality was measured, and by which definitions."""
     text = ""
     if one := facts.yardstick:
+        texts = [
+            f"{kind}: {code(public(part.text))}, lines {part.lines[0] + 1:,} to {part.lines[1]:,}"
+            for kind, part in one.texts.items()
+        ]
+        are = "text is" if len(texts) == 1 else "texts are"
         text = (
-            f"The text is {code(public(one.text))}, lines {one.lines[0] + 1:,} to "
-            f"{one.lines[1]:,}, cut into {one.windows} windows of {one.context} tokens. "
+            f"The {are} {'; '.join(texts)}; {one.windows} windows of {one.context} tokens of each. "
         )
     return (
         f"{text}Every row read the same token ids; "
-        f"{lineup.base.quality.tokens_scored:,} predictions were scored, those in the second half "
+        f"{lineup.base.tokens_scored:,} predictions were scored, those in the second half "
         "of each window, where the model has seen enough to predict from. Definitions are those of "
         "llama.cpp's `llama-perplexity --kl-divergence`: KLD is KL(FP16 ‖ row), from FP32 "
         "log-probabilities. The base's weights are FP16; they are computed with in FP32."

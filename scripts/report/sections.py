@@ -12,7 +12,7 @@ from scripts.report.numbers import divergence
 from scripts.report.parts import Drawing, Items, Paragraph, Part, Section, Subtitle
 from scripts.report.samples import flips, samples
 from scripts.report.sensitivity import sensitivity
-from scripts.report.tables import overview, stored_table, task_table
+from scripts.report.tables import overview, stored_table, task_table, text_table
 from scripts.report.verdicts import verdict_table
 
 _ABOUT = """\
@@ -28,6 +28,11 @@ the prompt. All terms are explained [below](#what-the-words-mean)."""
 _VERDICTS = """\
 The verdicts stand for the mean KL divergence (KLD) from FP16. They are rules of thumb, not a \
 standard: look at the samples, and test on your own task."""
+_TEXTS = """\
+Every row was scored on texts of several kinds. All other figures of quality on this page, \
+the verdicts and the budgets are those of the kind where the row is furthest from FP16; \
+perplexity alone is that of the first, the calibration's kind. A method that learns from a text \
+does best on texts like it: the last column says how much of its gain stays behind elsewhere."""
 _TASKS = """\
 The answer is the choice with the highest likelihood per byte. Questions that FP16 has right and \
 the artefact wrong are lost, the other way round won: few of either say more than two shares that \
@@ -96,6 +101,8 @@ def _frontier(lineup: Lineup) -> str:
 
 def _comparison(lineup: Lineup) -> Section:
     effect = f"{_runtime_effect(lineup)} The terms are explained [below](#what-the-words-mean)."
+    several = len(lineup.base.texts) > 1
+    texts: list[Part] = [text_table(lineup), Paragraph(_TEXTS)] if several else []
     tasks: list[Part] = [task_table(lineup), Paragraph(_TASKS)] if lineup.base.tasks else []
     notes = tuple(f"{code(row.artifact)}: {note}" for row in lineup.rows for note in row.notes)
     divergences = Drawing(
@@ -116,6 +123,7 @@ def _comparison(lineup: Lineup) -> Section:
             overview(lineup),
             divergences,
             speeds,
+            *texts,
             *tasks,
             stored_table(lineup),
             *([Items(notes)] if notes else []),

@@ -3,11 +3,12 @@
 from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup
 from scripts.report.measures import GROUPS, MEASURES, Measure
-from scripts.report.numbers import percent, with_error
+from scripts.report.numbers import divergence, percent, with_error
 from scripts.report.parts import Cell, Column, Overview, Table
 from scripts.report.verdicts import rank
 
 _IN_SHORT = "In short"
+_NOISE = 1e-4  # of the float models, whose divergence is the runtime's rounding
 
 
 def overview(lineup: Lineup) -> Overview:
@@ -32,6 +33,21 @@ def _cell(measure: Measure, row: Evaluation, lineup: Lineup) -> Cell:
     if measure.word is not None:
         look = "word" if lineup.is_baseline(row) else f"word rank-{rank(row)}"
     return Cell(measure.text(row, lineup), measure.value(row, lineup), look)
+
+
+def text_table(lineup: Lineup) -> Table:
+    """The KL divergence of each row on each kind of text, and the worst in times the first."""
+    kinds = [one.kind for one in lineup.base.texts]
+    rows = []
+    for row in lineup.rows:
+        each = {one.kind: one.quality.kld_mean for one in row.texts}
+        first = row.first.kld_mean.value
+        factor = f"{row.quality.kld_mean.value / first:.2f}" if first > _NOISE else ""
+        cells = (with_error(divergence, each[kind]) for kind in kinds)
+        rows.append((lineup.name(row), *cells, factor))
+    worst = f"worst ÷ {kinds[0]}"
+    header = ("artefact", *kinds, worst)
+    return Table("KLD by kind of text", header, tuple(rows), frozenset(header[1:]), titled=True)
 
 
 def stored_table(lineup: Lineup) -> Table:

@@ -189,3 +189,22 @@ def test_machine_says_what_the_timings_ran_on() -> None:
     assert machine.cores == 2
     assert torch.__version__.startswith(machine.packages["torch"].partition("+")[0])
     assert json.loads(machine.model_dump_json())["features"] == machine.features
+
+
+def test_the_worst_kind_of_text_is_the_headline(
+    tiny_base: Path, tiny_text: Path, tmp_path: Path
+) -> None:
+    broken = broken_layer(tiny_base, tmp_path / "broken")
+    stage = Reference(
+        lines=(0, 50), kind="news", others={"code": (100, 150)}, windows=2, context=128
+    )
+    inputs = {"base": tiny_base, "text": tiny_text, "text/code": tiny_text}
+    run_stage(stage, inputs, tmp_path / "reference")
+    found = evaluate("pytorch", broken, tiny_base, tmp_path / "reference", tmp_path / "x.json")
+    news, code = found.texts
+    assert (news.kind, code.kind) == ("news", "code")
+    assert found.first == news.quality
+    divergences = [one.quality.kld_mean.value for one in found.texts]
+    assert divergences[0] != divergences[1]
+    assert found.quality.kld_mean.value == max(divergences)
+    assert found.tokens_scored == 2 * news.quality.tokens_scored == 4 * 63

@@ -14,7 +14,7 @@ from scripts.errors import QuantmakeError
 from scripts.evaluation.reference import Reference
 from scripts.exec import run_stage
 from scripts.texts import bos_of, cut_windows, load_tokenizer, read_lines
-from scripts.token_windows import read_windows
+from scripts.token_windows import read_kinds, read_windows
 from tests.onnx_models import torch_logits
 
 
@@ -91,6 +91,23 @@ def test_reference_holds_the_base_in_fp32(tiny_base: Path, tiny_text: Path, tmp_
     np.testing.assert_allclose(logprobs[1], wanted[32:63].numpy(), atol=1e-4)
 
 
+def test_texts_of_other_kinds_follow_the_first(
+    tiny_base: Path, tiny_text: Path, tmp_path: Path
+) -> None:
+    alone = Reference(lines=(0, 50), windows=2, context=64)
+    run_stage(alone, {"base": tiny_base, "text": tiny_text}, tmp_path / "alone")
+    stage = alone.model_copy(update={"kind": "news", "others": {"code": (100, 150)}})
+    inputs = {"base": tiny_base, "text": tiny_text, "text/code": tiny_text}
+    run_stage(stage, inputs, tmp_path / "both")
+    tokens = read_windows(tmp_path / "both")
+    kinds = read_kinds(tmp_path / "both")
+    assert [*kinds] == ["news", "code"]
+    assert np.array_equal(tokens[kinds["news"]], read_windows(tmp_path / "alone"))
+    start = load_tokenizer(tiny_base).decode(tokens[kinds["code"]][0, :20])
+    assert tiny_text.read_text().splitlines()[100].startswith(start)
+    assert np.load(tmp_path / "both/logprobs.npy").shape == (4, 31, 512)
+
+
 def test_prompts_take_the_chat_template_and_the_stops_of_the_model(
     tiny_base: Path, tiny_text: Path, tmp_path: Path
 ) -> None:
@@ -105,8 +122,8 @@ def test_prompts_take_the_chat_template_and_the_stops_of_the_model(
 def test_reference_on_a_text_that_is_too_short(
     tiny_base: Path, tiny_text: Path, tmp_path: Path
 ) -> None:
-    stage = Reference(lines=(0, 2), windows=20, context=512)
-    with pytest.raises(QuantmakeError, match=r"the evaluation's text is too short"):
+    stage = Reference(lines=(0, 2), kind="news", windows=20, context=512)
+    with pytest.raises(QuantmakeError, match=r"the evaluation's text \(news\) is too short"):
         run_stage(stage, {"base": tiny_base, "text": tiny_text}, tmp_path)
 
 
@@ -137,3 +154,18 @@ def test_calibration_and_evaluation_that_share_a_line(
     )
     with pytest.raises(QuantmakeError, match=wanted):
         calibrate(tiny_base, tiny_text, other, tmp_path / "out")
+
+
+def test_texts_of_other_kinds_are_kept_apart_from_the_calibration_too(
+    tiny_base: Path, tiny_text: Path, tmp_path: Path
+) -> None:
+    stage = Calibration(
+        lines=(100, 300),
+        tokens=1024,
+        context=128,
+        evaluation_lines=(0, 50),
+        other_lines={"code": (50, 101)},
+    )
+    inputs = {"base": tiny_base, "text": tiny_text, "evaluation_text": tiny_text}
+    with pytest.raises(QuantmakeError, match=r"1 lines of tiny\.txt are in the calibration"):
+        run_stage(stage, {**inputs, "evaluation_text/code": tiny_text}, tmp_path)

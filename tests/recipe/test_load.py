@@ -29,6 +29,9 @@ artifacts:
 """.format(digest="a" * 64)
 
 
+OTHERS = f"  others:\n    code:\n      text: path:text.txt\n      sha256: {'a' * 64}\n"
+
+
 def load(tmp_path: Path, text: str) -> str:
     """The error that a recipe gets."""
     path = tmp_path / "r.yaml"
@@ -178,6 +181,22 @@ def test_old_spellings_are_refused_with_the_new_one(
         ("path:models/tiny", "pth:models/tiny", "line 2, model.source: "),
         ("[0, 150]", "[0, x]", "line 12, evaluation.lines.1: found 'x'"),
         ("artifacts:", "artifacts: [", "this is not YAML"),
+        (
+            "artifacts:",
+            f"{OTHERS}      lines: [298, 400]\nartifacts:",
+            "lines 298 to 299 of the text are in calibration.lines and in "
+            "evaluation.others.code.lines",
+        ),
+        (
+            "artifacts:",
+            f"{OTHERS}      lines: [400, 400]\nartifacts:",
+            "evaluation.others.code.lines: found [400, 400], which holds no line",
+        ),
+        (
+            "artifacts:",
+            f"  kind: code\n{OTHERS}      lines: [400, 500]\nartifacts:",
+            "evaluation.others.code: is the kind of `evaluation.text` too",
+        ),
     ],
 )
 def test_mistakes_elsewhere(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -146,7 +146,11 @@ def facts_of(rows: Lineup, **changes: object) -> Facts:
             row.artifact: {"format": "onnx", "bits": 8, "weight_only": ["lm_head"], "fast": True}
             for row in (*rows.artifacts, *rows.missing)
         },
-        "yardstick": {"text": "path:news.txt", "lines": [0, 150], "windows": 20, "context": 512},
+        "yardstick": {
+            "texts": {"news": {"text": "path:news.txt", "lines": [0, 150]}},
+            "windows": 20,
+            "context": 512,
+        },
     }
     return Facts.model_validate({**options, **changes})
 

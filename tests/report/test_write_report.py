@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts.errors import QuantmakeError
 from scripts.evaluation.budget import JUDGEMENT_NAME
-from scripts.evaluation.result import Evaluation, Sample
+from scripts.evaluation.result import Estimate, Evaluation, Sample, TextQuality
 from scripts.exec import run_stage
 from scripts.report.gallery import CHARTS
 from scripts.report.history import FIGURES
@@ -97,7 +98,7 @@ def test_lines_of_the_recipe_are_yaml(page: str) -> None:
 
 
 def test_yardstick_and_machine_are_told(page: str) -> None:
-    assert "`path:news.txt`, lines 1 to 150, cut into 20 windows of 512 tokens" in page
+    assert "news: `path:news.txt`, lines 1 to 150; 20 windows of 512 tokens of each" in page
     assert "5,100 predictions were scored" in page
     assert "Test CPU (avx2), 2 cores, 2 threads" in page
     assert "torch 2.13.0" in page
@@ -204,3 +205,33 @@ def test_sensitive_layers_are_named(page: str, tmp_path: Path) -> None:
     without = Lineup(rows.baselines, rows.artifacts)
     assert "Which layers are sensitive" not in _written(without, tmp_path)
     assert not (tmp_path / "report/charts/sensitivity.svg").exists()
+
+
+@pytest.mark.usefixtures("plain_charts")
+def test_kinds_of_text_are_told_apart(page: str, tmp_path: Path) -> None:
+    assert "KLD by kind of text" not in page  # there is one
+    rows = usual()
+    several = replace(
+        rows,
+        baselines=tuple(on_two_kinds(row, 1.0) for row in rows.baselines),
+        artifacts=tuple(on_two_kinds(row, 0.8) for row in rows.artifacts),
+    )
+    section = _written(several, tmp_path).partition("KLD by kind of text")[2]
+    header, _, *lines = [line for line in section.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in header.strip("|").split("|")] == [
+        "artefact",
+        "news",
+        "code",
+        "worst ÷ news",
+    ]
+    assert lines[len(rows.baselines)].strip(" |").endswith("1.25")
+    assert "10,200 predictions were scored" in section
+
+
+def on_two_kinds(row: Evaluation, share: float) -> Evaluation:
+    """The row where its figures are those on code, and KLD on news is `share` of that."""
+    mean = row.quality.kld_mean
+    less = Estimate(value=share * mean.value, se=mean.se)
+    news = TextQuality(kind="news", quality=row.quality.model_copy(update={"kld_mean": less}))
+    code = TextQuality(kind="code", quality=row.quality)
+    return row.model_copy(update={"texts": (news, code)})
