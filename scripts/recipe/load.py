@@ -2,14 +2,15 @@
 
 import sys
 import tomllib
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
 from scripts.errors import QuantmakeError, RecipeError
 from scripts.recipe.artifacts import read_artifacts, report_invalid
-from scripts.recipe.model import Header, Passage
-from scripts.recipe.problems import Document, KeyPath, listed, nearest, read_yaml, refusal, unknown
+from scripts.recipe.model import Header
+from scripts.recipe.problems import Document, listed, nearest, read_yaml, refusal, unknown
 from scripts.recipe.recipe import Recipe
 from scripts.sources.redact import carries_secret, redact
 from scripts.sources.schemes import check_source
@@ -52,30 +53,33 @@ def _check_budgets(header: Header, document: Document) -> None:
 
 
 def _check_texts(header: Header, document: Document) -> None:
-    one, on = header.calibration, header.evaluation
-    texts: dict[KeyPath, Passage] = {("calibration",): one, ("evaluation",): on}
-    texts |= {("evaluation", "others", kind): text for kind, text in on.others.items()}
-    for section, found in texts.items():
+    calibration, on = header.calibration, header.evaluation
+    learnt, scored = header.passages("calibration"), header.passages("evaluation")
+    for section, found in (learnt | scored).items():
         first, end = found.lines
         if first >= end:
             text = f"found [{first}, {end}], which holds no line; the first is less than the second"
             document.report((*section, "lines"), text)
-    if one.tokens < one.context:
-        text = f"found {one.tokens}; one window needs {one.context} tokens (`context`)"
-        document.report(("calibration", "tokens"), text)
+    for section, found in learnt.items():
+        tokens = getattr(found, "tokens", calibration.context)
+        if tokens < calibration.context:
+            text = f"found {tokens}; one window needs {calibration.context} tokens (`context`)"
+            document.report((*section, "tokens"), text)
     if on.kind in on.others:
         text = f"is the kind of `evaluation.text` too; two texts of the evaluation are {on.kind}"
         document.report(("evaluation", "others", on.kind), text)
-    for section, two in list(texts.items())[1:]:
+    for (section, one), (where, two) in product(learnt.items(), scored.items()):
         same_text = one.text == two.text or (one.sha256 is not None and one.sha256 == two.sha256)
         overlap = range(max(one.lines[0], two.lines[0]), min(one.lines[1], two.lines[1]))
         if same_text and overlap:
-            where = ".".join((*map(str, section), "lines"))
-            text = (
-                f"lines {overlap.start} to {overlap.stop} of the text are in calibration.lines and "
-                f"in {where}; an artefact must not be measured on what it was calibrated with"
+            both = " and in ".join(
+                f"{'.'.join(map(str, place))}.lines" for place in (section, where)
             )
-            document.report(("calibration", "lines"), text)
+            text = (
+                f"lines {overlap.start} to {overlap.stop} of the text are in {both}; an artefact "
+                "must not be measured on what it was calibrated with"
+            )
+            document.report((*section, "lines"), text)
 
 
 def load_recipe(path: Path, *, is_default: bool) -> Recipe:

@@ -1,6 +1,6 @@
 """The recipe as typed, frozen records: what a YAML file in `recipes/` may say."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ByteSize, Field
 
@@ -19,6 +19,7 @@ Lines = Annotated[
     tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]],
     Field(description="from the first line (counted from 0) up to, not including, the second"),
 ]
+Kind = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 _SOURCE = (
     "pypi:NAME==VERSION/MEMBER, hf:ORG/NAME@COMMIT, path:FOLDER, path:FILE, or a URL that fsspec "
     "knows"
@@ -74,14 +75,24 @@ class Text(Passage):
     context: int = Field(512, ge=32, le=8192, multiple_of=2, description="tokens in a window")
 
 
+class OtherCalibrationText(Passage):
+    """A text of another kind to calibrate on."""
+
+    tokens: int = Field(ge=32, description="tokens to use; whole windows only")
+
+
 class CalibrationText(Text):
-    """What activation ranges are taken from; it shares no line with the evaluation's text."""
+    """What calibrated methods learn from; it shares no line with the evaluation's texts."""
 
     tokens: int = Field(30720, ge=32, description="tokens to use; whole windows only")
+    others: dict[Kind, OtherCalibrationText] = Field(
+        {}, description="texts of other kinds, by their kinds, each with `tokens` of its own"
+    )
 
     def options(self) -> dict[str, Any]:
         """The options of the stage that chooses the tokens."""
-        return self.model_dump(include={"lines", "tokens", "context"})
+        others = {kind: (one.lines, one.tokens) for kind, one in self.others.items()}
+        return {**self.model_dump(include={"lines", "tokens", "context"}), "others": others}
 
 
 class ChoiceTask(Strict):
@@ -98,10 +109,10 @@ class ChoiceTask(Strict):
 class EvaluationText(Text):
     """What every artefact is measured on; with texts of other kinds, the worst of them counts."""
 
-    kind: Annotated[str, Field(pattern=r"^[\w.-]+$")] = Field(
+    kind: Kind = Field(
         "like-calibration", description="what kind of text it is, in a word, as `news`"
     )
-    others: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], Passage] = Field(
+    others: dict[Kind, Passage] = Field(
         {}, description="texts of other kinds, by their kinds; `windows` of each are scored"
     )
     windows: int = Field(
@@ -110,7 +121,7 @@ class EvaluationText(Text):
     prompts: tuple[str, ...] = Field(
         PROMPTS, min_length=1, max_length=8, description="for the greedy samples in the report"
     )
-    tasks: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], ChoiceTask] = Field(
+    tasks: dict[Kind, ChoiceTask] = Field(
         {}, description="multiple-choice sets by name: JSONL of question, choices, answer"
     )
 
@@ -138,13 +149,19 @@ class Header(Strict):
         {}, description="what artefacts must keep to be shipped, by their paths in `artifacts`"
     )
 
+    def passages(self, section: Literal["calibration", "evaluation"]) -> dict[KeyPath, Passage]:
+        """The texts of a section, by the keys under which they stand."""
+        first = self.calibration if section == "calibration" else self.evaluation
+        texts: dict[KeyPath, Passage] = {(section,): first}
+        texts.update(((section, "others", kind), one) for kind, one in first.others.items())
+        return texts
+
     def sources(self) -> dict[KeyPath, Fetch]:
         """What fetches each source, by the key that names it."""
         on = self.evaluation
+        texts = self.passages("calibration") | self.passages("evaluation")
         return {
             ("model", "source"): self.model.fetch(),
-            ("calibration", "text"): self.calibration.fetch(),
-            ("evaluation", "text"): on.fetch(),
-            **{("evaluation", "others", kind, "text"): t.fetch() for kind, t in on.others.items()},
+            **{(*place, "text"): one.fetch() for place, one in texts.items()},
             **{("evaluation", "tasks", name, "source"): t.fetch() for name, t in on.tasks.items()},
         }

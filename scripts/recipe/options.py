@@ -16,15 +16,23 @@ from pydantic import BaseModel
 from scripts.backends.format import Format, all_formats
 from scripts.cards.subject import CardFacts
 from scripts.evaluation.budget import Budget
-from scripts.recipe.model import CalibrationText, ChoiceTask, EvaluationText, ModelSource, Passage
+from scripts.recipe.model import (
+    CalibrationText,
+    ChoiceTask,
+    EvaluationText,
+    ModelSource,
+    OtherCalibrationText,
+    Passage,
+)
 from scripts.recipe.schema import Described
 
 PATH = Path("docs/recipe.md")
 SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSource,
     "calibration": CalibrationText,
+    "calibration_others": OtherCalibrationText,
     "evaluation": EvaluationText,
-    "others": Passage,
+    "evaluation_others": Passage,
     "tasks": ChoiceTask,
     "budgets": Budget,
     "card": CardFacts,

@@ -133,11 +133,12 @@ class Recipe:
         return {"base": self.node("base"), "text": self.source(on), **texts, **tasks}
 
     def calibration_inputs(self) -> dict[str, Path]:
-        """What the calibration is chosen from: the base, the text, and those it is kept apart
-        from."""
-        on = self.header.evaluation
+        """What the calibration is chosen from: the base, its texts, and those that they are kept
+        apart from."""
+        one, on = self.header.calibration, self.header.evaluation
+        own = {f"text/{kind}": self.source(text) for kind, text in one.others.items()}
         apart = {f"evaluation_text/{kind}": self.source(text) for kind, text in on.others.items()}
-        inputs = {"base": self.node("base"), "text": self.source(self.header.calibration)}
+        inputs = {"base": self.node("base"), "text": self.source(one), **own}
         return {**inputs, "evaluation_text": self.source(on), **apart}
 
     def row_inputs(self) -> dict[str, Path]:

@@ -169,3 +169,32 @@ def test_texts_of_other_kinds_are_kept_apart_from_the_calibration_too(
     inputs = {"base": tiny_base, "text": tiny_text, "evaluation_text": tiny_text}
     with pytest.raises(QuantmakeError, match=r"1 lines of tiny\.txt are in the calibration"):
         run_stage(stage, {**inputs, "evaluation_text/code": tiny_text}, tmp_path)
+
+
+def test_kinds_alternate_in_the_calibration(
+    tiny_base: Path, tiny_text: Path, tmp_path: Path
+) -> None:
+    stage = Calibration(
+        lines=(100, 200),
+        tokens=4 * 128,
+        context=128,
+        others={"code": ((200, 300), 2 * 128 + 5)},
+        evaluation_lines=(0, 100),
+    )
+    inputs = {"base": tiny_base, "text": tiny_text, "evaluation_text": tiny_text}
+    run_stage(stage, {**inputs, "text/code": tiny_text}, tmp_path / "both")
+    tokenizer = load_tokenizer(tiny_base)
+    starts = [tokenizer.decode(one[:20]) for one in read_windows(tmp_path / "both")]
+    lines = tiny_text.read_text().splitlines()
+    assert len(starts) == 6
+    assert lines[100].startswith(starts[0])
+    assert lines[200].startswith(starts[1])
+
+    def other(lines: tuple[int, int]) -> None:
+        changed = stage.model_copy(update={"others": {"code": (lines, 256)}})
+        run_stage(changed, {**inputs, "text/code": tiny_text}, tmp_path / "other")
+
+    with pytest.raises(QuantmakeError, match=r"the calibration's text/code is too short"):
+        other((200, 201))
+    with pytest.raises(QuantmakeError, match=r"lines 90, 91, .* must not be measured on"):
+        other((90, 300))

@@ -193,6 +193,17 @@ def test_old_spellings_are_refused_with_the_new_one(
             "evaluation.others.code.lines: found [400, 400], which holds no line",
         ),
         (
+            "  tokens: 2048\n",
+            f"  tokens: 2048\n{OTHERS}      lines: [100, 400]\n      tokens: 100\n",
+            "lines 100 to 150 of the text are in calibration.others.code.lines and in "
+            "evaluation.lines",
+        ),
+        (
+            "  tokens: 2048\n",
+            f"  tokens: 2048\n{OTHERS}      lines: [300, 400]\n      tokens: 100\n",
+            "calibration.others.code.tokens: found 100; one window needs 512",
+        ),
+        (
             "artifacts:",
             f"  kind: code\n{OTHERS}      lines: [400, 500]\nartifacts:",
             "evaluation.others.code: is the kind of `evaluation.text` too",
