@@ -72,7 +72,8 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Rounded:
-    """`blocks`: one after the other along a row; `loss` [rows]: dW H dWᵀ of each row."""
+    """`blocks`: one after the other along a row; `loss` [rows]: dW H dWᵀ of each row, of H as it
+    was measured: what damping adds guards the rounding, and no output gets worse by it."""
 
     blocks: list[Blocks]
     loss: Tensor
@@ -87,11 +88,13 @@ class Rounded:
 @dataclass(frozen=True)
 class Factor:
     """Of a Hessian: `order` [columns], in which columns are rounded, and in that order `upper`
-    [columns, columns], the Cholesky factor of its inverse, in float32.
+    [columns, columns], the Cholesky factor of its inverse, in float32; `damping` was added to its
+    diagonal before.
     """
 
     upper: Tensor
     order: Tensor
+    damping: float
 
 
 def factor(hessian: Tensor) -> Factor:
@@ -101,8 +104,9 @@ def factor(hessian: Tensor) -> Factor:
     the paper's act-order, with the columns of a block and of a group kept together.
     """
     order = _sorted(torch.arange(len(hessian)), hessian.diagonal(), _NESTED)
+    damping = DAMPING * float(hessian.diagonal().mean())
     try:
-        return Factor(inverse_factor(damp(hessian, DAMPING), order), order)
+        return Factor(inverse_factor(damp(hessian, DAMPING), order), order, damping)
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise QuantmakeError(
             f"the Hessian of a linear is not positive definite ({error}): the calibration is too "
@@ -131,7 +135,7 @@ def gptq(weights: Tensor, factor: Factor, kind: BlockGrid) -> Rounded:
 def _gptq(weights: Tensor, factor: Factor, kind: BlockGrid) -> Rounded:
     upper, order = factor.upper, factor.order
     columns, rows = weights.shape
-    loss = torch.zeros(rows)
+    originals, loss = weights.clone(), torch.zeros(rows)
     # These are in the order of the columns, not in that of the rounding.
     codes = torch.empty(weights.shape, dtype=torch.uint8)
     scales, offsets = torch.empty(2, columns // kind.group, rows)
@@ -144,7 +148,8 @@ def _gptq(weights: Tensor, factor: Factor, kind: BlockGrid) -> Rounded:
             group, rest = slice(first, first + kind.group), slice(first + kind.group, columns)
             best = _search(weights[group], upper[group, group], grid)
             weights[rest].addmm_(upper[group, rest].T, best.error, alpha=-1)
-            loss += best.loss
+            error = originals[group] - _values(best, kind)
+            loss += best.loss - factor.damping * error.square().sum(0)
             codes[order[group]] = best.codes
             place = int(order[first]) // kind.group
             scales[place], offsets[place] = best.scale, best.offset
@@ -153,7 +158,7 @@ def _gptq(weights: Tensor, factor: Factor, kind: BlockGrid) -> Rounded:
         first, among = place * kind.block, slice(place * groups, (place + 1) * groups)
         inside = codes[first : first + kind.block]
         blocks.append(grids[place].blocks(inside, scales[among].T, offsets[among].T))
-    return Rounded(blocks, loss)
+    return Rounded(blocks, loss.clamp_min_(0))
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,12 @@ class _Group:
     loss: Tensor
     scale: Tensor
     offset: Tensor
+
+
+def _values(group: _Group, kind: BlockGrid) -> Tensor:
+    """What the codes stand for, [group, rows]."""
+    levels = torch.tensor(kind.levels, dtype=torch.float32)
+    return levels[group.codes.long()] * group.scale + group.offset
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scripts.methods.block_gptq import DAMPING, BlockGrid, Blocks, Rounded, ratio
-from scripts.methods.gptq import damp, loss, refine, values
+from scripts.methods.gptq import damp, refine, values
 
 _ROWS = 512  # at once: least squares takes a matrix [groups, groups] for each row
 
@@ -65,8 +65,9 @@ class _Groups:
 def refined(
     weights: Tensor, rounded: Rounded, hessian: Tensor, kind: BlockGrid, rounds: int
 ) -> Rounded:
-    """What `block_gptq.gptq` gave for `weights` [rows, columns] and H, with no more loss in any
-    row: least squares for the scales, then one sweep over the columns, `rounds` times."""
+    """What `block_gptq.gptq` gave for `weights` [rows, columns] and H, with no more loss under
+    the damped H in any row: least squares for the scales, then one sweep over the columns, as many
+    times as `rounds` says."""
     damped = damp(hessian, DAMPING)
     parts = []
     for rows in (slice(start, start + _ROWS) for start in range(0, len(weights), _ROWS)):
@@ -74,13 +75,16 @@ def refined(
             replace(one, **{field.name: getattr(one, field.name)[rows] for field in fields(one)})
             for one in rounded.blocks
         ]
-        parts.append(_refined(weights[rows].float(), blocks, damped, kind, rounds))
+        moved, error = _refined(weights[rows].float(), blocks, damped, kind, rounds)
+        parts.append(Rounded(moved, (error @ hessian * error).sum(1)))
     return Rounded.of_rows(parts)
 
 
 def _refined(
     weights: Tensor, blocks: list[Blocks], damped: Tensor, kind: BlockGrid, rounds: int
-) -> Rounded:
+) -> tuple[list[Blocks], Tensor]:
+    """The blocks, and what they differ from the weights by [rows, columns]."""
+
     def joined(parts: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate(parts, 1))
 
@@ -102,4 +106,4 @@ def _refined(
         inside = codes[:, at * kind.block : (at + 1) * kind.block]
         scale = unit.half().numpy()
         moved.append(replace(block, codes=inside, scale=scale, scales=integers))
-    return Rounded(moved, loss(target, values(levels, grid), damped))
+    return moved, target - values(levels, grid)
