@@ -49,14 +49,19 @@ class Evaluator:
             )
 
     def values(
-        self, names: Iterable[str], tokens: Array, instead: Mapping[str, str] | None = None
+        self,
+        names: Iterable[str],
+        tokens: Array,
+        instead: Mapping[str, str] | None = None,
+        known: Mapping[str, Array] | None = None,
     ) -> Iterator[tuple[str, Array]]:
         """What the nodes give out under these names for a sequence of tokens [n], from an empty
         cache, in the order in which it is computed.
 
-        Where `instead` has a value's name, nodes read the other value in its place.
+        Where `instead` has a value's name, nodes read the other value in its place. `known` values,
+        of another run on the same tokens, are taken as they are.
         """
-        given, wanted, other = self._feeds(tokens), set(names), instead or {}
+        given, wanted, other = {**self._feeds(tokens), **(known or {})}, set(names), instead or {}
         order, last = self._plan(wanted, given, other)
         for place, node in enumerate(order):
             read = [_name(value, other) for value in node.inputs]
@@ -74,6 +79,30 @@ class Evaluator:
             for name in read:
                 if last.get(name) == place:
                     given.pop(name, None)
+
+    def starts(self, wanted: str, names: Sequence[str]) -> dict[str, frozenset[str]]:
+        """For each of `names`, which nodes give out on the way to `wanted`, the values to be known
+        by a run that begins shortly before it.
+
+        A run begins where the fewest values are still to be read: between the layers of a decoder,
+        which is a place or two for each. Values that a run has found to depend on weights alone
+        are known anyway.
+        """
+        order, last = self._plan([wanted], self._feeds(np.zeros(1, np.int64)), {})
+        live, places = set[str](), dict[str, int]()
+        before: list[frozenset[str]] = []
+        for place, node in enumerate(order):
+            before.append(frozenset(live))
+            live -= {name for name in live if last[name] == place}
+            made = {str(out.name) for out in node.outputs} & last.keys() - self._constants.keys()
+            live |= made
+            places |= dict.fromkeys((str(out.name) for out in node.outputs), place)
+        first, end = min(places[name] for name in names), max(places[name] for name in names)
+        least = min(len(one) for one in before[first : end + 1])
+        begins = [place for place, one in enumerate(before) if place == 0 or len(one) <= least]
+        return {
+            name: before[max(place for place in begins if place <= places[name])] for name in names
+        }
 
     def _plan(
         self, names: Iterable[str], given: Mapping[str, Array], other: Mapping[str, str]

@@ -2,12 +2,12 @@
 
 One trial graph holds both forms of each MatMul, and a run reads one or the other, so that any
 selection is measured by running it, in arithmetic that is the same on every processor. Each MatMul
-is made integer alone first, which ranks them by the KL divergence that they cost; then the longest
-run of the ranking that stays within the limit is found by bisection, all of it integer at once.
-Everything is measured on the calibration's text.
+is made integer alone first, on the beginnings of all windows, one after the other, which ranks them
+by the KL divergence that they cost; what comes before it is not computed again. Then the longest
+run of the ranking that stays within the limit on the worst of the windows is found by bisection,
+all of it integer at once. Everything is measured on the calibration's text.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ Quantiser = Callable[[ir.Model, Sequence[Linear]], None]
 
 @dataclass(frozen=True)
 class Selection:
-    """The names of the MatMuls that are integer, and what that costs in nats."""
+    """The names of the MatMuls that are integer, and what that costs in nats, on the worst of the
+    windows."""
 
     integer: frozenset[str]
     divergence: float
@@ -46,15 +47,15 @@ def select(
     threads: int,
     scratch: Path,
 ) -> Selection:
-    """Choose among `candidates` so that the KL divergence over windows [n, context] is at most
-    `max_kld` nats; none where even the least harmful one exceeds it.
+    """Choose among `candidates` so that the KL divergence is at most `max_kld` nats on each of the
+    windows [n, context]; none where even the least harmful one exceeds it.
 
     `scratch`, an empty folder, receives a copy of the graph.
     """
     trial = Trial(model, [one.name for one in candidates], quantise, scratch)
     bar = Progress("choosing", trial.count + trial.count.bit_length() + 2)
-    short = windows[0, :_RANKING_TOKENS]
-    trial.of_window([], short)  # the float graph's predictions, before they are asked for twice
+    short = windows[:, : max(1, _RANKING_TOKENS // len(windows))].reshape(-1)
+    trial.remember(short)
     with single_core_workers(threads) as pool:
         alone = []
         for kld in pool.map(lambda place: trial.of_window([place], short), range(trial.count)):
@@ -88,16 +89,29 @@ class Trial:
         self._integer = _double(doubled, chosen, quantise)
         self._evaluator = Evaluator(doubled)
         self._float: dict[bytes, NDArray[np.float32]] = {}
+        self._starts: dict[str, frozenset[str]] = {}
+        self._kept: dict[bytes, dict[str, NDArray[np.float32]]] = {}
+
+    def remember(self, window: NDArray[np.int64]) -> None:
+        """Keep what the float graph computes between its layers for a window [tokens], so that with
+        one MatMul integer a run begins shortly before it."""
+        self._log_probabilities(window[:1], [])  # finds what depends on weights alone
+        names = [before for before, _ in self._integer]
+        self._starts = self._evaluator.starts("logits", names) if names else {}
+        between = frozenset[str]().union(*self._starts.values())
+        values = dict(self._evaluator.values(["logits", *between], window))
+        self._float[window.tobytes()] = _normalised(values.pop("logits"))
+        self._kept[window.tobytes()] = values
 
     def divergence(
         self, integer: Sequence[int], windows: NDArray[np.int64], pool: Executor
     ) -> float:
-        """Mean KL divergence in nats from the float graph, where these are integer."""
-        places = [integer] * len(windows)
-        return math.fsum(pool.map(self.of_window, places, windows)) / len(windows)
+        """KL divergence in nats from the float graph, where these are integer, on the worst of the
+        windows."""
+        return max(pool.map(self.of_window, [integer] * len(windows), windows))
 
     def of_window(self, integer: Sequence[int], window: NDArray[np.int64]) -> float:
-        """As `divergence`, of one window [context]."""
+        """The mean KL divergence on one window [context]."""
         wanted = self._wanted(window)
         got = self._log_probabilities(window, integer)
         likely = np.exp(wanted)
@@ -115,10 +129,18 @@ class Trial:
     ) -> NDArray[np.float32]:
         """Of what follows each token of a window: [context, vocabulary]."""
         instead = dict(self._integer[place] for place in integer)
-        [(_, logits)] = self._evaluator.values(["logits"], window, instead)
-        values: NDArray[np.float32] = logits[0] - logits[0].max(-1, keepdims=True)
-        values -= np.log(np.exp(values).sum(-1, keepdims=True))
-        return values
+        known: dict[str, NDArray[np.float32]] = {}
+        if len(instead) == 1 and (kept := self._kept.get(window.tobytes())):
+            known = {name: kept[name] for name in self._starts[next(iter(instead))]}
+        [(_, logits)] = self._evaluator.values(["logits"], window, instead, known)
+        return _normalised(logits)
+
+
+def _normalised(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-probabilities [context, vocabulary] of logits [1, context, vocabulary]."""
+    values: NDArray[np.float32] = logits[0] - logits[0].max(-1, keepdims=True)
+    values -= np.log(np.exp(values).sum(-1, keepdims=True))
+    return values
 
 
 def _double(

@@ -70,6 +70,39 @@ def test_float_form_is_exact_and_all_integer_is_the_artefact(
     assert everything == pytest.approx(expected, rel=0.1)
 
 
+def test_what_comes_before_is_not_computed_again(
+    tiny_graph: Path, windows: np.ndarray, tmp_path: Path
+) -> None:
+    model = open_graph(tiny_graph)
+    names = [one.name for one in candidates(model)]
+    (tmp_path / "trial").mkdir()
+    trial = Trial(model, names, integer, tmp_path / "trial")
+    anew = [trial.of_window([place], windows[0]) for place in range(trial.count)]
+    ran = count_nodes(trial)
+    trial.of_window([trial.count - 1], windows[0])
+    whole = ran.pop()
+    trial.remember(windows[0])
+    ran.clear()
+    assert [trial.of_window([place], windows[0]) for place in range(trial.count)] == anew
+    assert ran[0] > 0.8 * whole  # the first one is in the first layer
+    assert ran[-1] < 0.4 * whole  # the last one in the last of three
+    assert max(len(known) for known in trial._starts.values()) <= 4
+
+
+def count_nodes(trial: Trial) -> list[int]:
+    """How many nodes each run of the evaluator computes, from now on."""
+    evaluator, counts = trial._evaluator, []
+    plan = evaluator._plan
+
+    def counted(*arguments):
+        order, last = plan(*arguments)
+        counts.append(len(order))
+        return order, last
+
+    evaluator._plan = counted
+    return counts
+
+
 def test_harmful_one_is_kept_out(tiny_graph: Path, windows: np.ndarray, tmp_path: Path) -> None:
     model = open_graph(tiny_graph)
     chosen = candidates(model)
