@@ -36,6 +36,7 @@ def test_a_decoder_predicts_what_onnxruntime_predicts(
     np.testing.assert_allclose(mine[0], theirs, atol=2e-4)
 
 
+@pytest.mark.slow  # it exports by optimum, and attends by plain operators in numpy
 def test_so_does_a_graph_of_plain_operators(
     tiny_base: Path, tiny_calibration: Path, tmp_path: Path
 ) -> None:
