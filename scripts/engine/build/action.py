@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from scripts.engine.build.sources import imported_packages, source_digests
-from scripts.engine.store.manifest import manifest_path
+from scripts.engine.store.manifest import manifest_path, read_small
 from scripts.environment import arithmetic_key
 from scripts.stage import Stage
 
@@ -51,7 +51,7 @@ class Action:
             "stage": self.stage_name,
             "options": self.stage.model_dump(mode="json"),
             "inputs": {
-                name: hashlib.sha256(manifest_path(path).read_bytes()).hexdigest()
+                name: hashlib.sha256(read_small(manifest_path(path))).hexdigest()
                 for name, path in sorted(self.inputs.items())
             },
             **self.tools(),

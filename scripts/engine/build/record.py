@@ -17,6 +17,7 @@ from scripts.engine.store.manifest import (
     make_manifest,
     manifest_path,
     read_manifest,
+    read_small,
 )
 
 
@@ -71,12 +72,20 @@ def _write(target: Path, built: Built) -> None:
 def read_record(target: Path) -> Built | None:
     """How `target` was last built; None where there is no record that can be read, or where it
     vouches for another manifest: a build was cut short between the two."""
+    both = read_both(target)
+    return None if both is None else both[0]
+
+
+def read_both(target: Path) -> tuple[Built, Manifest] | None:
+    """As `read_record`, with the manifest that it vouches for."""
     try:
-        built = Built(**json.loads(record_path(target).read_text()))
-        manifest = hashlib.sha256(manifest_path(target).read_bytes()).hexdigest()
-    except (OSError, ValueError, TypeError):
+        built = Built(**json.loads(read_small(record_path(target))))
+        text = read_small(manifest_path(target))
+        if hashlib.sha256(text).hexdigest() != built.manifest:
+            return None
+        return built, Manifest.from_json(text)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return built if built.manifest == manifest else None
 
 
 def is_whole(target: Path) -> bool:

@@ -9,9 +9,9 @@ from enum import Enum, auto
 
 from scripts.engine.build.action import Action, key_of
 from scripts.engine.build.differences import changes
-from scripts.engine.build.record import read_record
+from scripts.engine.build.record import read_both
 from scripts.engine.store.lock import LockFile
-from scripts.engine.store.manifest import fingerprint, read_manifest
+from scripts.engine.store.manifest import fingerprint
 
 
 class Kind(Enum):
@@ -44,10 +44,11 @@ def status(action: Action, lock: LockFile | None = None) -> tuple[Reason, ...]:
     TOUCHED alone: it was modified since it was built, perhaps with the same bytes. LOCK alone: it
     is as built, and `lock` says something else.
     """
-    target, record = action.target, read_record(action.target)
-    if record is None:
+    target, both = action.target, read_both(action.target)
+    if both is None:
         text = "it was never built here, or its last build did not end"
         return (Reason(Kind.NEVER_BUILT, text),)
+    record, manifest = both
     try:
         parts = action.parts()
     except FileNotFoundError:
@@ -55,7 +56,7 @@ def status(action: Action, lock: LockFile | None = None) -> tuple[Reason, ...]:
     key, reasons = key_of(parts), list[Reason]()
     if key != record.key:
         reasons += [Reason(Kind.OTHER_KEY, str(one)) for one in changes(record.parts, parts)]
-    files = fingerprint(target)
+    files = fingerprint(target, manifest)
     if files is None:
         text = f"{target} is missing or not what its manifest says"
         reasons.append(Reason(Kind.DAMAGED, text))
@@ -63,7 +64,6 @@ def status(action: Action, lock: LockFile | None = None) -> tuple[Reason, ...]:
         reasons.append(Reason(Kind.TOUCHED, f"{target} was modified since it was built"))
     elif not action.stage.is_settled(target):
         reasons.append(Reason(Kind.UNSETTLED, f"{target} says that it could not be done"))
-    manifest = read_manifest(target) if lock is not None and not reasons else None
-    if lock is not None and manifest is not None and not lock.matches(target, key, manifest):
+    if lock is not None and not reasons and not lock.matches(target, key, manifest):
         reasons.append(Reason(Kind.LOCK, f"{lock.path} does not say what {target} is"))
     return tuple(reasons)
