@@ -13,7 +13,7 @@ from scripts.evaluation.result import Measured
 from tests.checkout import ROOT
 
 RECIPE = "smollm2-135m"
-WINDOWS = 3  # of each of three kinds of text
+WINDOWS = 20
 # All but timings and the report, which the tiny model has too.
 TASKS = ("checksums", "evaluate")
 
@@ -46,7 +46,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = recipe.read_text().splitlines(keepends=True)
     calibrated = ("method: dynamic", "method: static", "method: awq")
     kept = "".join(line for line in lines if not any(c in line for c in calibrated))
-    kept = kept.replace("windows: 8", f"windows: {WINDOWS}")
+    # The bounds below are those of one text.
+    before, _, others = kept.partition("  others: # the worst")
+    _, _, after = others.partition("  windows: 8 # of each\n")
+    kept = f"{before}  windows: {WINDOWS}\n{after}"
     kept = kept.partition("budgets:")[0]  # digests would wait for the report, it for the timings
     recipe.write_text(kept.replace(", method: gptq", ""))
     done = doit(folder, *TASKS)
@@ -73,8 +76,8 @@ def test_weight_only_int8_is_small_and_close(checkout: Path) -> None:
     found = evaluation(checkout, "model-int8")
     assert found.size.bytes <= 160_000_000
     assert found.quality.kld_mean.value <= 0.006
-    assert [one.kind for one in found.texts] == ["news", "documentation", "code"]
-    assert found.tokens_scored == 3 * WINDOWS * 255
+    assert [one.kind for one in found.texts] == ["news"]
+    assert found.tokens_scored == WINDOWS * 255
 
 
 @pytest.mark.parametrize(
