@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
+from io import FileIO
 from pathlib import Path
 
 from scripts.errors import QuantmakeError
@@ -113,8 +114,8 @@ def make_manifest(target: Path, known: Mapping[str, str] | None = None) -> Manif
 
 def read_small(path: Path) -> bytes:
     """All bytes of a small file, without pathlib's detours: thousands are read for a no-op."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (fast)
-        return file.read()
+    with FileIO(path) as file:
+        return file.readall()
 
 
 def read_manifest(target: Path) -> Manifest | None:
