@@ -6,18 +6,15 @@ For the columns of one group, e Uᵀ⁻¹ with U the group's part of the Cholesk
 the error is what can't be compensated for by later columns, so its square is the loss.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from scripts.errors import QuantmakeError
+from scripts.methods.block_grid import BlockGrid, Blocks, Rounded
 from scripts.methods.gptq import damp, inverse_factor
 
-Array = np.ndarray[Any, Any]
 # Blocks of k-quants, of the others, groups of Q6_K and single columns: each divides the one before.
 _NESTED = (256, 32, 16, 1)
 DAMPING = 0.01  # of H's mean diagonal, as in the paper's code
@@ -26,63 +23,6 @@ _ROWS = 2048  # at once, so that a group with all its candidates stays in the pr
 _SHRINK = ((0.0, 0.0), (0.04, 0.04), (0.09, 0.09), (0.15, 0.15), (0.1, 0.0), (0.0, 0.1))
 _STRETCH = (0.8, 0.9, 1.0, 1.1)  # of the scale by which the largest weight is the last level
 _REFITS = 2
-
-
-class BlockGrid(Protocol):
-    """What a weight can become: a value is `scale · level + offset`.
-
-    `group` columns have one scale, and one offset where the grid is `with_offset`; `block` columns
-    are stored together. `levels` ascend. `scales` is None where scales and offsets are FP16; else
-    they are integers of this range, times an FP16 number that a block has for each of the two, and
-    no offset is above zero.
-    """
-
-    @property
-    def block(self) -> int: ...
-    @property
-    def group(self) -> int: ...
-    @property
-    def levels(self) -> tuple[int, ...]: ...
-    @property
-    def with_offset(self) -> bool: ...
-    @property
-    def scales(self) -> tuple[int, int] | None: ...
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """The same block of each of n rows.
-
-    `codes` uint8 [n, block] index the grid's levels; `scale` and `offset` FP16 [n, 1] are those
-    of the block; `scales` and `offsets` [n, groups] the integer multiples of them.
-    """
-
-    codes: Array
-    scale: Array
-    offset: Array
-    scales: Array
-    offsets: Array
-
-    @classmethod
-    def of_rows(cls, parts: Sequence["Blocks"]) -> "Blocks":
-        """The rows of all the parts."""
-        by_field = ([getattr(part, one.name) for part in parts] for one in fields(cls))
-        return cls(*map(np.concatenate, by_field))
-
-
-@dataclass(frozen=True)
-class Rounded:
-    """`blocks`: one after the other along a row; `loss` [rows]: dW H dWᵀ of each row, of H as it
-    was measured: what damping adds guards the rounding, and no output gets worse by it."""
-
-    blocks: list[Blocks]
-    loss: Tensor
-
-    @classmethod
-    def of_rows(cls, parts: Sequence["Rounded"]) -> "Rounded":
-        """The rows of all the parts."""
-        blocks = zip(*(part.blocks for part in parts), strict=True)
-        return cls([Blocks.of_rows(same) for same in blocks], torch.cat([p.loss for p in parts]))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.methods.block_gptq import DAMPING, BlockGrid, Blocks, Rounded, ratio
+from scripts.methods.block_gptq import DAMPING, ratio
+from scripts.methods.block_grid import BlockGrid, Blocks, Rounded
 from scripts.methods.gptq import damp, refine, values
 
 _ROWS = 512  # at once: least squares takes a matrix [groups, groups] for each row

@@ -13,7 +13,7 @@ from gguf import GGMLQuantizationType
 from gguf.quants import IQ4_NL
 
 if TYPE_CHECKING:
-    from scripts.methods.block_gptq import Blocks
+    from scripts.methods.block_grid import Blocks
 
 Array = np.ndarray[Any, Any]
 

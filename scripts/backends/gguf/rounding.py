@@ -13,7 +13,8 @@ from scripts.backends.gguf.blocks import BLOCK_TYPES, BlockType
 from scripts.backends.gguf.importance import importances, values_of
 from scripts.backends.gguf.names import Matrix
 from scripts.checkpoint import Checkpoints
-from scripts.methods.block_gptq import Array, Factor, Rounded, factor, gptq
+from scripts.methods.block_gptq import Factor, factor, gptq
+from scripts.methods.block_grid import Array, Rounded
 from scripts.methods.block_refine import refined
 from scripts.progress import Progress
 from scripts.workers import one_thread
