@@ -28,41 +28,49 @@ def _tile_of(features: dict[str, bool]) -> tuple[int, int]:
 
 
 _VECTOR_BYTES, _ROWS = _tile_of(binding.get_host_cpu_features())
-_LANES = _VECTOR_BYTES // 4
 _VECTORS = 3
-_COLUMNS = _LANES * _VECTORS
+_COLUMN_BYTES = _VECTOR_BYTES * _VECTORS
 # A panel of B stays in the second cache, one of A in the first.
-_DEPTH, _WIDTH, _HEIGHT = 384, 40 * _COLUMNS, 128
-_FLOAT, _INT = ir.FloatType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_FLOAT, _LANES)
-
-
-_READ = types.Array(types.float32, 2, "A", readonly=True)
-_WRITTEN = types.Array(types.float32, 2, "A")
+_DEPTH, _PANELS, _HEIGHT = 384, 40, 128
+_INT = ir.IntType(64)
+_KINDS = (types.float32, types.float64)
 _COMPILED: dict[str, Any] = {"nogil": True, "cache": True}
 
 
-@intrinsic
-def _add_tile(_, depth, a, b, c, stride):
-    """C [_ROWS, _COLUMNS] += A B at the addresses a, b, c, of `depth` terms in their order.
+def _read(kind: Any) -> Any:
+    return types.Array(kind, 2, "A", readonly=True)
 
-    A is stored as [depth, _ROWS], B as [depth, _COLUMNS], a row of C each `stride` floats.
+
+def _written(kind: Any) -> Any:
+    return types.Array(kind, 2, "A")
+
+
+@intrinsic
+def _add_tile(_, kind, depth, a, b, c, stride):
+    """C [_ROWS, columns] += A B at the addresses a, b, c, of `depth` terms in their order.
+
+    `kind` is any number of the type of all. A is stored as [depth, _ROWS], B as [depth, columns],
+    a row of C each `stride` numbers; there are as many columns as _COLUMN_BYTES hold.
     """
+    size = kind.bitwidth // 8
+    lanes = _VECTOR_BYTES // size
 
     def generate(context, builder, _, arguments):
-        depth, *places, stride = arguments
-        a, b, c = (builder.inttoptr(place, _FLOAT.as_pointer()) for place in places)
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        fma = get_or_insert_function(builder.module, kind, f"llvm.fma.v{_LANES}f32")
-        undefined, zeros = ir.Constant(_VECTOR, ir.Undefined), [0] * _LANES
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), zeros)
+        _, depth, *places, stride = arguments
+        number = ir.FloatType() if size == 4 else ir.DoubleType()
+        whole = ir.VectorType(number, lanes)
+        a, b, c = (builder.inttoptr(place, number.as_pointer()) for place in places)
+        form = ir.FunctionType(whole, [whole] * 3)
+        fma = get_or_insert_function(builder.module, form, f"llvm.fma.v{lanes}f{8 * size}")
+        undefined, zeros = ir.Constant(whole, ir.Undefined), [0] * lanes
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), zeros)
 
         def vector_at(base, offset):
-            return builder.bitcast(builder.gep(base, [offset]), _VECTOR.as_pointer())
+            return builder.bitcast(builder.gep(base, [offset]), whole.as_pointer())
 
         def load(pointer):
             loaded = builder.load(pointer)
-            loaded.align = 4
+            loaded.align = size
             return loaded
 
         def repeated(base, offset):
@@ -71,7 +79,7 @@ def _add_tile(_, depth, a, b, c, stride):
             return builder.shuffle_vector(first, undefined, mask)
 
         cells = [
-            vector_at(c, builder.add(builder.mul(stride, _INT(row)), _INT(at * _LANES)))
+            vector_at(c, builder.add(builder.mul(stride, _INT(row)), _INT(at * lanes)))
             for row in range(_ROWS)
             for at in range(_VECTORS)
         ]
@@ -81,9 +89,9 @@ def _add_tile(_, depth, a, b, c, stride):
         builder.branch(loop)
         builder.position_at_end(loop)
         term = builder.phi(_INT)
-        sums = [builder.phi(_VECTOR) for _ in cells]
-        at_a, at_b = (builder.mul(term, _INT(width)) for width in (_ROWS, _COLUMNS))
-        right = [load(vector_at(b, builder.add(at_b, _INT(at * _LANES)))) for at in range(_VECTORS)]
+        sums = [builder.phi(whole) for _ in cells]
+        at_a, at_b = (builder.mul(term, _INT(width)) for width in (_ROWS, lanes * _VECTORS))
+        right = [load(vector_at(b, builder.add(at_b, _INT(at * lanes)))) for at in range(_VECTORS)]
         left = [repeated(a, builder.add(at_a, _INT(row))) for row in range(_ROWS)]
         pairs = [(one, other) for one in left for other in right]
         added = [builder.call(fma, [*pair, total]) for pair, total in zip(pairs, sums, strict=True)]
@@ -94,14 +102,14 @@ def _add_tile(_, depth, a, b, c, stride):
         builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
         builder.position_at_end(done)
         for cell, total in zip(cells, added, strict=True):
-            builder.store(total, cell).align = 4
+            builder.store(total, cell).align = size
         return context.get_dummy_value()
 
     addresses = (types.uintp, types.uintp, types.uintp)
-    return types.void(types.intp, *addresses, types.intp), generate
+    return types.void(kind, types.intp, *addresses, types.intp), generate
 
 
-@numba.njit(types.void(_READ, types.float32[::1], types.intp, types.float32), **_COMPILED)
+@numba.njit([types.void(_read(k), k[::1], types.intp, k) for k in _KINDS], **_COMPILED)
 def _pack(values, packed, width, factor):
     """factor · `values` [K, N] as panels [K, width], each in one piece; the last one is filled up
     with zeros."""
@@ -121,41 +129,47 @@ def _pack(values, packed, width, factor):
                 packed[base + k * width + at] = 0
 
 
-@numba.njit(types.void(types.uintp, types.uintp, types.intp, _WRITTEN), **_COMPILED)
+@numba.njit(
+    [types.void(types.uintp, types.uintp, types.intp, _written(k)) for k in _KINDS], **_COMPILED
+)
 def _add_edge(at_a, at_b, terms, part):
     """As `_add_tile` for a part of C that is smaller than a tile."""
-    tile = np.zeros((_ROWS, _COLUMNS), np.float32)
+    width = _COLUMN_BYTES // part.itemsize
+    tile = np.zeros((_ROWS, width), part.dtype)
     rows, columns = part.shape
     for row in range(rows):
         for column in range(columns):
             tile[row, column] = part[row, column]
-    _add_tile(terms, at_a, at_b, tile.ctypes.data, _COLUMNS)
+    _add_tile(tile[0, 0], terms, at_a, at_b, tile.ctypes.data, width)
     for row in range(rows):
         for column in range(columns):
             part[row, column] = tile[row, column]
 
 
-@numba.njit(types.void(_READ, _READ, _WRITTEN, types.float32), **_COMPILED)
-def _add_product(a, b, c, factor):
-    """C [M, N] += factor · A [M, K] B [K, N]; the rows of C lie each in one piece."""
-    rows, depth, columns = a.shape[0], a.shape[1], b.shape[1]
-    packed_a = np.empty((rows + _ROWS) * min(depth, _DEPTH), np.float32)
-    packed_b = np.empty((min(columns, _WIDTH) + _COLUMNS) * min(depth, _DEPTH), np.float32)
-    for right in range(0, columns, _WIDTH):
-        width = min(_WIDTH, columns - right)
+@numba.njit([types.void(_read(k), _read(k), _written(k), k) for k in _KINDS], **_COMPILED)
+def add_product_of(a, b, c, factor):
+    """C [M, N] += factor · A [M, K] B [K, N] for compiled code; the rows of C lie each in one
+    piece."""
+    rows, depth, columns, size = a.shape[0], a.shape[1], b.shape[1], a.itemsize
+    tile = _COLUMN_BYTES // size
+    packed_a = np.empty((rows + _ROWS) * min(depth, _DEPTH), a.dtype)
+    packed_b = np.empty((min(columns, _PANELS * tile) + tile) * min(depth, _DEPTH), a.dtype)
+    one = np.ones(1, a.dtype)[0]
+    for right in range(0, columns, _PANELS * tile):
+        width = min(_PANELS * tile, columns - right)
         for start in range(0, depth, _DEPTH):
             terms = min(_DEPTH, depth - start)
             inner = slice(start, start + terms)
-            _pack(b[inner, right : right + width], packed_b, _COLUMNS, np.float32(1))
+            _pack(b[inner, right : right + width], packed_b, tile, one)
             _pack(a[:, inner].T, packed_a, _ROWS, factor)
             for top in range(0, rows, _HEIGHT):
-                for j in range(0, width, _COLUMNS):
-                    at_b, n = packed_b.ctypes.data + 4 * j * terms, min(_COLUMNS, width - j)
+                for j in range(0, width, tile):
+                    at_b, n = packed_b.ctypes.data + size * j * terms, min(tile, width - j)
                     for i in range(top, min(top + _HEIGHT, rows), _ROWS):
-                        at_a, m = packed_a.ctypes.data + 4 * i * terms, min(_ROWS, rows - i)
-                        if m == _ROWS and n == _COLUMNS:
-                            place = c.ctypes.data + i * c.strides[0] + 4 * (right + j)
-                            _add_tile(terms, at_a, at_b, place, c.strides[0] // 4)
+                        at_a, m = packed_a.ctypes.data + size * i * terms, min(_ROWS, rows - i)
+                        if m == _ROWS and n == tile:
+                            place = c.ctypes.data + i * c.strides[0] + size * (right + j)
+                            _add_tile(factor, terms, at_a, at_b, place, c.strides[0] // size)
                         else:
                             part = c[i : i + m, right + j : right + j + n]
                             _add_edge(at_a, at_b, terms, part)
@@ -175,7 +189,7 @@ def add_product(
         return
     if total.strides[1] != total.itemsize and total.shape[1] > 1:
         raise ValueError("the rows of the total are not contiguous")
-    _add_product(left, right, total, np.float32(factor))
+    add_product_of(left, right, total, total.dtype.type(factor))
 
 
 def product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

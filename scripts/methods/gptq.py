@@ -1,202 +1,171 @@
-"""GPTQ: rounding a weight so that its outputs, not its entries, stay close; for any grid.
+"""GPTQ: rounding a weight so that its outputs, not its entries, stay close; for any grid of blocks.
 
 Frantar, Ashkboos, Hoefler, Alistarh: GPTQ, ICLR 2023 (arXiv:2210.17323). Of each column's rounding
 error, what the columns not yet rounded can make up for is spread over them by the inverse of the
-Hessian H = XᵀX / n of the layer's inputs. The grid is searched beforehand, so the columns can be
-taken in the order of their importance although blocks are stored in order.
+Hessian H = XᵀX / n of the layer's inputs. Steps beyond the paper, all descending in its own
+objective tr((W - Q) H (W - Q)ᵀ):
 
-Two steps beyond the paper, both descending in the paper's own objective tr((W - Q) H (W - Q)ᵀ):
-least squares for the scales of each row with its levels fixed, and coordinate descent over the
-columns with the scales fixed. No library does this on block grids with zero points or on NF4's, so
-it is written here.
+- The scale and offset of a group are searched for when its turn comes, under the loss that GPTQ
+  leaves: with U the group's part of the Cholesky factor of H⁻¹ and e the errors of its columns,
+  e U⁻¹ is what later columns can't make up for.
+- Refinements: sweeps over the groups in which scale and offset move to the least squares of the
+  codes, then each column to the codes that are best with all others fixed. What can't be stored or
+  does not help is left as it was.
 
-Weights are [N, K], one row per output. Each entry of Q is a level times the scale of its block,
-which is a run of columns of one row. A grid whose blocks have offsets that stay as they are can
-be given the weight less these offsets.
+Weights are [rows, columns], one row per output; rows are independent of each other.
 """
 
-from collections.abc import Callable
-from typing import Protocol, Self, TypeVar
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-_BATCH = 128
+from scripts.arithmetic.factors import upper_inverse_factor
+from scripts.errors import QuantmakeError
+from scripts.methods.block_grid import BlockGrid, Coded, Floats, Rounded, compiled
+from scripts.methods.kernels.compensate import round_columns
+from scripts.methods.kernels.descend import descend_columns
+from scripts.methods.kernels.search import search_scales
+
+_ROWS = 480  # at once: a multiple of what a product's tile holds, on any processor
+_KEPT = 3  # factors, for linears that read the same input
+Run = Callable[[Callable[[slice], Any], Iterable[slice]], Iterable[Any]]
 
 
-class Columns(Protocol):
-    """A grid column by column: what the entries of a weight can become.
-
-    `scales` are [K, N], so that each column of the weight lies in one piece of memory.
+@dataclass(frozen=True)
+class Factor:
+    """Of a Hessian: `order` [columns], in which columns are rounded, and in that order `upper`
+    [columns, columns], the Cholesky factor of the inverse of `hessian`, to whose diagonal `damping`
+    was added before; float32.
     """
 
-    @property
-    def scales(self) -> torch.Tensor: ...
+    upper: Floats
+    order: NDArray[np.int64]
+    hessian: Floats
+    damping: np.float32
 
-    def nearest(self, at: int, wanted: torch.Tensor) -> torch.Tensor:
-        """The levels [N] with which column `at` comes nearest to `wanted` [N]."""
 
+def factor(hessian: Tensor, sizes: tuple[int, ...], damping: float, of: str = "") -> Factor:
+    """For H [columns, columns]; `damping` is the share of its mean diagonal that is added to it.
 
-class Grid(Protocol):
-    """What a weight [N, K] can become, block by block, as it will be stored.
-
-    `scales` [N, K / block_size] are those that the runtime will compute with.
+    Columns that count most come first, while there are others left to make up for their errors: the
+    paper's act-order, with the chunks of `sizes`, the largest first, each kept together. Raises
+    QuantmakeError where H, that of the inputs of the linear `of`, is not positive definite even so.
     """
-
-    @property
-    def scales(self) -> torch.Tensor: ...
-    @property
-    def block_size(self) -> int: ...
-
-    def columns(self, index: torch.Tensor | slice) -> Columns:
-        """The columns `index` of the weight, in that order."""
-
-    def refitted(self, scales: torch.Tensor) -> Self:
-        """The same grid with the nearest scales that can be stored to `scales`
-        [N, K / block_size]; where one is not usable (not finite, not above zero), the old stays.
-        """
-
-    def in_rows(self, rows: torch.Tensor, other: Self) -> Self:
-        """The scales of `other`, which is this grid refitted, where `rows` [N, 1] is true."""
+    order = _sorted(torch.arange(len(hessian)), hessian.diagonal(), (*sizes, 1))
+    added = np.float32(damping * float(hessian.diagonal().mean()))
+    damped = hessian[order][:, order].double().numpy()
+    np.fill_diagonal(damped, damped.diagonal() + added)
+    try:
+        upper = upper_inverse_factor(damped)
+    except np.linalg.LinAlgError:
+        raise QuantmakeError(
+            f"the Hessian of {of or 'a linear'} is not positive definite, damped by {damping:g} of "
+            "its mean diagonal: the calibration is too short or not finite. Give it more tokens "
+            "(`calibration.tokens` in the recipe), or raise `damping` where the method has it."
+        ) from None
+    return Factor(upper, order.numpy(), np.ascontiguousarray(hessian.numpy()), added)
 
 
-G = TypeVar("G", bound=Grid)
+def _sorted(columns: Tensor, diagonal: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Chunks of the first of the sizes by the sum of their diagonal, and so on within each."""
+    if not sizes:
+        return columns
+    if len(columns) % sizes[0]:
+        return _sorted(columns, diagonal, sizes[1:])
+    chunks = columns.view(-1, sizes[0])
+    by = diagonal[chunks].sum(1).argsort(descending=True, stable=True)
+    return torch.cat([_sorted(chunk, diagonal, sizes[1:]) for chunk in chunks[by]])
+
+
+class Factors:
+    """The last few factors by the names of their Hessians, each made once, whatever threads ask."""
+
+    def __init__(self, make: Callable[[str], Factor]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: dict[str, Future[Factor]] = {}
+
+    def of(self, name: str) -> Factor:
+        """That of one Hessian. Raises what making it raises."""
+        with self._lock:
+            future, is_new = self._made.get(name), name not in self._made
+            if future is None:
+                future = self._made[name] = Future()
+                for old in list(self._made)[:-_KEPT]:
+                    del self._made[old]
+        if is_new:
+            try:
+                future.set_result(self._make(name))
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
 
 
 def gptq(
-    weight: torch.Tensor,
-    hessian: torch.Tensor,
-    search: Callable[[torch.Tensor], G],
+    weights: Tensor,
+    factor: Factor,
+    grid: BlockGrid,
     *,
-    damping: float,
+    rounds: int = 0,
+    coded: Coded | None = None,
+    run: Run = map,
+) -> Rounded:
+    """Round `weights` [rows, columns] to blocks of `grid`, which divide the columns; `factor` is
+    that of their Hessian and keeps them together, `rounds` counts the refinements, `coded` says
+    which scales CODED can store. `run` maps a function over rows, in several threads if it likes.
+    """
+    form = compiled(grid, coded)
+    work = partial(_rounded, weights, factor, grid, form, coded, rounds)
+    chunks = [slice(at, at + _ROWS) for at in range(0, len(weights), _ROWS)]
+    return Rounded.of_rows(list(run(work, chunks)))
+
+
+def _rounded(
+    weights: Tensor,
+    factor: Factor,
+    grid: BlockGrid,
+    form: Any,
+    coded: Coded | None,
     rounds: int,
-) -> tuple[torch.Tensor, G]:
-    """Levels [N, K] and their grid for a weight [N, K] and H [K, K], all float32.
-
-    `search` gives the grid for the importance [K] of the columns, `damping` is the share of H's
-    mean diagonal that is added to it, `rounds` counts the refinements after the paper's pass. A
-    column that is never fed anything (H's diagonal is 0) is rounded to nearest. Raises
-    torch.linalg.LinAlgError where the damped H is not positive definite.
-    """
-    damped = damp(hessian, damping)
-    order, factor = inverse_factor_order(damped)
-    grid = search(damped.diagonal())
-    levels = compensate(weight, order, factor, grid.columns(order))
-    return refine(weight, levels, grid, damped, rounds)
-
-
-def refine(
-    weight: torch.Tensor, levels: torch.Tensor, grid: G, hessian: torch.Tensor, rounds: int
-) -> tuple[torch.Tensor, G]:
-    """Levels [N, K] and a grid with no more loss in any row: the scales by least squares, then one
-    sweep over the columns, `rounds` times."""
-    best = loss(weight, values(levels, grid), hessian)
+    rows: slice,
+) -> Rounded:
+    part = weights[rows].float().T.contiguous().numpy()
+    columns, count = part.shape
+    groups, blocks = columns // grid.group, columns // grid.columns
+    codes = np.empty((columns, count), np.uint8)
+    scales, offsets = (np.empty((groups, count), np.float32) for _ in range(2))
+    units, lows = (np.empty((blocks, count), np.float32) for _ in range(2))
+    reach = np.ascontiguousarray(coded.reach[rows].T) if coded else np.zeros((1, 1), np.float32)
+    loss, gain = (np.zeros(count, np.float32) for _ in range(2))
+    left = part[factor.order]
+    stored = (codes, scales, offsets, units, lows)
+    round_columns(form, left, factor.upper, factor.order, reach, *stored, loss)
     for _ in range(rounds):
-        wanted = least_squares_scales(weight, levels, grid.block_size, hessian)
-        refit = grid.refitted(wanted)
-        moved = descend(weight, levels, refit.columns(slice(None)), hessian)
-        now = loss(weight, values(moved, refit), hessian)
-        # Row by row: scales that had to be rounded to be stored may make one row worse.
-        better = (now < best)[:, None]
-        levels = torch.where(better, moved, levels)
-        grid = grid.in_rows(better, refit)
-        best = torch.minimum(best, now)
-    return levels, grid
+        hessian = (factor.hessian, factor.damping)
+        descend_columns(form, part, *hessian, codes, scales, offsets, reach, units, lows, gain)
+        loss -= gain
+    rounded = Rounded(*(np.ascontiguousarray(array.T) for array in (*stored, loss)))
+    error = rounded.values(grid) - part.T
+    measured = np.maximum(loss - factor.damping * np.square(error).sum(1), 0)
+    return replace(rounded, loss=measured)
 
 
-def values(levels: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """The weight [N, K] that levels [N, K] stand for."""
-    return levels * grid.scales[:, torch.arange(levels.shape[1]) // grid.block_size]
-
-
-def damp(hessian: torch.Tensor, share: float) -> torch.Tensor:
-    """H with `share` of its mean diagonal added to the diagonal, so that it can be inverted."""
-    damped = hessian.clone()
-    damped.diagonal().add_(share * hessian.diagonal().mean())
-    return damped
-
-
-def inverse_factor_order(hessian: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The columns in the order of H's diagonal, the largest first, and the upper Cholesky factor
-    of H's inverse in that order. Raises torch.linalg.LinAlgError where H is not positive definite.
-    """
-    order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
-    return order, inverse_factor(hessian, order)
-
-
-def inverse_factor(hessian: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """The upper Cholesky factor [K, K] of H's inverse, float32, the columns in the order `order`.
-    Raises torch.linalg.LinAlgError where H is not positive definite."""
-    sorted_ = hessian[order][:, order].double()
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(sorted_))
-    factor: torch.Tensor = torch.linalg.cholesky(inverse, upper=True)
-    return factor.float()
-
-
-def compensate(
-    weight: torch.Tensor, order: torch.Tensor, factor: torch.Tensor, columns: Columns
-) -> torch.Tensor:
-    """The paper's pass over the columns, in batches; levels [N, K] in the weight's order.
-
-    `columns` are those of the grid in the order `order`.
-    """
-    # Columns are the rows of transposed copies, so that each lies in one piece of memory.
-    left = weight[:, order].T.contiguous()
-    levels = torch.empty_like(left)
-    for start in range(0, len(left), _BATCH):
-        end = min(start + _BATCH, len(left))
-        errors = torch.empty_like(left[start:end])
-        for at in range(start, end):
-            levels[at] = columns.nearest(at, left[at])
-            value = levels[at] * columns.scales[at]
-            error = errors[at - start] = (left[at] - value) / factor[at, at]
-            left[at + 1 : end].addr_(factor[at, at + 1 : end], error, alpha=-1)
-        left[end:].addmm_(factor[start:end, end:].T, errors, alpha=-1)
-    restored = torch.empty_like(levels)
-    restored[order] = levels
-    return restored.T.contiguous()
-
-
-def loss(weight: torch.Tensor, quantised: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
-    """(W - Q) H (W - Q)ᵀ of each row of Q [N, K], [N]: the mean squared error of its output."""
-    error = weight - quantised
-    return (error @ hessian * error).sum(1)
-
-
-def least_squares_scales(
-    weight: torch.Tensor, levels: torch.Tensor, block_size: int, hessian: torch.Tensor
-) -> torch.Tensor:
-    """For each row the scales [N, K / block_size] with the least loss, its levels [N, K] fixed."""
-    size, count = block_size, weight.shape[1] // block_size
-    normal = torch.empty(len(weight), count, count)
-    for block in range(count):
-        part = slice(block * size, (block + 1) * size)
-        product = levels[:, part] @ hessian[part] * levels
-        normal[:, block] = product.reshape(len(weight), count, size).sum(-1)
-    wanted = (weight @ hessian * levels).reshape(len(weight), count, size).sum(-1)
-    # A block of zeros has no scale to find: 1 in its place keeps the others solvable.
-    diagonal = normal.diagonal(dim1=1, dim2=2)
-    diagonal += 1e-6 * diagonal.mean(1, keepdim=True) + (diagonal == 0)
-    scales: torch.Tensor = torch.linalg.solve(normal.double(), wanted.double())
-    return scales.float()
-
-
-def descend(
-    weight: torch.Tensor, levels: torch.Tensor, columns: Columns, hessian: torch.Tensor
-) -> torch.Tensor:
-    """One sweep of coordinate descent: each column takes the levels [N] that are best for the
-    loss with all others fixed. `columns` are those of the grid in the weight's order."""
-    weight, levels = weight.T.contiguous(), levels.T.contiguous()
-    error = weight - levels * columns.scales
-    for start in range(0, len(weight), _BATCH):
-        end = min(start + _BATCH, len(weight))
-        part = hessian[start:end, start:end]
-        slope = hessian[start:end] @ error
-        for at in range(start, end):
-            inner = at - start
-            target = weight[at] - error[at] + slope[inner] / part[inner, inner]
-            moved = columns.nearest(at, target)
-            change = (levels[at] - moved) * columns.scales[at]
-            levels[at] = moved
-            error[at] += change
-            slope.addr_(part[inner], change)
-    return levels.T.contiguous()
+def best_scales(weights: Tensor, factor: Factor, grid: BlockGrid) -> Floats:
+    """The scales [rows, groups] of groups that are each rounded by themselves."""
+    form, groups = compiled(grid, None), weights.shape[1] // grid.group
+    parts = []
+    for rows in torch.split(weights, _ROWS):
+        part = rows.float().T.contiguous().numpy()[factor.order]
+        scales, offsets = (np.empty((groups, part.shape[1]), np.float32) for _ in range(2))
+        search_scales(form, factor.upper, part, 0, scales, offsets)
+        restored = np.empty_like(scales)
+        restored[factor.order[:: grid.group] // grid.group] = scales
+        parts.append(restored.T)
+    return np.concatenate(parts)

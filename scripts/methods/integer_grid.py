@@ -5,7 +5,7 @@ with a scale and a zero point: the value is (code - zero point) · scale. Scales
 which is how they are stored.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -26,24 +26,8 @@ class GridOptions:
 
 
 @dataclass(frozen=True)
-class IntegerColumns:
-    """Scales and zero points [K, N] of some columns, as `Columns` of scripts/methods/gptq.py; a
-    level is a code less its zero point."""
-
-    scales: torch.Tensor
-    zeros: torch.Tensor
-    bits: int
-
-    def nearest(self, at: int, wanted: torch.Tensor) -> torch.Tensor:
-        """As `Columns.nearest`."""
-        zeros = self.zeros[at]
-        return nearest(wanted, self.scales[at], zeros, self.bits) - zeros
-
-
-@dataclass(frozen=True)
 class IntegerGrid:
-    """Scales and zero points [N, K / block_size], float32; zero points are integers. It is a
-    `Grid` of scripts/methods/gptq.py."""
+    """Scales and zero points [N, K / block_size], float32; zero points are integers."""
 
     scales: torch.Tensor
     zeros: torch.Tensor
@@ -65,26 +49,8 @@ class IntegerGrid:
         scales, zeros = self.expanded(slice(None))
         return (codes - zeros) * scales
 
-    def codes(self, levels: torch.Tensor) -> torch.Tensor:
-        """The integer codes [N, K] of levels [N, K]."""
-        return levels + self.expanded(slice(None))[1]
 
-    def columns(self, index: torch.Tensor | slice) -> IntegerColumns:
-        """As `Grid.columns`."""
-        scales, zeros = (part.T.contiguous() for part in self.expanded(index))
-        return IntegerColumns(scales, zeros, self.bits)
-
-    def refitted(self, scales: torch.Tensor) -> "IntegerGrid":
-        """As `Grid.refitted`."""
-        usable = torch.isfinite(scales) & (scales > 0)
-        return replace(self, scales=torch.where(usable, storable(scales), self.scales))
-
-    def in_rows(self, rows: torch.Tensor, other: "IntegerGrid") -> "IntegerGrid":
-        """As `Grid.in_rows`."""
-        return replace(self, scales=torch.where(rows, other.scales, self.scales))
-
-
-# Integer codes [N, K], as float32, and their grid.
+# Integer codes [N, K] and their grid.
 Rounded = tuple[torch.Tensor, IntegerGrid]
 
 

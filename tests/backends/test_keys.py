@@ -12,7 +12,7 @@ GRID = "integer_grid"
 # What each ONNX method takes from scripts/methods; heads are always rounded to nearest.
 ONNX = {
     "rtn": set(),
-    "gptq": {"gptq", GRID, "rtn"},
+    "gptq": {"gptq", "integer_gptq", "block_grid", GRID, "rtn"},
     "awq": {"awq", GRID, "rtn"},
     "hqq": {"hqq", GRID, "rtn"},
     "dynamic": {"smoothquant"},

@@ -30,9 +30,14 @@ class Frame:
             codes, state = quantize_blockwise(absmax - offset, blocksize=_NESTED_BLOCK)
         return cls(offset, state), codes
 
+    def reach(self, count: int) -> torch.Tensor:
+        """What the table is multiplied by for each of so many absmax."""
+        reach: torch.Tensor = self.state.absmax.repeat_interleave(_NESTED_BLOCK)[:count]
+        return reach
+
     def codes(self, absmax: torch.Tensor) -> torch.Tensor:
         """The codes, uint8, of the nearest that this frame can hold."""
-        reach = self.state.absmax.repeat_interleave(_NESTED_BLOCK)[: absmax.numel()]
+        reach = self.reach(absmax.numel())
         ratios = (absmax.reshape(-1) - self.offset) / reach.clamp(min=_TINY)
         table = self.state.code
         middles = (table[1:] + table[:-1]) / 2

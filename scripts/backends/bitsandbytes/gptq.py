@@ -1,8 +1,8 @@
 """GPTQ onto bitsandbytes' 4-bit grid; its mathematics are in scripts/methods/gptq.py.
 
-absmax is searched and put into its stored form first; errors are compensated for against the
-values that bitsandbytes will compute with. The frame of the double quantisation then stays, so that
-each row can be refined by itself.
+With double quantisation absmax is searched for each block by itself first, which gives the frame
+in which it is stored; then GPTQ chooses among what the frame holds, so that errors are compensated
+for against the values that bitsandbytes will compute with.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,17 @@ import numpy as np
 import torch
 from bitsandbytes.functional import QuantState, get_4bit_type
 
-from scripts.backends.bitsandbytes.grid import Absmax, LevelGrid, Levels, search
+from scripts.backends.bitsandbytes.double_quantisation import Frame
+from scripts.backends.bitsandbytes.grid import Levels, storable
 from scripts.backends.bitsandbytes.plan import Plan
 from scripts.backends.bitsandbytes.rtn import rtn
 from scripts.backends.bitsandbytes.shards import NotFinite, Quantised, Settings, Work
 from scripts.calibration.stored import Captured
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
-from scripts.methods import gptq as kernel
+from scripts.methods import gptq as method
+from scripts.methods.block_grid import Rounded, Storage
+from scripts.methods.gptq import Factor, Factors
 
 
 class GptqSettings(Settings, Protocol):
@@ -53,20 +56,18 @@ def work(inputs: Mapping[str, Path], plan: Plan, settings: GptqSettings) -> Work
         )
     _refuse_unusable(captured, {weight: names[weight] for weight in names if weight not in unseen})
 
+    def make(source: str) -> Factor:
+        hessian = torch.from_numpy(captured.hessian(source))
+        return method.factor(hessian, (settings.block_size,), settings.damping, source)
+
+    factors = Factors(make)
+
     def quantise(name: str, weight: torch.Tensor) -> Quantised:
         if name in unseen:
             return rtn(weight, settings)
         if not torch.isfinite(weight).all():
             raise NotFinite
-        hessian = torch.from_numpy(captured.hessian(names[name]))
-        try:
-            with torch.inference_mode():
-                return gptq(weight, hessian, settings)
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise QuantmakeError(
-                f"the Hessian of {name} is not positive definite ({error}); raise `damping`, or "
-                "give the calibration more tokens (`calibration.tokens` in the recipe)"
-            ) from None
+        return gptq(weight, factors.of(captured.input_of(names[name])), settings)
 
     outcome = "is rounded to nearest: the capture has not seen its inputs"
     return Work(plan, quantise, Checkpoints.of_this_run(), dict.fromkeys(unseen, outcome))
@@ -88,29 +89,34 @@ def _refuse_unusable(captured: Captured, names: dict[str, str]) -> None:
         )
 
 
-def gptq(weight: torch.Tensor, hessian: torch.Tensor, settings: GptqSettings) -> Quantised:
-    """Packed codes uint8 [N · K / 2, 1] and their state for a weight [N, K] and H float32 [K, K].
-
-    Raises torch.linalg.LinAlgError where the damped H is not positive definite.
-    """
-    values, size, levels = weight.float(), settings.block_size, Levels.of(settings.quant_type)
-
-    def grid_for(importance: torch.Tensor) -> LevelGrid:
-        absmax = search(values, importance, size, levels)
-        return LevelGrid(Absmax.of(absmax, settings.double_quant), levels, size)
-
-    chosen, grid = kernel.gptq(
-        values, hessian, grid_for, damping=settings.damping, rounds=settings.rounds
-    )
-    frame = grid.absmax.frame
+def gptq(weight: torch.Tensor, factor: Factor, settings: GptqSettings) -> Quantised:
+    """Packed codes uint8 [N · K / 2, 1] and their state for a weight [N, K] and the factor of its
+    Hessian, which keeps blocks together."""
+    rounded, frame = rounded_in_frame(weight, factor, settings)
+    absmax = torch.from_numpy(rounded.scales)
     state = QuantState(
-        absmax=grid.absmax.stored.reshape(-1),
+        absmax=(absmax if frame is None else frame.codes(absmax)).reshape(-1),
         shape=weight.shape,
         dtype=weight.dtype,
-        blocksize=size,
+        blocksize=settings.block_size,
         code=get_4bit_type(settings.quant_type, device="cpu"),
         quant_type=settings.quant_type,
         offset=frame.offset if frame else None,
         state2=frame.state if frame else None,
     )
-    return levels.pack(chosen), state
+    return Levels.of(settings.quant_type).pack(torch.from_numpy(rounded.codes)), state
+
+
+def rounded_in_frame(
+    weight: torch.Tensor, factor: Factor, settings: GptqSettings
+) -> tuple[Rounded, Frame | None]:
+    """What GPTQ gives, whose scales are absmax, and the frame that holds these where they are
+    quantised too."""
+    levels, size = Levels.of(settings.quant_type), settings.block_size
+    single = levels.grid(size, Storage.SINGLE)
+    if not settings.double_quant:
+        return method.gptq(weight, factor, single, rounds=settings.rounds), None
+    apart = method.best_scales(weight, factor, single)
+    frame, _ = Frame.of(torch.from_numpy(apart).reshape(-1))
+    grid, coded = levels.grid(size, Storage.CODED), storable(frame, apart.shape)
+    return method.gptq(weight, factor, grid, rounds=settings.rounds, coded=coded), frame

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from gguf import GGML_QUANT_SIZES, GGUFReader
 
-from scripts.backends.gguf.blocks import BLOCK_TYPES
+from scripts.backends.gguf.blocks import BLOCK_TYPES, DAMPING, NESTED
 from scripts.backends.gguf.imatrix import Means
 from scripts.backends.gguf.importance import Importance, importances, values_of
 from scripts.backends.gguf.llama import quantise
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.methods.allocation import Choice, allocate
-from scripts.methods.block_gptq import factor, gptq
+from scripts.methods.gptq import factor, gptq
 from scripts.progress import Progress
 from scripts.workers import one_thread
 
@@ -115,17 +115,18 @@ def _offers(reader: GGUFReader, measured: Iterable[Importance]) -> dict[str, lis
 
 def _losses(originals: Mapping[str, Any], importance: Importance) -> dict[str, torch.Tensor]:
     """By type the loss of each matrix [matrices], float64; of types whose block divides."""
-    factored = factor(importance.hessian)
+    factored = factor(importance.hessian, NESTED, DAMPING, next(iter(importance.rows)).tensor)
     samples = [
         matrix.of(values_of(originals[matrix.tensor]))[_drawn(rows)]
         for matrix, rows in importance.rows.items()
     ]
     by_type = {}
     for key, kind in BLOCK_TYPES.items():
-        if len(importance.hessian) % kind.block:
+        if len(importance.hessian) % kind.grid.columns:
             continue
-        rounded = gptq(torch.cat(samples), factored, kind)
-        losses = torch.split(rounded.loss, [len(sample) for sample in samples])
+        rounded = gptq(torch.cat(samples), factored, kind.grid)
+        sizes = [len(sample) for sample in samples]
+        losses = torch.split(torch.from_numpy(rounded.loss), sizes)
         totals = [
             float(loss.mean() * rows.sum() / 2)
             for rows, loss in zip(importance.rows.values(), losses, strict=True)

@@ -54,8 +54,8 @@ class GgufFile(Format):
     """weigh llama.cpp's rounding errors by the calibration's inputs; `gptq` makes it needless"""
     method: Literal["rtn", "gptq"] = "rtn"
     """`rtn` is llama.cpp's own rounding; `gptq` loses less in the same blocks"""
-    rounds: Annotated[int, Field(ge=0)] = 0
-    """of `gptq`: refinements that follow the pass over the columns; 2 take 6 % of the loss away"""
+    rounds: Annotated[int, Field(ge=0)] = 2
+    """of `gptq`: refinements that follow the pass over the columns"""
 
     backend = "gguf"
     needs = ("f16",)
@@ -73,7 +73,7 @@ class GgufFile(Format):
             raise PydanticCustomError(
                 "float_type", "a float type is not rounded: leave out `imatrix` and `method`"
             )
-        if self.rounds and self.method != "gptq":
+        if self.method != "gptq" and self.rounds != type(self).model_fields["rounds"].default:
             raise PydanticCustomError("gptq_only", "`rounds` says nothing without `method: gptq`")
         if self.method == "gptq" and self.type not in ("auto", *GPTQ_TYPES):
             raise PydanticCustomError(

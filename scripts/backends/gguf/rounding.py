@@ -5,38 +5,24 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from gguf import GGMLQuantizationType, GGUFReader
 
-from scripts.backends.gguf.blocks import BLOCK_TYPES, BlockType
+from scripts.backends.gguf.blocks import BLOCK_TYPES, DAMPING, NESTED, BlockType
 from scripts.backends.gguf.importance import importances, values_of
 from scripts.backends.gguf.names import Matrix
 from scripts.checkpoint import Checkpoints
-from scripts.methods.block_gptq import Factor, factor, gptq
-from scripts.methods.block_grid import Array, Rounded
-from scripts.methods.block_refine import refined
+from scripts.methods.gptq import Factor, Run, factor, gptq
 from scripts.progress import Progress
-from scripts.workers import one_thread
-
-
-def data_of(rounded: Rounded, kind: BlockType) -> Array:
-    """The bytes of a tensor [rows, bytes of a row]."""
-    return np.hstack([kind.pack(blocks) for blocks in rounded.blocks])
+from scripts.workers import available_cores, single_core_workers
 
 
 def _rounded(
-    values: torch.Tensor,
-    hessian: torch.Tensor,
-    factored: Callable[[], Factor],
-    kind: BlockType,
-    rounds: int,
+    values: torch.Tensor, factored: Callable[[], Factor], kind: BlockType, rounds: int, run: Run
 ) -> dict[str, torch.Tensor]:
     """By GPTQ; for a checkpoint."""
-    rounded = gptq(values, factored(), kind)
-    if rounds:
-        rounded = refined(values, rounded, hessian, kind, rounds)
-    return {"data": torch.from_numpy(data_of(rounded, kind)), "loss": rounded.loss}
+    rounded = gptq(values, factored(), kind.grid, rounds=rounds, run=run)
+    return {"data": torch.from_numpy(kind.data(rounded)), "loss": torch.from_numpy(rounded.loss)}
 
 
 def round_again(inputs: Mapping[str, Path], out: Path, rounds: int) -> str:
@@ -53,15 +39,16 @@ def round_again(inputs: Mapping[str, Path], out: Path, rounds: int) -> str:
     done, predicted = set[Matrix](), 0.0
     bar = Progress("rounding", len(tensors), "tensors")
     checkpoints = Checkpoints.of_this_run()
-    with one_thread():
+    with single_core_workers(available_cores()) as pool:
         for importance in importances(inputs["f16"], inputs["capture"], inputs["gradients"]):
-            factored = cache(partial(factor, importance.hessian))
+            first = next(iter(importance.rows)).tensor
+            factored = cache(partial(factor, importance.hessian, NESTED, DAMPING, first))
             for matrix, rows in importance.rows.items():
                 tensor = tensors[matrix.tensor]
                 kind = kinds.get(GGMLQuantizationType(tensor.tensor_type))
                 if kind is not None:
                     values = matrix.of(values_of(originals[matrix.tensor]))
-                    make = partial(_rounded, values, importance.hessian, factored, kind, rounds)
+                    make = partial(_rounded, values, factored, kind, rounds, pool.map)
                     rounded = checkpoints.result(f"round {_name(matrix)}", make)
                     matrix.of(tensor.data)[...] = rounded["data"].numpy()
                     predicted += float((rounded["loss"] * rows).sum() / 2)

@@ -201,6 +201,6 @@ def test_key_holds_what_the_options_use(
     digests = source_digests(type(stage).__module__, *stage.reaches())
     assert {f"scripts.backends.gguf.{name}" for name in ("llama", *reached)} <= digests.keys()
     assert not {f"scripts.backends.gguf.{name}" for name in apart} & digests.keys()
-    ours = {"scripts.methods.block_gptq", "scripts.methods.gptq", "scripts.calibration.stored"}
+    ours = {"scripts.methods.gptq", "scripts.methods.kernels.search", "scripts.calibration.stored"}
     assert bool(ours & digests.keys()) == bool(reached)
     assert ("scripts.methods.allocation" in digests) == (stage.type == "auto")

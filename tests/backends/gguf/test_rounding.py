@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from gguf import GGML_QUANT_SIZES, dequantize, quantize
 
-from scripts.backends.gguf.blocks import BLOCK_TYPES
-from scripts.backends.gguf.rounding import data_of
-from scripts.errors import QuantmakeError
-from scripts.methods.block_gptq import DAMPING, factor, gptq
-from scripts.methods.block_refine import refined
+from scripts.backends.gguf.blocks import BLOCK_TYPES, DAMPING, NESTED, BlockType
+from scripts.methods.block_grid import Rounded
+from scripts.methods.gptq import factor, gptq
 from scripts.workers import one_thread
 
 WIDTH = 512
@@ -46,6 +45,16 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
+def rounded(weights: torch.Tensor, hessian: torch.Tensor, kind: BlockType, **options) -> Rounded:
+    """By GPTQ."""
+    return gptq(weights, factor(hessian, NESTED, DAMPING), kind.grid, **options)
+
+
+def read(one: Rounded, kind: BlockType) -> torch.Tensor:
+    """The values that gguf reads from the bytes."""
+    return torch.from_numpy(dequantize(kind.data(one), kind.type).copy())
+
+
 def loss_of(error: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     """dW H dWᵀ of each row, in float64."""
     return ((error.double() @ hessian.double()) * error.double()).sum(1)
@@ -62,24 +71,26 @@ def test_loss_is_that_of_the_values_that_gguf_reads(
     name: str, weights: torch.Tensor, hessian: torch.Tensor
 ) -> None:
     kind = BLOCK_TYPES[name]
-    rounded = gptq(weights, factor(hessian), kind)
+    one = rounded(weights, hessian, kind)
     block, size = GGML_QUANT_SIZES[kind.type]
-    data = data_of(rounded, kind)
-    assert data.shape == (len(weights), WIDTH // block * size)
-    read = torch.from_numpy(dequantize(data, kind.type).copy())
+    assert kind.data(one).shape == (len(weights), WIDTH // block * size)
+    values = read(one, kind)
     torch.testing.assert_close(
-        rounded.loss.double(), loss_of(read - weights, hessian), rtol=1e-3, atol=1e-6
+        torch.from_numpy(one.loss).double(),
+        loss_of(values - weights, hessian),
+        rtol=1e-3,
+        atol=1e-6,
     )
-    assert not read[3].any()
+    assert not values[3].any()
+    assert (torch.from_numpy(one.values(kind.grid)) - values).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", BLOCK_TYPES)
 def test_error_where_all_columns_count_alike(name: str, weights: torch.Tensor) -> None:
     some = weights[6:]
     kind = BLOCK_TYPES[name]
-    data = data_of(gptq(some, factor(torch.eye(WIDTH)), kind), kind)
-    read = torch.from_numpy(dequantize(data, kind.type).copy())
-    assert (read - some).square().mean().sqrt() / some.square().mean().sqrt() < TOLERANCE[name]
+    values = read(rounded(some, torch.eye(WIDTH), kind), kind)
+    assert (values - some).square().mean().sqrt() / some.square().mean().sqrt() < TOLERANCE[name]
 
 
 @pytest.mark.parametrize("name", ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"])
@@ -88,7 +99,7 @@ def test_half_the_loss_of_rounding_to_nearest(
 ) -> None:
     some, kind = weights[6:], BLOCK_TYPES[name]
     nearest = torch.from_numpy(dequantize(quantize(some.numpy(), kind.type), kind.type).copy())
-    ours = gptq(some, factor(hessian), kind).loss.sum()
+    ours = rounded(some, hessian, kind).loss.sum()
     assert ours < 0.6 * loss_of(nearest - some, hessian).sum()
 
 
@@ -97,41 +108,25 @@ def test_refinements_lose_less_and_say_how_much(
     name: str, weights: torch.Tensor, hessian: torch.Tensor
 ) -> None:
     kind = BLOCK_TYPES[name]
-    once = gptq(weights, factor(hessian), kind)
-    twice = refined(weights, once, hessian, kind, rounds=2)
-    before, read = (
-        torch.from_numpy(dequantize(data_of(one, kind), kind.type).copy()) for one in (once, twice)
-    )
-    damped = [damped_loss_of(one - weights, hessian) for one in (before, read)]
+    once, twice = (rounded(weights, hessian, kind, rounds=rounds) for rounds in (0, 2))
+    values = [read(one, kind) for one in (once, twice)]
+    damped = [damped_loss_of(one - weights, hessian) for one in values]
     assert (damped[1] <= damped[0] * 1.001 + 1e-9).all()
     assert damped[1][6:].sum() < 0.98 * damped[0][6:].sum()
     torch.testing.assert_close(
-        twice.loss.double(), loss_of(read - weights, hessian), rtol=1e-3, atol=1e-6
+        torch.from_numpy(twice.loss).double(),
+        loss_of(values[1] - weights, hessian),
+        rtol=1e-3,
+        atol=1e-6,
     )
-    assert not read[3].any()
+    assert not values[1][3].any()
 
 
 @pytest.mark.parametrize("name", BLOCK_TYPES)
 def test_rows_do_not_depend_on_each_other(
     name: str, weights: torch.Tensor, hessian: torch.Tensor
 ) -> None:
-    factors, kind = factor(hessian), BLOCK_TYPES[name]
-    together, alone = gptq(weights, factors, kind), gptq(weights[7:9], factors, kind)
-    torch.testing.assert_close(together.loss[7:9], alone.loss, rtol=0.02, atol=0)
-
-
-def test_order_keeps_blocks_and_groups_together() -> None:
-    diagonal = torch.rand(WIDTH, generator=torch.Generator().manual_seed(2)) + 0.1
-    diagonal[300] = 100
-    order = factor(diagonal.diag()).order
-    assert order[0] == 300
-    assert torch.equal(order.sort().values, torch.arange(WIDTH))
-    for size in (256, 32, 16):
-        assert (order.view(-1, size) // size).diff(dim=1).count_nonzero() == 0
-        sums = diagonal[order].view(-1, size).sum(1).view(-1, max(1, 256 // size))
-        assert size != 32 or (sums.diff(dim=1) <= 1e-4).all()
-
-
-def test_hessian_that_is_not_one() -> None:
-    with pytest.raises(QuantmakeError, match=r"not positive definite .* more tokens"):
-        factor(-torch.eye(32))
+    kind = BLOCK_TYPES[name]
+    together, alone = (rounded(some, hessian, kind, rounds=1) for some in (weights, weights[7:9]))
+    assert np.array_equal(together.loss[7:9], alone.loss)
+    assert np.array_equal(kind.data(together)[7:9], kind.data(alone))

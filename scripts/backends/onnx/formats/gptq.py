@@ -22,7 +22,7 @@ class OnnxGptq(OnnxBlocksByMethod):
     """ONNX weight-only by GPTQ, one folder"""
 
     method: Literal["gptq"]
-    rounds: int = Field(default_factory=lambda chosen: 6 if chosen["bits"] == 4 else 2, ge=0)
+    rounds: Annotated[int, Field(ge=0)] = 3
     """refinements that follow the paper's pass"""
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """share of the Hessian's mean diagonal that is added to it"""
@@ -32,24 +32,25 @@ class OnnxGptq(OnnxBlocksByMethod):
 
     def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel":
         """As `OnnxBlocksByMethod.kernel`."""
-        from functools import partial
+        import torch
 
-        from scripts.backends.onnx.captured import hessian_of
-        from scripts.methods.gptq import gptq
-        from scripts.methods.integer_grid import search
+        from scripts.backends.onnx.captured import captured_name
+        from scripts.methods.gptq import Factor, Factors, factor
+        from scripts.methods.integer_gptq import integer_gptq
 
         assert captured is not None
         options = self.grid()
 
+        def make(source: str) -> Factor:
+            hessian = torch.from_numpy(captured.hessian(source))
+            return factor(hessian, (options.block_size,), self.damping, source)
+
+        factors = Factors(make)
+
         def kernel(linear: "Linear", weight: "torch.Tensor") -> "Rounded":
-            hessian = hessian_of(linear, captured)
-            levels, grid = gptq(
-                weight,
-                hessian,
-                partial(search, weight, options=options),
-                damping=self.damping,
-                rounds=self.rounds,
-            )
-            return grid.codes(levels), grid
+            name = captured_name(linear, captured)
+            assert name is not None
+            shared = factors.of(captured.input_of(name))
+            return integer_gptq(weight, shared, options, rounds=self.rounds)
 
         return kernel
