@@ -1,6 +1,6 @@
 """Compile the loops of this package, once: numba keeps them beside their sources.
 
-    python -m scripts.methods.kernels
+python -m scripts.methods.kernels
 """
 
 import torch
