@@ -88,6 +88,15 @@ BACKENDS = {
             formats=("scripts.backends.gguf.format",),
             face="scripts.backends.gguf.face:FACE",
         ),
+        Backend(
+            "openvino",
+            "scripts.backends.openvino.loader:OpenVinoModel",
+            "scripts.backends.openvino.inventory:inventory",
+            FloatModel("graph", "FP32 graph (OpenVINO)", rounding=1e-3, name="graph-openvino"),
+            packages=("openvino",),
+            formats=("scripts.backends.openvino.formats",),
+            face="scripts.backends.openvino.face:FACE",
+        ),
     )
 }
 YARDSTICK = next(iter(BACKENDS))

@@ -15,8 +15,6 @@ from openvino import opset13 as ops
 from scripts.errors import QuantmakeError
 
 OPERATOR = "GroupQueryAttention"
-Output = ov.Output
-
 # The places of its inputs; query, key and value come first.
 _CACHED, _COSINES, _SINES, _POSITIONS = 3, 7, 8, 9
 _OTHER_INPUTS = {10: "an attention bias", 11: "attention sinks", 12: "a quantised KV cache"}
@@ -26,16 +24,16 @@ _OTHER_INPUTS = {10: "an attention bias", 11: "attention sinks", 12: "a quantise
 class Attention:
     """Replaces the operators of one model; what several of them need is computed once.
 
-    `tokens` are the ids [batch, new], `mask` is 1 for each token of [batch, past + new] that counts.
+    `tokens` are the ids [batch, new], `mask` [batch, past + new] is 1 where a token counts.
     """
 
-    tokens: Output
-    mask: Output
-    _made: dict[object, Output] = field(default_factory=dict)
+    tokens: ov.Output
+    mask: ov.Output
+    _made: dict[object, ov.Output] = field(default_factory=dict)
 
     def replace(self, node: ov.Node) -> None:
-        """Put operations in the place of `node`. Its outputs: the product [batch, new, heads · head],
-        and keys and values [batch, KV heads, past + new, head], the new ones behind the cached."""
+        """Put operations in the place of `node`. Its outputs are the product [batch, new, heads ·
+        head], and keys and values [batch, KV heads, past + new, head], the cached ones first."""
         refuse_unsupported(node)
         said = node.get_attributes()
         heads, shared, width = said["num_heads"], said["kv_num_heads"], _width(node)
@@ -57,10 +55,10 @@ class Attention:
         for before, after in zip(node.outputs(), [merged.output(0), *present], strict=True):
             before.replace(after)
 
-    def _once(self, key: object, made: "ov.Node") -> Output:
+    def _once(self, key: object, made: "ov.Node") -> ov.Output:
         return self._made.setdefault(key, made.output(0))
 
-    def _positions(self) -> Output:
+    def _positions(self) -> ov.Output:
         """[new]: past, past + 1, …"""
         if "positions" not in self._made:
             end, new = _length(self.mask), _length(self.tokens)
@@ -68,7 +66,7 @@ class Attention:
             self._made["positions"] = ops.range(start, end, np.int64(1), "i64").output(0)
         return self._made["positions"]
 
-    def _angles(self, node: ov.Node) -> tuple[Output, Output]:
+    def _angles(self, node: ov.Node) -> tuple[ov.Output, ov.Output]:
         """Cosines and sines [batch or 1, 1, new, half of what is rotated]."""
         given = not _is_absent(node, _POSITIONS)
         positions = node.input_value(_POSITIONS) if given else self._positions()
@@ -83,7 +81,7 @@ class Attention:
         )
         return cosines, sines
 
-    def _bias(self, window: int) -> Output:
+    def _bias(self, window: int) -> ov.Output:
         """What is added to the scores, [batch, 1, new, past + new]: 0, or the lowest float32 where
         a key is in the future, further back than the window, or masked."""
         if ("bias", window) in self._made:
@@ -125,12 +123,12 @@ def _width(node: ov.Node) -> int:
     return int(node.input_value(0).get_partial_shape()[3].get_length())
 
 
-def _length(value: Output) -> ov.Node:
+def _length(value: ov.Output) -> ov.Node:
     """The number of columns of [batch, columns]."""
     return ops.gather(ops.shape_of(value), np.int64(1), np.int64(0))
 
 
-def _rotated(x: Output, cosines: Output, sines: Output, interleaved: bool) -> Output:
+def _rotated(x: ov.Output, cosines: ov.Output, sines: ov.Output, interleaved: bool) -> ov.Output:
     """Rotary embedding of x [batch, heads, new, head]; what the tables do not cover stays.
 
     Pairs are the two halves of what is rotated, or neighbours where it is `interleaved`.
@@ -156,7 +154,7 @@ def _rotated(x: Output, cosines: Output, sines: Output, interleaved: bool) -> Ou
     return (ops.concat([whole, *kept], -1) if rest else whole).output(0)
 
 
-def _repeated(x: Output, times: int, heads: int, width: int) -> Output:
+def _repeated(x: ov.Output, times: int, heads: int, width: int) -> ov.Output:
     """Each of the KV heads [batch, KV heads, n, head] `times` over."""
     if times == 1:
         return x

@@ -5,8 +5,8 @@ from functools import partial
 import onnx_ir as ir
 import torch
 
-from scripts.backends.onnx.blocks.convert import rows_of
-from scripts.backends.onnx.captured import captured_name, hessian_of
+from scripts.backends.captured import captured_name, hessian_of
+from scripts.backends.conversion import rows_of
 from scripts.backends.onnx.fold import Site, fold, readers_weight, sites
 from scripts.calibration.stored import Captured
 from scripts.checkpoint import Checkpoints

@@ -8,7 +8,8 @@ from scripts.backends.onnx.blocks.by_method import OnnxBlocksByMethod
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from scripts.backends.onnx.blocks.convert import Kernel
+    from scripts.backends.conversion import Kernel
+    from scripts.backends.onnx.graph import Linear
     from scripts.calibration.stored import Captured
 
 
@@ -21,7 +22,7 @@ class OnnxAwq(OnnxBlocksByMethod):
     title = "AWQ"
     needs = ("graph", "capture")
 
-    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel":
+    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel[Linear]":
         """As `OnnxBlocksByMethod.kernel`; the columns are scaled here."""
         from scripts.backends.onnx.blocks.awq import scale_columns
         from scripts.methods.rtn import rtn

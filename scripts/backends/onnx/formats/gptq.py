@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
 
-    from scripts.backends.onnx.blocks.convert import Kernel
+    from scripts.backends.conversion import Kernel
     from scripts.backends.onnx.graph import Linear
     from scripts.calibration.stored import Captured
     from scripts.methods.integer_grid import Rounded
@@ -30,11 +30,11 @@ class OnnxGptq(OnnxBlocksByMethod):
     title = "GPTQ"
     needs = ("graph", "capture")
 
-    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel":
+    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel[Linear]":
         """As `OnnxBlocksByMethod.kernel`."""
         from functools import partial
 
-        from scripts.backends.onnx.captured import hessian_of
+        from scripts.backends.captured import hessian_of
         from scripts.methods.gptq import gptq
         from scripts.methods.integer_grid import search
 

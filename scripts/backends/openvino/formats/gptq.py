@@ -1,0 +1,54 @@
+"""OpenVINO, weights only, by GPTQ: rounding errors are made up for by the other weights."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from scripts.backends.format import register
+from scripts.backends.openvino.format import OpenVinoBlocks
+
+if TYPE_CHECKING:
+    import openvino as ov
+    import torch
+
+    from scripts.backends.conversion import Kernel
+    from scripts.backends.openvino.graph import Linear
+    from scripts.calibration.stored import Captured
+    from scripts.methods.integer_grid import Rounded
+
+
+@register
+class OpenVinoGptq(OpenVinoBlocks):
+    """OpenVINO weight-only by GPTQ, one folder"""
+
+    method: Literal["gptq"]
+    rounds: int = Field(default_factory=lambda chosen: 6 if chosen["bits"] == 4 else 2, ge=0)
+    """refinements that follow the paper's pass"""
+    damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """share of the Hessian's mean diagonal that is added to it"""
+
+    title = "GPTQ"
+    needs = ("base", "graph", "capture")
+
+    def kernel(self, model: "ov.Model", captured: "Captured | None") -> "Kernel[Linear]":
+        """As `OpenVinoBlocks.kernel`."""
+        from functools import partial
+
+        from scripts.backends.captured import hessian_of
+        from scripts.methods.gptq import gptq
+        from scripts.methods.integer_grid import search
+
+        assert captured is not None
+        options = self.grid()
+
+        def kernel(linear: "Linear", weight: "torch.Tensor") -> "Rounded":
+            levels, grid = gptq(
+                weight,
+                hessian_of(linear, captured),
+                partial(search, weight, options=options),
+                damping=self.damping,
+                rounds=self.rounds,
+            )
+            return grid.codes(levels), grid
+
+        return kernel

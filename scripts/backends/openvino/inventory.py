@@ -1,0 +1,45 @@
+"""What an OpenVINO folder, or the float graph that it was made from, consists of."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import openvino as ov
+
+from scripts.backends.inventory import Inventory
+from scripts.backends.openvino.graph import MODEL, SOURCE, open_model
+from scripts.backends.unsupported import KEY, sentences
+
+_WRAPPED = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
+
+
+def inventory(artifact: Path) -> Inventory:
+    """Of the folder `artifact`."""
+    model = open_model(artifact)
+    kept = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else "{}"
+    written = (artifact / MODEL).is_file()
+    pattern = f"{Path(MODEL).stem}.*" if written else f"{SOURCE}*"
+    size = sum(path.stat().st_size for path in artifact.glob(pattern))
+    return Inventory(size, types_of(model), tuple(sentences(json.loads(kept))))
+
+
+def types_of(model: ov.Model) -> Counter[str]:
+    """How many matrices MatMuls multiply with, and Gathers look up in, by the type in the file; one
+    that both read counts once."""
+    types = {}
+    for node in model.get_ordered_ops():
+        place = {"MatMul": 1, "Gather": 0}.get(node.get_type_name())
+        if place is None:
+            continue
+        source = constant_behind(node, place)
+        if source is not None and len(source.shape) > 1:
+            types[source.get_friendly_name()] = source.get_element_type().get_type_name().upper()
+    return Counter(types.values())
+
+
+def constant_behind(node: ov.Node, place: int) -> ov.Node | None:
+    """The constant that an input is made of, by the operations of a compressed weight or none."""
+    source = node.input_value(place).get_node()
+    while source.get_type_name() in _WRAPPED:
+        source = source.input_value(0).get_node()
+    return source if source.get_type_name() == "Constant" else None
