@@ -122,11 +122,20 @@ def head(model: ov.Model) -> str:
 
 def embedding(model: ov.Model) -> ov.Node | None:
     """The Gather that looks tokens up in a constant [vocabulary, width], transposed or not."""
-    for reader in model.input(TOKENS).get_target_inputs():
-        node = reader.get_node()
-        if node.get_type_name() == "Gather" and table_of(node) is not None:
-            return node
-    return None
+    return next((one for one in lookups(model) if table_of(one) is not None), None)
+
+
+def lookups(model: ov.Model) -> list[ov.Node]:
+    """The Gathers whose indices are the token ids, in another shape or type or as they are."""
+    found = []
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Gather":
+            continue
+        source = node.input_value(1).get_node()
+        while source.get_type_name() in ("Convert", "Reshape"):
+            source = source.input_value(0).get_node()
+        found += [node] if source.get_friendly_name() == TOKENS else []
+    return found
 
 
 def table_of(gather: ov.Node) -> tuple[ov.Node, bool] | None:

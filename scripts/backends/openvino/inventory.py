@@ -7,7 +7,7 @@ from pathlib import Path
 import openvino as ov
 
 from scripts.backends.inventory import Inventory
-from scripts.backends.openvino.graph import MODEL, SOURCE, open_model
+from scripts.backends.openvino.graph import MODEL, SOURCE, lookups, open_model
 from scripts.backends.unsupported import KEY, sentences
 
 _WRAPPED = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
@@ -24,13 +24,11 @@ def inventory(artifact: Path) -> Inventory:
 
 
 def types_of(model: ov.Model) -> Counter[str]:
-    """How many matrices MatMuls multiply with, and Gathers look up in, by the type in the file; one
-    that both read counts once."""
+    """How many matrices MatMuls multiply with, and tokens are looked up in, by the type in the
+    file; one that is both counts once."""
     types = {}
-    for node in model.get_ordered_ops():
-        place = {"MatMul": 1, "Gather": 0}.get(node.get_type_name())
-        if place is None:
-            continue
+    products = [(one, 1) for one in model.get_ordered_ops() if one.get_type_name() == "MatMul"]
+    for node, place in [*((one, 0) for one in lookups(model)), *products]:
         source = constant_behind(node, place)
         if source is not None and len(source.shape) > 1:
             types[source.get_friendly_name()] = source.get_element_type().get_type_name().upper()

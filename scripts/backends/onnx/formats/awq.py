@@ -24,10 +24,13 @@ class OnnxAwq(OnnxBlocksByMethod):
 
     def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel[Linear]":
         """As `OnnxBlocksByMethod.kernel`; the columns are scaled here."""
-        from scripts.backends.onnx.blocks.awq import scale_columns
+        from functools import partial
+
+        from scripts.backends.onnx.fold import fold, sites
+        from scripts.backends.scaling import scale_columns
         from scripts.methods.rtn import rtn
 
         assert captured is not None
         grid = self.grid()
-        scale_columns(model, captured, grid)
+        scale_columns(sites(model), partial(fold, model), captured, grid)
         return lambda _, weight: rtn(weight, grid)
