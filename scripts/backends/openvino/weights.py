@@ -32,7 +32,8 @@ def compressed(blocks: Blocks, name: str) -> ov.Output:
         codes = _constant(blocks.packed, [rows, count, size], _CODES[bits], f"{name}.codes")
         zeros = _constant(packed, [rows, count, 1], _CODES[bits], f"{name}.zero_points")
         levels = ops.subtract(ops.convert(codes, "f16"), ops.convert(zeros, "f16"))
-    scales = ops.constant(blocks.scales.astype(np.float16)[..., None], name=f"{name}.scales")
+    kept = np.ascontiguousarray(blocks.scales, np.float16).view(np.uint8)
+    scales = _constant(kept, [rows, count, 1], ov.Type.f16, f"{name}.scales")
     whole = ops.reshape(ops.multiply(levels, scales), np.array([rows, count * size]), False)
     return ops.convert(whole, "f32").output(0)
 
@@ -45,6 +46,7 @@ def _packed(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 
 def _constant(packed: NDArray[np.uint8], shape: list[int], kind: ov.Type, name: str) -> ov.Node:
+    """Of the bytes as they are stored."""
     tensor = ov.Tensor(np.ascontiguousarray(packed).reshape(-1), ov.Shape(shape), kind)
     node = ops.constant(tensor, shared_memory=False)
     node.set_friendly_name(name)
