@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.backends.model import load_model
-from scripts.backends.openvino.graph import linears, open_model
-from scripts.backends.openvino.inventory import constant_behind
+from scripts.backends.openvino.graph import constant_behind, linears, open_model
 from scripts.errors import QuantmakeError
 from scripts.tensors.compare import Tensors, first_difference
 

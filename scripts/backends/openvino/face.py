@@ -6,8 +6,8 @@ FACE = Face(
     title="OpenVINO (CPU)",
     runtime="OpenVINO",
     short="OpenVINO",
-    colour=("#6a3d9a", "#b596dd"),
-    marker="D",
+    colour=("#00796b", "#4cc9b0"),
+    marker="^",
     install="pip install openvino transformers",
     code="""\
 import numpy as np

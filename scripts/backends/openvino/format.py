@@ -23,15 +23,15 @@ class OpenVinoBlocks(Format):
 
     format: Literal["openvino"]
     bits: Literal[4, 8]
-    block_size: Literal[16, 32, 64, 128, 256] = 32
+    block_size: Literal[32, 64, 128, 256] = 32
     """columns that share a scale"""
     symmetric: bool = Field(default_factory=lambda chosen: bool(chosen["bits"] == 8))
     """without zero points, which 8 bits hardly need"""
     head_bits: Literal[4, 8] = 8
     """of the head and the embedding, which are always rounded to nearest"""
-    activation_group: Literal[0, 32, 64, 128] = 32
-    """values of an activation that are rounded to 8 bits together while the model runs; 0 computes
-    in float32, which is slower"""
+    activation_bits: Literal[8, 32] = 8
+    """8 rounds activations in groups of 32 while the model runs, 32 computes in float32, which is
+    slower"""
     on_unsupported: Literal["error", "float", "rtn"] = "error"
     """a MatMul that the method does not support: an error, left in float, rounded to nearest"""
 
@@ -86,7 +86,7 @@ class OpenVinoBlocks(Format):
             head_bits=self.head_bits,
             on_unsupported=self.on_unsupported,
         )
-        keep_settings(model, self.activation_group)
+        keep_settings(model, rounds_activations=self.activation_bits == 8)
         write_model(model, graph, out)
 
     def difference(self, before: Path, after: Path) -> str:

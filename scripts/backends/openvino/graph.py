@@ -21,6 +21,7 @@ from scripts.errors import QuantmakeError
 MODEL = "openvino_model.xml"
 WEIGHTS = "openvino_model.bin"
 SOURCE = "model.onnx"
+_WRAPPED = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
 _NUMBERED = re.compile(r"[A-Za-z]\w*_\d+")  # a name that OpenVINO gave by a counter
 
 
@@ -145,6 +146,14 @@ def table_of(gather: ov.Node) -> tuple[ov.Node, bool] | None:
     table = table.input_value(0).get_node() if turned else table
     is_matrix = table.get_type_name() == "Constant" and len(table.shape) == 2
     return (table, turned) if is_matrix else None
+
+
+def constant_behind(node: ov.Node, place: int) -> ov.Node | None:
+    """The constant that an input is made of, by the operations of a compressed weight or none."""
+    source = node.input_value(place).get_node()
+    while source.get_type_name() in _WRAPPED:
+        source = source.input_value(0).get_node()
+    return source if source.get_type_name() == "Constant" else None
 
 
 def write_model(model: ov.Model, source: Path, out: Path) -> None:

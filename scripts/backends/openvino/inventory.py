@@ -7,10 +7,8 @@ from pathlib import Path
 import openvino as ov
 
 from scripts.backends.inventory import Inventory
-from scripts.backends.openvino.graph import MODEL, SOURCE, lookups, open_model
+from scripts.backends.openvino.graph import MODEL, SOURCE, constant_behind, lookups, open_model
 from scripts.backends.unsupported import KEY, sentences
-
-_WRAPPED = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
 
 
 def inventory(artifact: Path) -> Inventory:
@@ -33,11 +31,3 @@ def types_of(model: ov.Model) -> Counter[str]:
         if source is not None and len(source.shape) > 1:
             types[source.get_friendly_name()] = source.get_element_type().get_type_name().upper()
     return Counter(types.values())
-
-
-def constant_behind(node: ov.Node, place: int) -> ov.Node | None:
-    """The constant that an input is made of, by the operations of a compressed weight or none."""
-    source = node.input_value(place).get_node()
-    while source.get_type_name() in _WRAPPED:
-        source = source.input_value(0).get_node()
-    return source if source.get_type_name() == "Constant" else None

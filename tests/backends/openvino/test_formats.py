@@ -53,7 +53,7 @@ class Case:
 INT8, INT4 = {"I8": 13}, {"U4": 12, "I8": 1}
 CASES = [
     Case("8-rtn", 4e-4, INT8),
-    Case("8-rtn", 4e-4, {"U8": 12, "I8": 1}, {"symmetric": False, "activation_group": 0}),
+    Case("8-rtn", 4e-4, {"U8": 12, "I8": 1}, {"symmetric": False, "activation_bits": 32}),
     Case("4-rtn", 5e-2, INT4),
     Case("4-rtn", 1e-1, {"I4": 13}, {"symmetric": True, "block_size": 64, "head_bits": 4}),
     Case("8-gptq", 4e-4, INT8),
@@ -127,7 +127,7 @@ def test_settings_stand_in_the_artefact_and_stock_openvino_takes_them(
     for case in CASES:
         compiled = ov.Core().compile_model(built[str(case)] / "openvino_model.xml", "CPU")
         assert compiled.get_property("KV_CACHE_PRECISION") == ov.Type.f32
-        group = case.options.get("activation_group", 32)
+        group = 0 if case.options.get("activation_bits") == 32 else 32
         assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == group
         assert {name for one in compiled.inputs for name in one.get_names()} == {
             *("input_ids", "attention_mask", "beam_idx")
