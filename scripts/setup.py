@@ -20,6 +20,7 @@ import venv
 from pathlib import Path
 
 from scripts import pins
+from scripts.extras import extras
 
 PYTHON = (3, 11)
 VENV = Path(".venv")
@@ -187,9 +188,7 @@ def install_by_digest(pip: list[str], by_digest: dict[str, str]) -> None:
 def main() -> int:
     """Set up the checkout in the current folder."""
     parser = argparse.ArgumentParser(prog="python3.11 -m scripts.setup", description=__doc__)
-    parser.add_argument(
-        "--extra", choices=["test", "dask", "lm-eval", "sign"], help="what else to install"
-    )
+    parser.add_argument("--extra", choices=list(extras()), help="what else to install")
     arguments = parser.parse_args()
     try:
         install(make_venv(), arguments.extra)

@@ -8,7 +8,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scripts.backends.table import BACKENDS
 from scripts.exec import MODULES_VARIABLE
+from scripts.extras import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_ARTIFACTS = {
@@ -32,7 +34,24 @@ OTHER_METHODS = {
     "gptq.gguf": "{format: gguf, type: q4_0, method: gptq}",
     "auto.gguf": "{format: gguf, type: auto, like: q4_0}",
 }
-"""With TINY_ARTIFACTS, every format and method that there is."""
+OF_EXTRAS = {
+    "openvino": {
+        "int8-openvino": "{format: openvino, bits: 8, method: rtn}",
+        "int4-openvino-gptq": "{format: openvino, bits: 4, method: gptq}",
+        "int4-openvino-awq": "{format: openvino, bits: 4, method: awq}",
+    },
+}
+"""The same of the backends whose packages are an extra, by backend."""
+
+
+def is_installed(backend: str) -> bool:
+    """Whether a backend's packages are there: those of an extra may not be."""
+    return not missing(BACKENDS[backend].packages)
+
+
+for _backend, _lines in OF_EXTRAS.items():
+    OTHER_METHODS |= _lines if is_installed(_backend) else {}
+"""With TINY_ARTIFACTS, every format and method that there is here."""
 
 
 def digest_of_folder(folder: Path) -> str:

@@ -76,8 +76,6 @@ def test_extras_are_those_of_the_project() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     named = {one for name in DOCUMENTS for one in re.findall(r"--extra ([\w-]+)", text_of(name))}
     assert named <= {*extras}
-    source = (ROOT / "scripts/setup.py").read_text()
-    assert [one for one in extras if f'"{one}"' not in source] == []
 
 
 def anchors(page: Path) -> set[str]:

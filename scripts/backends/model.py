@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scripts.backends.table import BACKENDS
 from scripts.errors import MachineError, QuantmakeError
+from scripts.extras import command_for
 
 Tokens = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -45,7 +46,7 @@ def load_model(
     except ImportError as error:
         raise MachineError(
             f"{path} needs the runtime of {backend}, which can't be imported ({error}); "
-            "install the project's packages with python3.11 -m scripts.setup"
+            f"install it with {command_for(BACKENDS[backend].packages)}"
         ) from None
     try:
         model: Model = loader(path, threads, context, lean=lean)

@@ -12,11 +12,18 @@ IN_NO_KEY = "it names modules; a stage that loads one of them names it in `reach
 class FloatModel:
     """The unquantised model as a backend's runtime runs it: the node of the graph that holds it,
     and its label. Every artefact of the backend is compared with it. `rounding` is how far its
-    logits may be from the base's, in times their spread; see `scripts/backends/parity.py`."""
+    logits may be from the base's, in times their spread; see `scripts/backends/parity.py`. `name`
+    is that of its row, where another backend runs the same node."""
 
     node: str
     label: str
     rounding: float = 0
+    name: str = ""
+
+    @property
+    def row(self) -> str:
+        """The name of its row in the report."""
+        return self.name or self.node
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,15 @@ BACKENDS = {
             packages=("llama-cpp-python",),
             formats=("scripts.backends.gguf.format",),
             face="scripts.backends.gguf.face:FACE",
+        ),
+        Backend(
+            "openvino",
+            "scripts.backends.openvino.loader:OpenVinoModel",
+            "scripts.backends.openvino.inventory:inventory",
+            FloatModel("graph", "FP32 graph (OpenVINO)", rounding=1e-3, name="graph-openvino"),
+            packages=("openvino",),
+            formats=("scripts.backends.openvino.formats",),
+            face="scripts.backends.openvino.face:FACE",
         ),
     )
 }

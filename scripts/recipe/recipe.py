@@ -91,7 +91,7 @@ class Recipe:
         used = {YARDSTICK, *(format.backend for format in self.artifacts.values())}
         models = dict.fromkeys(one.float_model for one in BACKENDS.values() if one.name in used)
         owner = {one.float_model: one.name for one in reversed(BACKENDS.values())}
-        return [Row(one.node, one.label, owner[one], self.node(one.node)) for one in models]
+        return [Row(one.row, one.label, owner[one], self.node(one.node)) for one in models]
 
     def rows(self) -> list[Row]:
         """The baselines, then the artefacts in the recipe's order."""

@@ -1,5 +1,7 @@
 """How artefacts were made and measured: the steps, the yardstick, the machine."""
 
+from collections.abc import Mapping, Sequence
+
 from scripts.backends.face import faces
 from scripts.backends.table import BACKENDS, YARDSTICK
 from scripts.report.facts import Facts, public
@@ -8,10 +10,12 @@ from scripts.report.parts import Code, Explanations, Paragraph, Section, Terms
 from scripts.report.tables import repeats_table
 
 
-def workflow() -> Section:
-    """From the source to this page."""
-    nodes = _float_nodes()
-    drawing = Code("mermaid", "From the source to this page", _drawing(list(nodes)))
+def workflow(lineup: Lineup) -> Section:
+    """From the source to this page, by the backends that have artefacts."""
+    used = {row.backend for row in lineup.artifacts}
+    shorts = {name: face.short for name, face in faces().items() if name in used}
+    nodes = _float_nodes(shorts)
+    drawing = Code("mermaid", "From the source to this page", _drawing(shorts, list(nodes)))
     parts = (drawing, Explanations(_steps(nodes), numbered=True))
     return Section("How the artefacts are made", parts, "How they are made")
 
@@ -27,19 +31,21 @@ def method(facts: Facts, lineup: Lineup) -> Section:
     return Section("How it was measured", parts, "How it was measured")
 
 
-def _float_nodes() -> dict[str, str]:
-    """The nodes that hold a float model for one backend's artefacts, with its short name."""
+def _float_nodes(shorts: Mapping[str, str]) -> dict[str, list[str]]:
+    """The nodes that hold a float model for the artefacts of some backends, with the short names of
+    these."""
     base = BACKENDS[YARDSTICK].float_model
-    return {
-        BACKENDS[name].float_model.node: face.short
-        for name, face in faces().items()
-        if BACKENDS[name].float_model != base
-    }
+    nodes: dict[str, list[str]] = {}
+    for name, short in shorts.items():
+        if BACKENDS[name].float_model != base:
+            nodes.setdefault(BACKENDS[name].float_model.node, []).append(short)
+    return nodes
 
 
-def _steps(nodes: dict[str, str]) -> Terms:
+def _steps(nodes: Mapping[str, Sequence[str]]) -> Terms:
     """How artefacts come to be, in order."""
-    once = " and ".join(f"once for all {short} artefacts" for short in nodes.values())
+    once = " and ".join(f"once for all {' and '.join(own)} artefacts" for own in nodes.values())
+    exported = {", ".join(nodes): f"the base is exported {once}, without loss."} if nodes else {}
     steps = {
         "source": "the model is fetched, and its digest checked.",
         "base": "it becomes a folder of FP16 weights in Hugging Face layout, with its tokenizer.",
@@ -47,7 +53,7 @@ def _steps(nodes: dict[str, str]) -> Terms:
         "are kept.",
         "calibration": "a text that shares no line with the evaluation's is set aside, to learn "
         "from it what calibrated methods need to know.",
-        ", ".join(nodes): f"the base is exported {once}, without loss.",
+        **exported,
         "artefacts": "each is quantised from one of these, checked, hashed and put in its place.",
         "evaluation": "each artefact, and the float model in each runtime, reads the same tokens "
         "and is compared with the reference.",
@@ -56,7 +62,7 @@ def _steps(nodes: dict[str, str]) -> Terms:
     return tuple(steps.items())
 
 
-def _drawing(nodes: list[str]) -> str:
+def _drawing(shorts: Mapping[str, str], nodes: Sequence[str]) -> str:
     """The same for Mermaid."""
     lines = [
         "flowchart LR",
@@ -65,11 +71,11 @@ def _drawing(nodes: list[str]) -> str:
         "base --> calibration",
         *(f'base --> float{place}["{node}"]' for place, node in enumerate(nodes)),
     ]
-    for name, face in faces().items():
+    for name, short in shorts.items():
         node = BACKENDS[name].float_model.node
         origin = f"float{nodes.index(node)}" if node in nodes else "base"
         lines += [
-            f'{origin} --> {name}["{face.short} artefacts"]',
+            f'{origin} --> {name}["{short} artefacts"]',
             f"calibration -.-> {name}",
             f"{name} --> evaluation",
         ]

@@ -57,7 +57,7 @@ def sections(facts: Facts, lineup: Lineup, history: History, folder: str) -> lis
         *sensitivity(lineup),
         loading(facts, lineup, folder),
         glossary(facts, lineup),
-        workflow(),
+        workflow(lineup),
         method(facts, lineup),
     ]
 

@@ -51,6 +51,11 @@ def test_onnx_reaches_the_kernel_of_its_method(selection: dict[str, object]) -> 
     assert kernels(made(**selection)) == ONNX[str(selection["method"])]
 
 
+@pytest.mark.parametrize("method", ["rtn", "gptq", "awq"])
+def test_openvino_reaches_the_kernel_of_its_method(method: str) -> None:
+    assert kernels(made(format="openvino", bits=4, method=method)) == {method, GRID, "rtn"}
+
+
 @pytest.mark.parametrize(("method", "expected"), [("rtn", set()), ("gptq", {"gptq"})])
 def test_bitsandbytes_reaches_the_kernel_of_its_method(method: str, expected: set[str]) -> None:
     stage = made(format="bitsandbytes", method=method)

@@ -12,22 +12,35 @@ from safetensors.torch import load_file, save_file
 from scripts.backends.model import Model, load_model
 from scripts.backends.table import BACKENDS
 from scripts.errors import MachineError, QuantmakeError
+from tests.checkout import is_installed
 from tests.onnx_models import torch_logits
 
 TOKENS = np.arange(3, 75, dtype=np.int64)
 # Float kernels of three libraries; llama.cpp keeps its cache and its inputs in FP16.
-TOLERANCE: dict[str, float] = {"pytorch": 1e-5, "onnx": 1e-3, "gguf": 0.05}
+TOLERANCE: dict[str, float] = {"pytorch": 1e-5, "onnx": 1e-3, "gguf": 0.05, "openvino": 1e-3}
+
+
+def skip_without(backend: str) -> None:
+    """Skip the test where the backend's packages are an extra that is not installed."""
+    if not is_installed(backend):
+        pytest.skip(f"the packages of {backend} are not installed")
 
 
 @pytest.fixture(scope="module")
 def artefacts(tiny_base: Path, tiny_graph: Path, tiny_f16: Path) -> dict[str, Path]:
     """The float model of each runtime."""
-    return {"pytorch": tiny_base, "onnx": tiny_graph, "gguf": tiny_f16}
+    return {
+        "pytorch": tiny_base,
+        "onnx": tiny_graph,
+        "gguf": tiny_f16,
+        "openvino": tiny_graph,
+    }
 
 
 @pytest.fixture(scope="module", params=list(TOLERANCE))
 def loaded(request: pytest.FixtureRequest, artefacts: dict[str, Path]) -> tuple[str, Model]:
     """The name of a runtime and the float model in it."""
+    skip_without(request.param)
     return request.param, load_model(
         request.param, artefacts[request.param], threads=2, context=128
     )
@@ -60,6 +73,7 @@ def test_prefill_forgets_what_came_before(loaded: tuple[str, Model]) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_does_not_load_is_named(backend: str, tmp_path: Path) -> None:
+    skip_without(backend)
     path = tmp_path / "broken"
     path.mkdir()
     (path / "config.json").write_text("{}")
@@ -72,6 +86,19 @@ def test_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     with pytest.raises(MachineError, match=r"needs the runtime of gguf, which can't be imported"):
         load_model("gguf", tmp_path / "x.gguf", threads=1, context=64)
+
+
+def test_runtime_of_an_extra_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delitem(sys.modules, "scripts.backends.openvino.loader", raising=False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MachineError) as caught:
+        load_model("openvino", tmp_path, threads=1, context=64)
+    assert str(caught.value).startswith(f"{tmp_path} needs the runtime of openvino, which can't be")
+    assert str(caught.value).endswith(
+        "install it with python3.11 -m scripts.setup --extra openvino"
+    )
 
 
 def test_logits_that_are_not_finite(tiny_base: Path, tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ class Words(Stage):
     text: str = "hello"
     packages = ("pydantic",)
 
+    def uses(self):
+        return ("pydantic", *(["nowhere-runtime"] if self.text == "exotic" else []))
+
     def forecast(self, inputs, target):
         disk = 10**18 if self.text == "endless" else 5
         return Forecast(1 << 20, disk, about=2 << 30 if self.text == "big" else 1 << 20)

@@ -14,9 +14,11 @@ from scripts.backends.format import Format
 from scripts.backends.gguf.format import GgufFile
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.formats.rtn import OnnxRtn
+from scripts.backends.openvino.formats.rtn import OpenVinoRtn
 from scripts.exec import run_stage
 from scripts.report.loading import recipe_line, snippet
 from scripts.report.write_report import NAME
+from tests.checkout import is_installed
 from tests.report.factory import evaluation, inputs_of, lineup, report_of
 
 ARTIFACTS: dict[str, Format] = {
@@ -25,7 +27,13 @@ ARTIFACTS: dict[str, Format] = {
     "model-int4-onnx": OnnxRtn(format="onnx", bits=4, method="rtn"),
     "model.gguf": GgufFile(format="gguf", type="q4_0"),
     "model-q8_0.gguf": GgufFile(format="gguf", type="q8_0"),
+    **(
+        {"model-openvino": OpenVinoRtn(format="openvino", bits=8, method="rtn")}
+        if is_installed("openvino")
+        else {}
+    ),
 }
+RUNTIMES = [name for name in faces() if name in {one.backend for one in ARTIFACTS.values()}]
 
 
 def extract_snippets(markdown: str) -> list[str]:
@@ -53,8 +61,7 @@ def folder(tiny_base: Path, tiny_f16: Path, tmp_path_factory: pytest.TempPathFac
 
 def _choices() -> list[tuple[int, str]]:
     """Each artefact, and the number of the snippet that loads it."""
-    runtimes = list(faces())
-    return [(runtimes.index(one.backend), name) for name, one in ARTIFACTS.items()]
+    return [(RUNTIMES.index(one.backend), name) for name, one in ARTIFACTS.items()]
 
 
 @pytest.mark.parametrize(("place", "name"), _choices(), ids=list(ARTIFACTS))
@@ -77,7 +84,7 @@ def test_snippet_loads_the_artefact_and_writes(place: int, name: str, folder: Pa
 
 
 def test_report_has_one_snippet_for_each_runtime(folder: Path) -> None:
-    assert len(extract_snippets((folder / "report" / NAME).read_text())) == len(faces())
+    assert len(extract_snippets((folder / "report" / NAME).read_text())) == len(RUNTIMES)
 
 
 def test_snippet_names_every_artefact_and_loads_the_first() -> None:

@@ -11,6 +11,7 @@ from scripts.engine.build.status import status
 from scripts.engine.session import Limit, session
 from scripts.engine.store.manifest import read_manifest
 from scripts.errors import MachineError
+from scripts.extras import command_for, missing
 from scripts.forecast import Forecast
 
 _known: dict[Path, tuple[str, Action]] = {}
@@ -80,8 +81,9 @@ def _is_same_work(parts: dict[str, object], action: Action) -> bool:
 
 
 def refuse_what_cannot_fit(tasks: Iterable[str]) -> None:
-    """Raise MachineError that names every stale one of `tasks` which needs more memory than it
-    may have, or where all together write more than the disk has room for.
+    """Raise MachineError that names every stale one of `tasks` which needs a package that is not
+    installed or more memory than it may have, or where all together write more than the disk has
+    room for.
 
     What is made from something stale counts as stale.
     """
@@ -93,9 +95,10 @@ def refuse_what_cannot_fit(tasks: Iterable[str]) -> None:
 
 
 def refusals(tasks: Collection[str]) -> list[str]:
-    """What is wrong where one of `tasks`, which are to run, needs more memory than it may have,
-    or all together write more than the disk has room for; for people."""
-    texts, disk = [], 0
+    """What is wrong where one of `tasks`, which are to run, needs a package that is not installed
+    or more memory than it may have, or all together write more than the disk has room for; for
+    people."""
+    texts, disk = _lacking(tasks), 0
     for task, action in _known.values():
         if task not in tasks:
             continue
@@ -111,6 +114,19 @@ def refusals(tasks: Collection[str]) -> list[str]:
             "fewer targets at a time."
         )
     return texts
+
+
+def _lacking(tasks: Collection[str]) -> list[str]:
+    """A sentence for each package that some of the tasks run with and that is not installed."""
+    users: dict[str, list[str]] = {}
+    for task, action in _known.values():
+        for package in missing(action.stage.uses()) if task in tasks else ():
+            users.setdefault(package, []).append(task)
+    return [
+        f"{package}, which is not installed, is needed by {', '.join(names)}. Install it with "
+        f"{command_for([package])} and run doit again."
+        for package, names in users.items()
+    ]
 
 
 def _runs(action: Action, known: dict[Path, bool]) -> bool:

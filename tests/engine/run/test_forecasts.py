@@ -49,6 +49,25 @@ def test_task_that_cannot_fit_is_refused_before_anything_runs(
     assert not (project.folder / "cache/a").exists()
 
 
+def test_task_whose_package_is_not_installed_is_refused_before_anything_runs(
+    project: Project,
+) -> None:
+    project.settings(b="exotic")
+    pyproject = project.folder / "pyproject.toml"
+    text = pyproject.read_text().replace("dask = [", 'odd = ["nowhere-runtime==1.0"]\ndask = [')
+    pyproject.write_text(text)
+    refused = (
+        "nowhere-runtime, which is not installed, is needed by words:b. Install it with python3.11 "
+        "-m scripts.setup --extra odd and run doit again."
+    )
+    assert refused in project.doit("plan").stdout
+    done = project.doit()
+    assert done.returncode == 3
+    assert refused in done.stdout
+    assert project.ran() == []
+    assert project.doit("words:a").returncode == 0
+
+
 def test_recipe_limits_its_own_tasks_and_the_command_line_wins(project: Project) -> None:
     toy = {"a": "big", "b": "world", "trouble": "", "max_memory": 1 << 30}
     (project.folder / "toy.json").write_text(json.dumps(toy))

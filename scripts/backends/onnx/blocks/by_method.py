@@ -11,7 +11,8 @@ from scripts.backends.onnx.blocks.format import OnnxBlocks
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from scripts.backends.onnx.blocks.convert import Kernel
+    from scripts.backends.conversion import Kernel
+    from scripts.backends.onnx.graph import Linear
     from scripts.calibration.stored import Captured
     from scripts.methods.integer_grid import GridOptions
 
@@ -32,7 +33,7 @@ class OnnxBlocksByMethod(OnnxBlocks):
 
         return GridOptions(self.bits, self.block_size, self.symmetric)
 
-    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel":
+    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel[Linear]":
         """The method as a function; it may change the graph beforehand.
 
         `captured` is there where the class's `needs` name the capture.
@@ -41,15 +42,22 @@ class OnnxBlocksByMethod(OnnxBlocks):
 
     def quantise(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for unsupported MatMuls, where `on_unsupported` is error."""
-        from scripts.backends.onnx.blocks.convert import Conversion
+        from scripts.backends.onnx.blocks.convert import convert
         from scripts.backends.onnx.graph import open_graph, save_graph
         from scripts.calibration.stored import Captured
 
         model = open_graph(inputs["graph"], out)
         captured = Captured(inputs["capture"]) if "capture" in self.needs else None
         kernel = self.kernel(model, captured)
-        options = (self.grid(), self.head_bits, self.accuracy_level, self.on_unsupported)
-        Conversion(*options).quantise(model, kernel, captured)
+        convert(
+            model,
+            kernel,
+            captured,
+            grid=self.grid(),
+            head_bits=self.head_bits,
+            on_unsupported=self.on_unsupported,
+            accuracy_level=self.accuracy_level,
+        )
         save_graph(model, inputs["graph"], out)
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:

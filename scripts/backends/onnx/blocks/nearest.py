@@ -11,7 +11,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnxruntime.capi._pybind_state import quantize_matmul_4bits, quantize_matmul_8bits
 
-from scripts.backends.onnx.blocks.nodes import Blocks, place, refuse_unfit
+from scripts.backends.blocks import Blocks, refuse_unfit
+from scripts.backends.onnx.blocks.nodes import place
 from scripts.backends.onnx.graph import Linear, head
 from scripts.errors import QuantmakeError
 from scripts.progress import track

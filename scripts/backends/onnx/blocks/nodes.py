@@ -3,34 +3,18 @@
 Operators: onnxruntime, docs/ContribOperators.md.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from scripts.backends.blocks import Blocks
 from scripts.backends.onnx.graph import Linear, constant, embedding, replace
 from scripts.errors import QuantmakeError
 
-SIZES = (16, 32, 64, 128, 256)  # of blocks, which the operators know
 _DOMAIN = "com.microsoft"
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Blocks along K of a weight [K, N].
-
-    packed: uint8 [N, K / block, block · bits / 8], low nibble first; scales: float32 or float16
-    [N, K / block]; zeros: uint8 [N, ceil(K / block · bits / 8)], packed likewise, or None where
-    all are 2^(bits - 1). The value is (code - zero point) · scale.
-    """
-
-    packed: NDArray[np.uint8]
-    scales: NDArray[np.float32] | NDArray[np.float16]
-    bits: int
-    block_size: int
-    zeros: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,27 +24,6 @@ class Placed:
     packed: ir.Value
     scales: ir.Value
     zeros: ir.Value | None
-
-
-def pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Integer codes [N, n] in bytes [N, ceil(n · bits / 8)], the first in the low nibble."""
-    if bits == 8:
-        return codes
-    padded = np.pad(codes, ((0, 0), (0, codes.shape[1] % 2)))
-    return (padded[:, ::2] | padded[:, 1::2] << 4).astype(np.uint8)
-
-
-def refuse_unfit(linears: Sequence[Linear], block_size: int) -> None:
-    """Raise QuantmakeError that names every MatMul whose K does not divide by the block size."""
-    bad = [linear for linear in linears if linear.columns % block_size]
-    if not bad:
-        return
-    fits = [size for size in SIZES if all(linear.columns % size == 0 for linear in linears)]
-    names = ", ".join(f"{linear.name} ({linear.columns})" for linear in bad)
-    raise QuantmakeError(
-        f"block_size {block_size} does not divide the input width of {len(bad)} MatMuls: {names}. "
-        f"Block sizes that fit them all: {', '.join(map(str, fits)) or 'none'}."
-    )
 
 
 def _store(model: ir.Model, name: str, blocks: Blocks) -> Placed:

@@ -9,12 +9,10 @@ from scripts.backends.onnx.blocks.by_method import OnnxBlocksByMethod
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-    import torch
 
-    from scripts.backends.onnx.blocks.convert import Kernel
+    from scripts.backends.conversion import Kernel
     from scripts.backends.onnx.graph import Linear
     from scripts.calibration.stored import Captured
-    from scripts.methods.integer_grid import Rounded
 
 
 @register
@@ -30,27 +28,9 @@ class OnnxGptq(OnnxBlocksByMethod):
     title = "GPTQ"
     needs = ("graph", "capture")
 
-    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel":
+    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel[Linear]":
         """As `OnnxBlocksByMethod.kernel`."""
-        import torch
-
-        from scripts.backends.onnx.captured import captured_name
-        from scripts.methods.gptq import Factor, Factors, factor
-        from scripts.methods.integer_gptq import integer_gptq
+        from scripts.backends.compensation import gptq_kernel
 
         assert captured is not None
-        options = self.grid()
-
-        def make(source: str) -> Factor:
-            hessian = torch.from_numpy(captured.hessian(source))
-            return factor(hessian, (options.block_size,), self.damping, source)
-
-        factors = Factors(make)
-
-        def kernel(linear: "Linear", weight: "torch.Tensor") -> "Rounded":
-            name = captured_name(linear, captured)
-            assert name is not None
-            shared = factors.of(captured.input_of(name))
-            return integer_gptq(weight, shared, options, rounds=self.rounds)
-
-        return kernel
+        return gptq_kernel(captured, self.grid(), damping=self.damping, rounds=self.rounds)

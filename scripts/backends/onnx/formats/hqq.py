@@ -8,7 +8,8 @@ from scripts.backends.onnx.blocks.by_method import OnnxBlocksByMethod
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from scripts.backends.onnx.blocks.convert import Kernel
+    from scripts.backends.conversion import Kernel
+    from scripts.backends.onnx.graph import Linear
     from scripts.calibration.stored import Captured
 
 
@@ -20,7 +21,7 @@ class OnnxHqq(OnnxBlocksByMethod):
 
     title = "HQQ"
 
-    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel":
+    def kernel(self, model: "ir.Model", captured: "Captured | None") -> "Kernel[Linear]":
         """As `OnnxBlocksByMethod.kernel`."""
         from scripts.methods.hqq import hqq
 

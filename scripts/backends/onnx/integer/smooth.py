@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from scripts.backends.onnx.captured import captured_name
+from scripts.backends.captured import captured_name
 from scripts.backends.onnx.fold import Site, fold, readers_weight, sites
 from scripts.backends.onnx.graph import Linear
 from scripts.calibration.stored import Captured

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.backends.onnx.blocks.convert import to_blocks
+from scripts.backends.conversion import to_blocks
 from scripts.backends.onnx.blocks.nodes import place
 from scripts.backends.onnx.graph import linears
 from scripts.methods.integer_grid import GridOptions

@@ -4,8 +4,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from scripts.backends.blocks import Blocks
 from scripts.backends.onnx.blocks.nearest import quantise, quantise_linears
-from scripts.backends.onnx.blocks.nodes import Blocks
 from scripts.backends.onnx.graph import constant, linears
 from scripts.errors import QuantmakeError
 from tests.onnx_models import compute, one_matmul

@@ -1,0 +1,1 @@
+"""OpenVINO: the float graph as an IR whose weights are compressed."""

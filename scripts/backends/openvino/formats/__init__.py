@@ -1,0 +1,1 @@
+"""The OpenVINO formats: one module for each method, which registers itself."""
