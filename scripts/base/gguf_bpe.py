@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
 from scripts.base.gguf_vocabulary import Rebuilt, Vocabulary, refusal
 from scripts.errors import QuantmakeError
@@ -16,7 +17,15 @@ _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _LINES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _REST = rf" ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_LINES}"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_RARE = (0xC0, 0xC1, 0xF1, 0xF2, 0xF3)  # in no text of today's Unicode
 _HAN = "[一-龥ࠀ-一가-퟿]+"
+
+# The letters with a case that DeepSeek's first tokenizer knows: less than today's Unicode has.
+_CASED = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ"
+    "Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻ"
+    "Ȿ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,16 @@ PRES = {
     "stablelm2": _QWEN2,
     "qwen35": _QWEN35,
     "falcon": Pre(patterns=(r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")),
+    "deepseek-llm": Pre(
+        patterns=(
+            r"[\r\n]",
+            rf"\s?[{_CASED}]+",
+            r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            r"\s+$",
+            _HAN,
+            r"\p{N}+",
+        )
+    ),
     "deepseek-coder": Pre(patterns=(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _HAN, r"\p{N}")),
     "default": Pre(
         patterns=(r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"),
@@ -82,7 +101,13 @@ def byte_level(vocabulary: Vocabulary) -> Rebuilt:
     Raises QuantmakeError for a way of cutting that is not known.
     """
     fields = vocabulary.fields
-    name = fields.get("tokenizer.ggml.pre") or "default"
+    name = fields.get("tokenizer.ggml.pre")
+    if name is None:
+        raise refusal(
+            fields,
+            "the file does not say how text is cut before the merges (tokenizer.ggml.pre), as "
+            "files of early 2024 and before don't",
+        )
     if name == "gemma4":
         return raw_text(vocabulary)
     if name not in PRES:
@@ -96,7 +121,7 @@ def byte_level(vocabulary: Vocabulary) -> Rebuilt:
     bpe = Tokenizer(
         models.BPE(numbers, _merges(vocabulary, numbers), ignore_merges=pre.ignore_merges)
     )
-    bpe.pre_tokenizer = _pre_tokenizer(pre)
+    bpe.pre_tokenizer = _pre_tokenizer(pre, _unwritten(vocabulary, numbers))
     bpe.decoder = decoders.ByteLevel()
     bpe.add_tokens(vocabulary.added())
     plain = processors.ByteLevel(trim_offsets=False)
@@ -137,11 +162,26 @@ def _pair(merge: str) -> tuple[str, str]:
     return merge[:cut], merge[cut + 1 :]
 
 
-def _pre_tokenizer(pre: Pre) -> Any:
-    steps: list[Any] = [
-        pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in pre.patterns
-    ]
+def _unwritten(vocabulary: Vocabulary, numbers: dict[str, int]) -> str:
+    """ASCII characters that no token has, which are left out of a text.
+
+    Raises QuantmakeError where another byte is missing that text has.
+    """
+    missing = [byte for byte, letter in bytes_to_unicode().items() if letter not in numbers]
+    lost = [f"{byte:02X}" for byte in sorted(missing) if 0x80 <= byte <= 0xF4 and byte not in _RARE]
+    if lost:
+        raise refusal(
+            vocabulary.fields, f"no token has the bytes {', '.join(lost)} of UTF-8 by themselves"
+        )
+    return "".join(f"\\x{byte:02X}" for byte in sorted(missing) if byte < 0x80)
+
+
+def _pre_tokenizer(pre: Pre, unwritten: str) -> Any:
+    patterns = pre.patterns or ((_GPT2,) if unwritten else ())
+    steps: list[Any] = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
     if pre.digits:
-        steps.append(pre_tokenizers.Digits(individual_digits=True))
-    last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not pre.patterns)
+        steps.insert(0, pre_tokenizers.Digits(individual_digits=True))
+    if unwritten:  # after the cuts, which see it, and before the merges, which don't
+        steps.append(pre_tokenizers.Split(Regex(f"[{unwritten}]"), "removed"))
+    last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not patterns)
     return pre_tokenizers.Sequence([*steps, last]) if steps else last

@@ -1,14 +1,15 @@
 """SentencePiece's byte pair encoding, where scores say which letters are merged first."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 from gguf import TokenType
 from tokenizers import Tokenizer, decoders, models, normalizers
 
 from scripts.base.gguf_vocabulary import SPECIAL, Rebuilt, Vocabulary, refusal
+from scripts.errors import QuantmakeError
 
 _IDS = {"bos": 1, "eos": 2, "unk": 0}
 _SPACE = "▁"
@@ -31,9 +32,7 @@ def score_merges(vocabulary: Vocabulary) -> Rebuilt:
     merges = _Merges(vocabulary, scores)
     unknown = vocabulary.token("tokenizer.ggml.unknown_token_id", _IDS["unk"])
     spm = Tokenizer(
-        models.BPE(
-            numbers, merges.listed(), unk_token=unknown, fuse_unk=True, byte_fallback=True
-        )
+        models.BPE(numbers, merges.listed(), unk_token=unknown, fuse_unk=True, byte_fallback=True)
     )
     merges.compare_runs(spm)
     prefix = vocabulary.flag("tokenizer.ggml.add_space_prefix", True)
@@ -104,29 +103,48 @@ class _Merges:
 
     def _in_turn(self, tokens: list[str]) -> list[list[str]]:
         """Tokens of one score in groups: one that begins within another one comes after it. Runs
-        of one text, such as of spaces, begin within each other and are one group."""
+        of one text, such as of spaces, begin within each other and are one group.
+
+        Raises QuantmakeError for tokens that what is merged next makes depend on each other."""
         groups = defaultdict(list)
         for token in tokens:
             groups[_unit(token)].append(token)
         if len(groups) == 1:
             return [*groups.values()]
-        begins = defaultdict(set)
-        for unit, group in groups.items():
-            for left, _ in self._pairs_of(group):
-                begins[left].add(unit)
-        turns = TopologicalSorter[str]({unit: () for unit in groups})
-        for unit, group in groups.items():
-            for _, right in self._pairs_of(group):
-                for later in begins[right] - {unit}:
-                    turns.add(later, unit)
+        begins = {unit: {left for left, _ in self._pairs_of(groups[unit])} for unit in groups}
+        ends = {unit: {right for _, right in self._pairs_of(groups[unit])} for unit in groups}
+        after, before = self._neighbours(tokens)
+        turns = TopologicalSorter[str](dict.fromkeys(groups, ()))
+        for unit, later in permutations(groups, 2):
+            if ends[unit] & begins[later]:
+                turns.add(later, unit)
+            if after[unit] & (begins[later] | before[later]) or ends[unit] & before[later]:
+                raise self._tied([unit, later])
         try:
             return [groups[unit] for unit in turns.static_order()]
         except CycleError as error:
-            raise refusal(
-                self._fields,
-                "tokens have equal scores, and no list of merges says which is made first: "
-                f"{', '.join(map(repr, error.args[1]))}",
-            ) from None
+            raise self._tied(error.args[1]) from None
+
+    def _neighbours(self, tokens: list[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+        """By group, what one of its tokens is merged with at once, where that stands behind it or
+        before it: the token that they make has no lower score."""
+        after, before = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+        tied = {*tokens}
+        for token, pairs in self._halves.items():
+            if self._scores[token] >= self._scores[tokens[0]]:
+                for left, right in pairs:
+                    if left in tied:
+                        after[_unit(left)].add(right)
+                    if right in tied:
+                        before[_unit(right)].add(left)
+        return after, before
+
+    def _tied(self, tokens: Iterable[str]) -> QuantmakeError:
+        return refusal(
+            self._fields,
+            "tokens have equal scores, and no list of merges says which is made first: "
+            f"{', '.join(map(repr, tokens))}",
+        )
 
     def _pairs_of(self, tokens: list[str]) -> list[Pair]:
         return [pair for token in tokens for pair in self._halves[token]]

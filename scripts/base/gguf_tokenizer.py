@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, processors
+from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from scripts.base.gguf_bpe import byte_level, raw_text
@@ -96,9 +96,7 @@ def _post_processor(
     if not around:
         return rebuilt.post_processor
     numbers = [(token, rebuilt.tokenizer.token_to_id(token)) for token in dict.fromkeys(around)]
-    template = processors.TemplateProcessing(
-        single=[*before, "$A", *after], special_tokens=numbers
-    )
+    template = processors.TemplateProcessing(single=[*before, "$A", *after], special_tokens=numbers)
     if rebuilt.post_processor is None:
         return template
     return processors.Sequence([rebuilt.post_processor, template])
