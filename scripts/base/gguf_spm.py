@@ -1,7 +1,7 @@
 """SentencePiece's byte pair encoding, where scores say which letters are merged first."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise, permutations
 
@@ -108,7 +108,7 @@ class _Merges:
         Raises QuantmakeError for tokens that what is merged next makes depend on each other."""
         groups = defaultdict(list)
         for token in tokens:
-            groups[_unit(token)].append(token)
+            groups[unit_of(token)].append(token)
         if len(groups) == 1:
             return [*groups.values()]
         begins = {unit: {left for left, _ in self._pairs_of(groups[unit])} for unit in groups}
@@ -134,9 +134,9 @@ class _Merges:
             if self._scores[token] >= self._scores[tokens[0]]:
                 for left, right in pairs:
                     if left in tied:
-                        after[_unit(left)].add(right)
+                        after[unit_of(left)].add(right)
                     if right in tied:
-                        before[_unit(right)].add(left)
+                        before[unit_of(right)].add(left)
         return after, before
 
     def _tied(self, tokens: Iterable[str]) -> QuantmakeError:
@@ -156,7 +156,7 @@ class _Merges:
         two lengths can. A run grows from the left: its longer part stands there.
         """
         ordered = sorted(self._pairs_of(group), key=lambda pair: -len(pair[0]))
-        if len(group) == 1 and _unit(group[0]) == group[0]:
+        if len(group) == 1 and unit_of(group[0]) == group[0]:
             for left, right in [*ordered]:
                 longer = right, group[0][len(right) :]
                 if len(left) < len(right) and longer in ordered:
@@ -171,27 +171,29 @@ class _Merges:
         text; but runs grow from the left, and all that are tried come out the same.
         """
         longest = max(map(len, self._scores), default=0)
-        for unit in sorted({_unit(token) for token in self._halves if _unit(token) != token}):
+        for unit in sorted({unit_of(token) for token in self._halves if unit_of(token) != token}):
             for count in range(2, _LONGER * longest // len(unit) + 1):
                 text = unit * count
                 pieces = spm.encode(text, add_special_tokens=False).tokens
-                if pieces != self.pieces(text):
+                if pieces != pieces_by(self._scores, text):
                     raise refusal(
                         self._fields, f"{count} × {unit!r} can't be cut as llama.cpp does"
                     )
 
-    def pieces(self, text: str) -> list[str]:
-        """As llama.cpp cuts a text: the highest score first, of equal ones the leftmost."""
-        parts = [*text]
-        while True:
-            scores = [self._scores.get(a + b) for a, b in pairwise(parts)]
-            known = [score for score in scores if score is not None]
-            if not known:
-                return parts
-            at = scores.index(max(known))
-            parts[at : at + 2] = [parts[at] + parts[at + 1]]
+
+def pieces_by(scores: Mapping[str, float], text: str) -> list[str]:
+    """A text as llama.cpp cuts it: the pair whose token has the highest score is merged first, of
+    equal ones the leftmost."""
+    parts = [*text]
+    while True:
+        found = [scores.get(left + right) for left, right in pairwise(parts)]
+        known = [score for score in found if score is not None]
+        if not known:
+            return parts
+        at = found.index(max(known))
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
 
 
-def _unit(text: str) -> str:
+def unit_of(text: str) -> str:
     """The shortest text that it is a run of; itself, where it is none."""
     return text[: (text + text).index(text, 1)]
