@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from scripts.backends.gguf.f16 import F16Gguf
-from scripts.backends.gguf.toolchain import Toolchain
+from scripts.backends.gguf.toolchain import SHA256, VERSION, download, unpack
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.calibration.capture import Capture
 from scripts.calibration.gradients import Gradients
@@ -99,9 +99,17 @@ def tiny_text(once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toolchain(once: Once) -> Path:
-    """llama.cpp's converter, fetched by pip: the one fixture that needs the network."""
-    return once("toolchain", partial(run_stage, Toolchain(), {}))
+def llama_cpp_source(once: Once) -> Path:
+    """The source distribution of llama-cpp-python, fetched by pip: the one fixture that needs the
+    network."""
+    folder = once("llama-cpp-source", partial(download, VERSION, SHA256))
+    return folder / f"llama_cpp_python-{VERSION}.tar.gz"
+
+
+@pytest.fixture(scope="session")
+def toolchain(llama_cpp_source: Path, once: Once) -> Path:
+    """llama.cpp's converter."""
+    return once("toolchain", partial(unpack, llama_cpp_source))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.sentencepiece_folder import sentencepiece_tokenizer
 from tests.tiny import tiny_lines, tiny_tokenizer
 
 WINDOW = 24
@@ -119,6 +120,10 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 }
 
 
+_SENTENCEPIECE = {"gemma2": True, "gemma3": True, "phi3": False}
+"""Families whose published vocabularies are SentencePiece's; true of Gemma's kind."""
+
+
 def make_family(name: str, folder: Path) -> Path:
     """Write a Hugging Face folder (FP16 safetensors) of a model of the family, about 300,000
     weights. They are larger than a fresh model's, so that its predictions have some spread."""
@@ -132,5 +137,9 @@ def make_family(name: str, folder: Path) -> Path:
             if parameter.dim() > 1:
                 parameter.mul_(3)
     model.half().save_pretrained(folder)
-    tiny_tokenizer(tiny_lines(2000)).save_pretrained(folder)
+    if name in _SENTENCEPIECE:
+        tokenizer = sentencepiece_tokenizer(_SIZES["vocab_size"], gemma=_SENTENCEPIECE[name])
+    else:
+        tokenizer = tiny_tokenizer(tiny_lines(2000))
+    tokenizer.save_pretrained(folder)
     return folder

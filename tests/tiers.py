@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-FETCHING = {"toolchain"}
+FETCHING = {"llama_cpp_source"}
 """Fixtures that come from the network."""
 
 PROCESSES = {"subprocess", "multiprocessing", "playwright", "playwright.sync_api"}

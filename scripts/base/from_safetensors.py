@@ -10,8 +10,10 @@ from scripts.base.config_json import (
     refuse_code_elsewhere,
     refuse_unknown,
     write_config,
+    write_json,
 )
 from scripts.base.skeleton import Skeleton, skeleton
+from scripts.base.transformers_5 import model_of_version_4, tokenizer_of_version_4
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
 from scripts.sources.local import place
@@ -27,6 +29,8 @@ def import_safetensors(source: Path, out: Path, *, trust: bool) -> Weights:
     """Write configuration and tokenizer into `out`; return the weights, not read yet."""
     config = read_json(source / "config.json")
     refuse_unknown(config, trust=trust)
+    if not (trust and "auto_map" in config):  # code of the model's own reads it as it is
+        config = model_of_version_4(config)
     _require_tokenizer(source)
     for name in ("config.json", "tokenizer_config.json") if trust else ():
         if (source / name).is_file():
@@ -36,7 +40,15 @@ def import_safetensors(source: Path, out: Path, *, trust: bool) -> Weights:
     for path in sorted(source.iterdir()):
         if is_kept(path.name, code=trust):
             place(path, out / path.name)
+    _translate_tokenizer(out / "tokenizer_config.json")
     return open_weights(source, skeleton(out, trust=trust))
+
+
+def _translate_tokenizer(path: Path) -> None:
+    """The file stays as it is where transformers 4 reads it."""
+    if path.is_file() and (given := read_json(path)) != (ours := tokenizer_of_version_4(given)):
+        path.unlink()  # perhaps a link to the source
+        write_json(path, ours)
 
 
 def open_weights(source: Path, model: Skeleton) -> Weights:

@@ -98,15 +98,20 @@ def test_the_tokenizer_and_template_load(tiny_base: Path, folder: Path, tmp_path
             "x.gguf holds tensors that LlamaForCausalLM does not have: blk.0.attn_sinks.weight",
         ),
         (
-            {"fields": {"tokenizer.ggml.model": "llama"}},
-            "x.gguf: the tokenizer model 'llama' can't be rebuilt; known: gpt2 (byte-level BPE). "
-            "Name the model's Hugging Face folder or repository.",
+            {"fields": {"tokenizer.ggml.model": "rwkv"}},
+            "x.gguf: the tokenizer model 'rwkv' (RWKV) can't be rebuilt; known: gpt2, gemma4, "
+            "llama, bert. Name the model's Hugging Face folder or repository.",
         ),
         (
             {"pre": "viking"},
             "x.gguf: the pre-tokenizer 'viking' (tokenizer.ggml.pre) is not known; known: gpt-2, "
-            "smollm, starcoder, refact, llama-bpe, llama3, llama-v3, qwen2, deepseek-r1-qwen. "
-            "Name the model's Hugging Face folder or repository.",
+            "mpt, olmo, ",
+        ),
+        (
+            {"pre": None},
+            "x.gguf: the file does not say how text is cut before the merges (tokenizer.ggml.pre), "
+            "as files of early 2024 and before don't. Name the model's Hugging Face folder or "
+            "repository.",
         ),
         (
             {"fields": {"tokenizer.ggml.model": None}},

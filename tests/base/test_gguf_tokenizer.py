@@ -10,7 +10,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from scripts.base.gguf_tokenizer import PRES, write_tokenizer
+from scripts.base.gguf_bpe import PRES
+from scripts.base.gguf_tokenizer import write_tokenizer
 from scripts.tensors.gguf_fields import Fields
 from tests.base.gguf_file import write_gguf
 from tests.tiny import SPECIAL, tiny_lines

@@ -11,13 +11,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.backends.float_gate import disagreement
-from scripts.backends.gguf import driver  # its source is a part of the key
+from scripts.backends.gguf import (
+    driver,  # its source is a part of the key
+    tokenisation,
+)
+from scripts.backends.gguf.sentencepiece_model import (
+    NAME,
+    NotExactError,
+    is_sentencepiece,
+    write_model,
+)
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.footprints import FOOTPRINTS
 from scripts.progress import BYTES, Progress
 from scripts.stage import Stage
 
 _CONVERTER = "convert_hf_to_gguf.py"
+_PUT_IT_THERE = (
+    "Published models of this family have it beside their weights: put it into the source's folder."
+)
 _WRITTEN = re.compile(r"Writing: +(\d+)%")
 
 
@@ -44,7 +56,7 @@ class F16Gguf(Stage):
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as scratch:
             # The converter guesses metadata from the folder's name: give it a constant one.
             model = Path(scratch) / "model"
-            model.symlink_to(base, target_is_directory=True)
+            inexact = _place(base, model)
             start = [str(driver.__file__), str(converter)]
             names = [self.tokenizer_pre or "", trust]
             settings = ["--outtype", "f16", "--model-name", self.name, "--outfile", str(out)]
@@ -55,12 +67,21 @@ class F16Gguf(Stage):
             )
         if code != 0 or not out.is_file():
             out.unlink(missing_ok=True)
-            raise self._why(log, inputs)
+            raise self._why(log, inputs, inexact)
 
-    def _why(self, log: str, inputs: Mapping[str, Path]) -> QuantmakeError:
+    def _why(self, log: str, inputs: Mapping[str, Path], inexact: str) -> QuantmakeError:
         config = json.loads((inputs["base"] / "config.json").read_text(encoding="utf-8"))
         architecture = ", ".join(config.get("architectures") or ["(none named)"])
-        if "pre-tokenizer was not recognized" in log:
+        unrecognised = "pre-tokenizer was not recognized" in log
+        has_model = (inputs["base"] / NAME).is_file()
+        if not has_model and (inexact if unrecognised else NAME in log):
+            return QuantmakeError(
+                f"llama.cpp's converter makes the vocabulary of {architecture} from the file "
+                "tokenizer.model (SentencePiece), which the source does not have, and none can be "
+                f"made of its tokenizer.json: {inexact or 'it is no SentencePiece vocabulary'}. "
+                f"{_PUT_IT_THERE}"
+            )
+        if unrecognised:
             return RecipeError(
                 "llama.cpp does not recognise the model's tokenizer (it knows published ones by a "
                 "hash). Set `tokenizer_pre` under `model` in the recipe to the name of one that "
@@ -72,12 +93,6 @@ class F16Gguf(Stage):
                 f"llama.cpp's converter does not know the architecture {architecture} "
                 "(`architectures` in the base's config.json), so no GGUF can be made of this "
                 "model; take the artefacts with `format: gguf` out of the recipe."
-            )
-        if "tokenizer.model" in log and not (inputs["base"] / "tokenizer.model").is_file():
-            return QuantmakeError(
-                f"llama.cpp's converter makes the vocabulary of {architecture} from the file "
-                "tokenizer.model (SentencePiece), which the source does not have. Published models "
-                "of this family have it beside their weights: put it into the source's folder."
             )
         lines = [line for line in log.splitlines() if line.strip()]
         said = lines[-1] if lines else "it said nothing"
@@ -99,6 +114,7 @@ class F16Gguf(Stage):
         reason = loading_error(out)
         if not reason:
             self._check_size(inputs["base"], out)
+            self._check_tokens(inputs["base"], out)
             if other := disagreement("gguf", out, inputs["base"]):
                 raise QuantmakeError(other)
             return
@@ -111,6 +127,16 @@ class F16Gguf(Stage):
                 f"llama.cpp does not know.{hint} The names are {', '.join(known)}."
             )
         raise QuantmakeError(f"llama.cpp can't load the F16 file made of the base: {reason}")
+
+    def _check_tokens(self, base: Path, out: Path) -> None:
+        """Of a SentencePiece vocabulary that came without tokenizer.model."""
+        if (base / NAME).is_file() or not is_sentencepiece(base):
+            return
+        if other := tokenisation.difference(out, base):
+            raise QuantmakeError(
+                f"llama.cpp would cut text otherwise than the model's own tokenizer: {other}. The "
+                f"source has no tokenizer.model (SentencePiece). {_PUT_IT_THERE}"
+            )
 
     def _check_size(self, base: Path, out: Path) -> None:
         """Experts are stacked, so names and counts may differ, but no values get lost.
@@ -127,6 +153,22 @@ class F16Gguf(Stage):
                 f"llama.cpp's converter left weights out: the base has {expected:,} values, "
                 f"{out.name} has {written:,}"
             )
+
+
+def _place(base: Path, model: Path) -> str:
+    """The base's files in the folder `model`, with a tokenizer.model where it lacks one; or why
+    none can be made."""
+    if (base / NAME).is_file() or not is_sentencepiece(base):
+        model.symlink_to(base, target_is_directory=True)
+        return ""
+    model.mkdir()
+    for path in base.iterdir():
+        (model / path.name).symlink_to(path, target_is_directory=path.is_dir())
+    try:
+        write_model(base, model)
+    except NotExactError as reason:
+        return str(reason)
+    return ""
 
 
 def known_pre_tokenizers(toolchain: Path) -> list[str]:

@@ -1,0 +1,86 @@
+"""Configurations as transformers 5 writes them, in the words that transformers 4 reads.
+
+4 ignores what it does not know: a model whose rotary base is only in `rope_parameters` would run
+with the default one. Source: transformers, modeling_rope_utils.py and MIGRATION_GUIDE_V5.md.
+"""
+
+from typing import Any
+
+from scripts.errors import QuantmakeError
+
+Config = dict[str, Any]
+
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+_BESIDE = ("rope_theta", "partial_rotary_factor")  # top-level keys of version 4
+_RENAMED = {"qwen2_moe": "num_experts", "qwen3_moe": "num_experts", "olmoe": "num_experts"}
+_DEFAULT = "default"
+
+
+def model_of_version_4(config: Config) -> Config:
+    """config.json: `rope_parameters` and names of fields.
+
+    Raises QuantmakeError where version 4 can't say what is in it.
+    """
+    given = dict(config)
+    if isinstance(given.get("text_config"), dict):
+        given["text_config"] = model_of_version_4(given["text_config"])
+    experts = _RENAMED.get(given.get("model_type", ""))
+    if experts and experts not in given and "num_local_experts" in given:
+        given[experts] = given.pop("num_local_experts")
+    if not isinstance(given.get("rope_parameters"), dict):
+        return given
+    rope = given.pop("rope_parameters")
+    translated = _rope(rope, given.get("model_type", ""))
+    other = {
+        key: (given[key], value)
+        for key, value in translated.items()
+        if given.get(key) is not None and given[key] != value
+    }
+    if other:
+        raise QuantmakeError(
+            "config.json says two things of the rotary positions: "
+            + "; ".join(
+                f"{key} is {ours!r}, by rope_parameters {theirs!r}"
+                for key, (ours, theirs) in other.items()
+            )
+            + ". Keep what the model was trained with."
+        )
+    return given | translated
+
+
+def _rope(rope: Config, kind: str) -> Config:
+    """`rope_theta`, `rope_scaling` and their like."""
+    if _FULL not in rope and _SLIDING not in rope:
+        return _flat(rope)
+    full, sliding = rope.get(_FULL) or rope[_SLIDING], rope.get(_SLIDING) or rope[_FULL]
+    if full == sliding:
+        return _flat(full)
+    plain = set(sliding) <= {"rope_theta", "rope_type"} and _kind(sliding) == _DEFAULT
+    if kind.startswith("gemma3") and plain:
+        return {**_flat(full), "rope_local_base_freq": sliding["rope_theta"]}
+    if kind == "olmo3" and plain and sliding["rope_theta"] == full["rope_theta"]:
+        return _flat(full)
+    raise QuantmakeError(
+        f"config.json: the rotary positions of model_type {kind!r} differ by kind of layer "
+        f"(rope_parameters: {rope}), which the installed transformers (4) can't run"
+    )
+
+
+def _flat(rope: Config) -> Config:
+    scaling = {key: value for key, value in rope.items() if key not in _BESIDE}
+    beside = {key: rope[key] for key in _BESIDE if key in rope}
+    return {**beside, "rope_scaling": None if _kind(rope) == _DEFAULT else scaling}
+
+
+def _kind(rope: Config) -> str:
+    return str(rope.get("rope_type", _DEFAULT))
+
+
+def tokenizer_of_version_4(config: Config) -> Config:
+    """tokenizer_config.json: the class, and the list of special tokens without a name."""
+    given = {key: value for key, value in config.items() if key not in ("backend", "is_local")}
+    if given.get("tokenizer_class") == "TokenizersBackend":
+        given["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(given.get("extra_special_tokens"), list):
+        given["additional_special_tokens"] = given.pop("extra_special_tokens")
+    return given

@@ -1,0 +1,115 @@
+"""Folders that transformers 5 wrote are read as what they are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scripts.base.make_base import Base
+from scripts.base.transformers_5 import model_of_version_4, tokenizer_of_version_4
+from scripts.errors import QuantmakeError
+from scripts.exec import run_stage
+from tests.families import make_family
+
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LLAMA3 |= {"original_max_position_embeddings": 64}
+THETA = {"rope_theta": 500000.0}
+PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
+FAR = {"rope_type": "default", "rope_theta": 1000000.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        ("llama", {**LLAMA3, **THETA}, {**THETA, "rope_scaling": LLAMA3}),
+        ("llama", PLAIN, {"rope_theta": 10000.0, "rope_scaling": None}),
+        (
+            "phi",
+            {**PLAIN, "partial_rotary_factor": 0.5},
+            {"rope_theta": 10000.0, "partial_rotary_factor": 0.5, "rope_scaling": None},
+        ),
+        (
+            "gemma3_text",
+            {"full_attention": FAR, "sliding_attention": PLAIN},
+            {"rope_theta": 1e6, "rope_scaling": None, "rope_local_base_freq": 1e4},
+        ),
+        (
+            "olmo3",
+            {"full_attention": {**LLAMA3, **THETA}, "sliding_attention": {**PLAIN, **THETA}},
+            {**THETA, "rope_scaling": LLAMA3},
+        ),
+        (
+            "other",
+            {"full_attention": PLAIN, "sliding_attention": PLAIN},
+            {"rope_theta": 10000.0, "rope_scaling": None},
+        ),
+    ],
+)
+def test_rotary_positions(kind: str, given: dict[str, Any], expected: dict[str, Any]) -> None:
+    config = {"model_type": kind, "rope_parameters": given}
+    assert model_of_version_4(config) == {"model_type": kind, **expected}
+
+
+def test_what_version_4_writes_stays() -> None:
+    config = {"model_type": "llama", "rope_theta": 1e4, "rope_scaling": LLAMA3, "torch_dtype": "x"}
+    assert model_of_version_4(config) == config
+    settings = {"tokenizer_class": "LlamaTokenizer", "extra_special_tokens": {"image": "<i>"}}
+    assert tokenizer_of_version_4(settings) == settings
+
+
+def test_experts_and_inner_configurations() -> None:
+    moe = {"model_type": "qwen3_moe", "num_local_experts": 4}
+    assert model_of_version_4({"text_config": moe}) == {
+        "text_config": {"model_type": "qwen3_moe", "num_experts": 4}
+    }
+    oss = {"model_type": "gpt_oss", "num_local_experts": 4}
+    assert model_of_version_4(oss) == oss
+
+
+def test_a_tokenizer_of_the_new_class() -> None:
+    settings = {"tokenizer_class": "TokenizersBackend", "backend": "tokenizers", "is_local": True}
+    settings |= {"extra_special_tokens": ["<a>"], "eos_token": "<b>"}
+    assert tokenizer_of_version_4(settings) == {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": ["<a>"],
+        "eos_token": "<b>",
+    }
+
+
+def test_what_version_4_can_not_say_is_told() -> None:
+    layers = {"full_attention": {**LLAMA3, **THETA}, "sliding_attention": PLAIN}
+    text = "the rotary positions of model_type 'other' differ by kind of layer .*transformers .4."
+    with pytest.raises(QuantmakeError, match=text):
+        model_of_version_4({"model_type": "other", "rope_parameters": layers})
+
+
+def test_two_things_said_are_told() -> None:
+    config = {"rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e4, "rope_type": "default"}}
+    text = r"two things .*: rope_theta is 10000\.0, by rope_parameters 50000\.0\. Keep what"
+    with pytest.raises(QuantmakeError, match=text):
+        model_of_version_4(config)
+
+
+def test_a_folder_comes_out_as_the_same_model(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = make_family("llama3", tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    expected = AutoModelForCausalLM.from_pretrained(source)(torch.arange(5, 200)[None]).logits
+    theta, scaling = config.pop("rope_theta"), config.pop("rope_scaling")
+    config["rope_parameters"] = {"rope_theta": theta, **scaling}
+    (source / "config.json").write_text(json.dumps(config))
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<|im_start|>"]}
+    settings.pop("added_tokens_decoder")
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    before = (source / "tokenizer_config.json").read_bytes()
+    (tmp_path / "base").mkdir()
+    run_stage(Base(), {"source": source}, tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    assert torch.equal(model(torch.arange(5, 200)[None]).logits, expected)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    assert tokenizer.additional_special_tokens == ["<|im_start|>"]
+    assert (source / "tokenizer_config.json").read_bytes() == before
