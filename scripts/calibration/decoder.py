@@ -4,6 +4,7 @@ import inspect
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,20 @@ class Decoder:
         with self.ends() as predict:
             return predict(tokens, hidden, torch.tensor(positions))[0]
 
+    def whole(self) -> Any:
+        """The model itself, each of whose layers reads its weights when it is reached and forgets
+        them afterwards; the embedding and the head stay. Nothing else may be asked from now on."""
+        with in_place_of(self._model, self._stack, self.layers, lambda _, call: call.hidden):
+            self._fill_outside(*self._ends())
+        for index, layer in enumerate(self.layers):
+            layer.register_forward_pre_hook(partial(self._reach, self.load, index))
+            layer.register_forward_hook(partial(self._reach, self.unload, index))
+        return self._model
+
+    @staticmethod
+    def _reach(step: Callable[[int], None], index: int, *_: object) -> None:
+        step(index)
+
     def _unknown(self, what: str) -> UnknownLayers:
         return UnknownLayers(
             f"{type(self._model).__name__}, run layer by layer, {what}. Methods that are "
@@ -256,7 +271,8 @@ class Decoder:
             stored = next((one for one in (whole, whole[short:]) if one in self._weights), None)
             if stored is not None:
                 dtype = buffers[name].dtype if name in buffers else torch.float32
-                state[name] = self._weights[stored].to(dtype)
+                # A copy even of float32: whoever changes a weight changes no file's map.
+                state[name] = self._weights[stored].to(dtype, copy=True)
         module.load_state_dict(state, strict=False, assign=True)
         if prefix == "":
             self._model.tie_weights()

@@ -34,7 +34,7 @@ class Noted:
 
         def hook(_: Any, __: Any, output: torch.Tensor) -> None:
             if output.requires_grad:
-                output.register_hook(note)
+                output.register_hook(note)  # type: ignore[no-untyped-call]
 
         return hook
 
