@@ -15,11 +15,15 @@ Tokens = NDArray[np.int64]
 Logits = NDArray[np.float32]
 
 
-class Model(Protocol):
-    """A causal language model with a KV cache of its own."""
+class Scorer(Protocol):
+    """What gives logits of whole sequences."""
 
     def scores(self, tokens: Tokens, first: int) -> Logits:
         """Logits [n - first, vocabulary] of the positions from `first` on, for tokens [n]."""
+
+
+class Model(Scorer, Protocol):
+    """A causal language model with a KV cache of its own."""
 
     def prefill(self, tokens: Tokens) -> Logits:
         """Start anew with tokens [n]; the logits [vocabulary] of what comes next."""

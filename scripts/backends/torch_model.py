@@ -11,15 +11,29 @@ from scripts.backends.model import Logits, Tokens, check_finite
 
 
 class TorchModel:
-    """A Hugging Face folder, computed in FP32 on the CPU."""
+    """A Hugging Face folder, computed in FP32 on the CPU. With `lean`, one layer at a time is in
+    memory where the model's layers are known; the logits are the same."""
 
     def __init__(self, path: Path, threads: int, context: int, *, lean: bool = False) -> None:
         torch.set_num_threads(threads)
         self._path = path
-        self._model = AutoModelForCausalLM.from_pretrained(
+        self._model = self._by_layer(path) if lean else self._whole(path)
+        self._cache: Any = None
+
+    def _whole(self, path: Path) -> Any:
+        return AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, local_files_only=True
         ).eval()
-        self._cache: Any = None
+
+    def _by_layer(self, path: Path) -> Any:
+        from scripts.calibration.decoder import Decoder
+        from scripts.calibration.stand_ins import UnknownLayers
+
+        try:
+            return Decoder(path).whole()
+        except UnknownLayers as reason:
+            print(f"the whole model is held in memory: {reason}", flush=True)
+            return self._whole(path)
 
     @torch.inference_mode()
     def scores(self, tokens: Tokens, first: int) -> Logits:

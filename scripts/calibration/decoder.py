@@ -1,13 +1,15 @@
 """A decoder run layer by layer: weights come from disk when their layer is reached."""
 
 import inspect
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
@@ -16,6 +18,7 @@ from scripts.calibration.stand_ins import (
     Call,
     Output,
     UnknownLayers,
+    answering,
     in_place_of,
     stack_of,
     states_of,
@@ -23,8 +26,10 @@ from scripts.calibration.stand_ins import (
 from scripts.errors import QuantmakeError
 from scripts.tensors.finite import is_finite
 from scripts.tensors.header import tensors_in
+from scripts.tensors.mapped import mapped
 
 LayerCall = Callable[[int, torch.Tensor], torch.Tensor]
+Predict = Callable[[torch.Tensor, torch.Tensor, "int | torch.Tensor"], torch.Tensor]
 
 
 class _Seen(Exception):
@@ -36,10 +41,11 @@ def _stop(*_: object) -> None:
 
 
 class Decoder:
-    """A causal language model of a folder in float32, whose weights are loaded by part."""
+    """A causal language model of a folder in float32, whose weights are loaded by part: the
+    embedding, each layer, the head. What else lies outside of the layers, such as norms, stays."""
 
     def __init__(self, base: Path) -> None:
-        self._weights = tensors_in(base)
+        self._weights = mapped(tensors_in(base))
         trust = any(base.glob("*.py"))  # the base holds code only where the recipe trusts it
         config = AutoConfig.from_pretrained(base, trust_remote_code=trust, local_files_only=True)
         config.use_cache = False
@@ -48,12 +54,14 @@ class Decoder:
             model = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=trust, dtype=torch.float32
             )
-        self._model: Any = model.eval()
+        self._model: Any = model.eval().requires_grad_(False)
         self._stack, self.layers = stack_of(model)
         self._gives_tuples: bool | None = None
-        head = model.get_output_embeddings()
-        if head is not None:
-            head.forward = _stop  # logits of every token are large, and nobody reads them
+        self.embedding: Any = model.get_input_embeddings()
+        self.head: Any = model.get_output_embeddings()
+        model.tie_weights()
+        weight = getattr(self.head, "weight", None)
+        self._is_tied = weight is not None and weight is self.embedding.weight
 
     def linears(self) -> dict[str, nn.Module]:
         """Every linear layer by its name; those outside of the decoder layers come last."""
@@ -65,9 +73,14 @@ class Decoder:
         within = {name: one for name, one in linears.items() if self._is_within(name)}
         return {**within, **linears}
 
+    def name_of(self, module: nn.Module) -> str:
+        """Of a part of the model."""
+        names: dict[nn.Module, str] = {one: name for name, one in self._model.named_modules()}
+        return names[module]
+
     def refuse_broken(self) -> None:
         """Raise QuantmakeError that names every weight with NaN or infinity."""
-        bad = [name for name in sorted(self._weights) if not is_finite(self._stored(name))]
+        bad = [name for name, weight in sorted(self._weights.items()) if not is_finite(weight)]
         if bad:
             raise QuantmakeError(
                 f"the base has NaN or infinity in {', '.join(bad)}; a quantised model of it would "
@@ -80,13 +93,28 @@ class Decoder:
 
     def unload(self, index: int) -> None:
         """Forget them."""
-        self.layers[index].to("meta")
+        _empty(self.layers[index])
 
-    def begin(self, tokens: torch.Tensor) -> tuple[torch.Tensor, LayerCall]:
-        """Hidden states [1, n, width] before the first layer, for tokens [1, n]; and a function
-        that calls a layer, by its index, with such states as the model would.
+    def unload_ends(self) -> None:
+        """Forget the weights of the embedding and of the head, until they are needed again."""
+        for part in self._ends():
+            _empty(part)
 
-        Raises UnknownLayers where the model does not go through all of its layers in turn.
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What the embedding gives for tokens [b, n]."""
+        self._fill_outside(self.embedding)
+        embedded: torch.Tensor = self.embedding(tokens)
+        return embedded
+
+    def begin(
+        self, tokens: torch.Tensor, embedded: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, LayerCall]:
+        """Hidden states [b, n, width] before the first layer, for tokens [b, n]; and a function
+        that calls a layer, by its index, with such states as the model would. With `embedded`, it
+        stands in the place of what the embedding gives.
+
+        Raises UnknownLayers where the model does not go through all of its layers in turn, or
+        where gradients at `embedded` are wanted and reach the layers by other ways too.
         """
         calls: dict[int, Call] = {}
         last = len(self.layers) - 1
@@ -99,7 +127,7 @@ class Decoder:
 
         failure: Exception | None = None
         try:
-            self._run(note, tokens)
+            self._run(note, tokens, embedded)
         except QuantmakeError:
             raise
         except Exception as error:  # of the model's own code
@@ -110,11 +138,13 @@ class Decoder:
             self._gives_tuples = any(call.hidden.dim() != first for call in calls.values())
             self._gives_tuples |= len(calls) < len(self.layers)
             if self._gives_tuples:
-                return self.begin(tokens)
+                return self.begin(tokens, embedded)
         if failure is not None:
             raise self._unknown(f"ends with {type(failure).__name__}: {failure}") from failure
         if [*calls] != [*range(len(self.layers))]:
             raise self._unknown(f"goes through layers {[*calls]} of {len(self.layers)}")
+        if any(_want_gradients(call.others()) for call in calls.values()):
+            raise self._unknown("gives the layers more of the embedding than their hidden states")
 
         def call(index: int, hidden: torch.Tensor) -> torch.Tensor:
             output = calls[index].run(self.layers[index], hidden)
@@ -124,27 +154,64 @@ class Decoder:
         return calls[0].hidden, call
 
     def end(self, tokens: torch.Tensor, hidden: torch.Tensor) -> None:
-        """What comes after the last layer, for the hidden states that it gave."""
-        self._run(lambda *_: self._in_form(hidden), tokens)
+        """What comes after the last layer and before the head, for the hidden states that it gave:
+        logits of every token are large, and nobody reads them."""
+        with answering(self.head, _stop):
+            self._run(lambda *_: self._in_form(hidden), tokens)
+
+    @contextmanager
+    def ends(self) -> Iterator[Predict]:
+        """A function from tokens [b, n], the hidden states that the last layer gave for them and
+        positions (a tensor of them, or how many of the last) to logits [b, positions, vocabulary].
+        Threads may call it at one time. While it is open, the layers are out of the model.
+        """
+        local = threading.local()
+        takes = inspect.signature(self._model.forward).parameters
+
+        def predict(
+            tokens: torch.Tensor, hidden: torch.Tensor, positions: int | torch.Tensor
+        ) -> torch.Tensor:
+            local.hidden = hidden
+            keep = {"logits_to_keep": positions} if "logits_to_keep" in takes else {}
+            logits: torch.Tensor = self._model(tokens, use_cache=False, **keep).logits
+            if keep:
+                return logits
+            return logits[:, -positions:] if isinstance(positions, int) else logits[:, positions]
+
+        with (
+            in_place_of(
+                *(self._model, self._stack, self.layers),
+                lambda *_: self._in_form(local.hidden),
+            ),
+            answering(self.embedding, self._nothing),
+        ):
+            self._fill_outside(self.head)
+            yield predict
 
     def logits(self, tokens: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:
         """Logits [positions, vocabulary] of what comes after some of the tokens [1, n]."""
         hidden, call = self.begin(tokens)
+        self.unload_ends()
         for index in range(len(self.layers)):
             self.load(index)
             hidden = call(index, hidden)
             self.unload(index)
-        at = torch.tensor(positions)
-        takes = inspect.signature(self._model.forward).parameters
-        keep = {"logits_to_keep": at} if "logits_to_keep" in takes else {}
-        head = self._model.get_output_embeddings()
-        stop = head.__dict__.pop("forward")
-        try:
-            output = self._run(lambda *_: self._in_form(hidden), tokens, **keep)
-        finally:
-            head.forward = stop
-        logits: torch.Tensor = output.logits[0] if keep else output.logits[0, at]
-        return logits
+        with self.ends() as predict:
+            return predict(tokens, hidden, torch.tensor(positions))[0]
+
+    def whole(self) -> Any:
+        """The model itself, each of whose layers reads its weights when it is reached and forgets
+        them afterwards; the embedding and the head stay. Nothing else may be asked from now on."""
+        with in_place_of(self._model, self._stack, self.layers, lambda _, call: call.hidden):
+            self._fill_outside(*self._ends())
+        for index, layer in enumerate(self.layers):
+            layer.register_forward_pre_hook(partial(self._reach, self.load, index))
+            layer.register_forward_hook(partial(self._reach, self.unload, index))
+        return self._model
+
+    @staticmethod
+    def _reach(step: Callable[[int], None], index: int, *_: object) -> None:
+        step(index)
 
     def _unknown(self, what: str) -> UnknownLayers:
         return UnknownLayers(
@@ -156,41 +223,77 @@ class Decoder:
         """As the layers give it."""
         return (hidden,) if self._gives_tuples else hidden
 
+    def _nothing(self, tokens: torch.Tensor) -> torch.Tensor:
+        """In the place of what the embedding gives, where only the layers read it. NaN: where
+        something else does after all, nothing is right, and it shows."""
+        return torch.full((1,), torch.nan).expand(*tokens.shape, self.embedding.weight.shape[1])
+
     def _run(
-        self, answer: Callable[[int, Call], Output], tokens: torch.Tensor, **named: object
-    ) -> Any:
-        """A forward pass in which `answer` takes the place of the layers, up to the logits."""
+        self,
+        answer: Callable[[int, Call], Output],
+        tokens: torch.Tensor,
+        embedded: torch.Tensor | None = None,
+    ) -> None:
+        """A forward pass in which `answer` takes the place of the layers, until it has seen enough,
+        or up to the head."""
         with in_place_of(self._model, self._stack, self.layers, answer):
-            self._fill(self._model, "")
+            self._fill_outside(*([self.embedding] if embedded is None else []))
+            given = (lambda _: embedded) if embedded is not None else None
             try:
-                return self._model(tokens, use_cache=False, **named)
+                with answering(self.embedding, given):
+                    self._model(tokens, use_cache=False)
             except _Seen:
-                return None
+                pass
 
     def _is_within(self, name: str) -> bool:
         return name.startswith(f"{self._stack}.")
 
-    def _stored(self, name: str) -> torch.Tensor:
-        with safe_open(self._weights[name].file, "pt") as shard:
-            tensor: torch.Tensor = shard.get_tensor(name)
-        return tensor
+    def _ends(self) -> list[nn.Module]:
+        return [part for part in (self.embedding, self.head) if part is not None]
 
-    def _read(self, name: str) -> torch.Tensor:
-        return self._stored(name).float()
+    def _fill_outside(self, *needed: nn.Module) -> None:
+        """Load what lies outside of the layers, of the embedding and the head only what is
+        needed. It is called while stand-ins are in the place of the layers."""
+        is_whole = self._is_tied and bool(needed)
+        parts = [part for part in self._ends() if part not in needed and not is_whole]
+        left_out = {id(one) for part in parts for one in part.parameters()}
+        self._fill(self._model, "", left_out)
 
-    def _fill(self, module: nn.Module, prefix: str) -> None:
+    def _fill(self, module: nn.Module, prefix: str, left_out: Container[int] = ()) -> None:
         """Load what is still empty of the parameters and buffers below a module."""
-        empty = {n for n, p in module.named_parameters(remove_duplicate=False) if p.is_meta}
+        named = dict(module.named_parameters(remove_duplicate=False))
+        empty = {name for name, one in named.items() if one.is_meta and id(one) not in left_out}
+        buffers = dict(module.named_buffers())  # such as what balances experts
         short = len(f"{self._model.base_model_prefix}.")
         state = {}
-        for name in sorted(empty):
+        for name in sorted({*empty, *buffers}):
             whole = prefix + name
             stored = next((one for one in (whole, whole[short:]) if one in self._weights), None)
             if stored is not None:
-                state[name] = self._read(stored)
+                dtype = buffers[name].dtype if name in buffers else torch.float32
+                # A copy even of float32: whoever changes a weight changes no file's map.
+                state[name] = self._weights[stored].to(dtype, copy=True)
         module.load_state_dict(state, strict=False, assign=True)
         if prefix == "":
             self._model.tie_weights()
-        left = [prefix + n for n, p in module.named_parameters() if p.is_meta]
+        now = dict(module.named_parameters(remove_duplicate=False))
+        left = [prefix + name for name in sorted(empty) if now[name].is_meta]
         if left:
             raise QuantmakeError(f"the base has no tensors {', '.join(left)}; build it again")
+
+
+def _empty(module: nn.Module) -> None:
+    """Forget the values of its parameters. Buffers stay: some are in no file."""
+    for part in module.modules():
+        for name, one in part.named_parameters(recurse=False):
+            meta = torch.empty_like(one, device="meta")
+            part.register_parameter(name, nn.Parameter(meta, requires_grad=False))
+
+
+def _want_gradients(value: object) -> bool:
+    """Whether a tensor in nested tuples, lists and dicts is computed from what gradients are of."""
+    if isinstance(value, torch.Tensor):
+        return value.requires_grad
+    if isinstance(value, Mapping):
+        return any(map(_want_gradients, value.values()))
+    return isinstance(value, list | tuple) and any(map(_want_gradients, value))

@@ -1,20 +1,21 @@
 """How the output of the model depends on what each linear gives out."""
 
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
-from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.footprints import FOOTPRINTS
-from scripts.progress import Progress
 from scripts.stage import Stage
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     import torch
 
-_SUMS, _WINDOWS, _RANDOM = "sums", "windows done", "random numbers"
+MOST_VALUES_AT_ONCE = 250_000_000
+"""Of a model that is held whole: nothing is computed twice, but for each thread there is a window
+with all that its way back needs."""
 
 
 class Gradients(Stage):
@@ -42,98 +43,53 @@ class Gradients(Stage):
         are not finite.
         """
         import torch
-        from transformers import AutoModelForCausalLM
 
+        from scripts.calibration.noted import NotFinite
         from scripts.calibration.stored import write_gradient_squares
         from scripts.token_windows import read_windows
         from scripts.workers import available_cores, single_core_workers
 
-        tokens = torch.from_numpy(read_windows(inputs["calibration"]))
-        model = AutoModelForCausalLM.from_pretrained(inputs["base"], dtype=torch.float32)
-        model.eval().requires_grad_(False)
-        measured = _Measured(model)
-        sums: dict[str, torch.Tensor] = {}
-        generator = torch.Generator().manual_seed(0)
-        progress = Progress("gradients", len(tokens), "windows")
-        checkpoints = Checkpoints.of_this_run()
-        kept = checkpoints.load(_SUMS)
-        if kept is not None:
-            generator.set_state(kept.pop(_RANDOM))
-            progress.advance(int(kept.pop(_WINDOWS)))
-            sums.update(kept)
+        base, tokens = inputs["base"], torch.from_numpy(read_windows(inputs["calibration"]))
         cores = available_cores()
         with single_core_workers(cores) as pool:
-            while progress.done < len(tokens):
-                first = int(progress.done)
-                batch = tokens[first : first + cores]
-                noise = [measured.noise(window, generator) for window in batch]
-                for terms in pool.map(measured.window, batch, noise):
-                    for name, term in terms.items():  # not every window reaches every expert
-                        sums[name] = sums[name] + term if name in sums else term
-                    progress.advance()
-                if checkpoints.is_due() and progress.done < len(tokens):
-                    done = {_WINDOWS: torch.tensor(progress.done), _RANDOM: generator.get_state()}
-                    checkpoints.save(_SUMS, {**sums, **done})
+            try:
+                sums = self._sums(base, tokens, out, pool, cores)
+            except NotFinite:
+                _refuse_broken(base)
         _refuse_silent(sums)
         means = {name: (total / tokens.numel()).numpy() for name, total in sums.items()}
         write_gradient_squares(out, means)
 
+    def _sums(
+        self, base: Path, tokens: "torch.Tensor", out: Path, pool: "ThreadPoolExecutor", cores: int
+    ) -> "dict[str, torch.Tensor]":
+        """By the way that fits the model: the sums are the same."""
+        from scripts.calibration.decoder import Decoder
+        from scripts.calibration.layer_gradients import LayerGradients
+        from scripts.calibration.stand_ins import UnknownLayers
+        from scripts.calibration.whole_gradients import whole_gradients
+        from scripts.checkpoint import Checkpoints
+        from scripts.tensors.header import tensors_in
+        from scripts.tensors.kept_states import KeptStates
 
-class _Measured:
-    """A model whose linears note the gradients at their outputs, apart for each thread."""
-
-    def __init__(self, model: Any) -> None:
-        import torch
-        from transformers.pytorch_utils import Conv1D
-
-        self._model, self._local = model, threading.local()
-        self._names = {module: name for name, module in model.named_modules()}
-        self._head, self._embedding = model.get_output_embeddings(), model.get_input_embeddings()
-        for module, name in self._names.items():
-            if isinstance(module, torch.nn.Linear | Conv1D) and module is not self._head:
-                module.register_full_backward_hook(self._note(name))
-
-    def _note(self, name: str) -> Any:
-        """A hook that keeps the squared gradients of what a linear gives out."""
-
-        def hook(_: Any, __: Any, gradients: "tuple[torch.Tensor, ...]") -> None:
-            squares = gradients[0].flatten(0, -2).square().sum(0)
-            terms = self._local.terms
-            terms[name] = terms[name] + squares if name in terms else squares
-
-        return hook
-
-    def noise(self, tokens: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
-        """What decides the drawn tokens of a window [context]: [context, vocabulary]."""
-        import torch
-
-        size = len(tokens), self._head.weight.shape[0]
-        return torch.empty(size).exponential_(generator=generator)
-
-    def window(self, tokens: "torch.Tensor", noise: "torch.Tensor") -> "dict[str, torch.Tensor]":
-        """Of a window [context] the sums of squared gradients [outputs], by the linears' names."""
-        import torch
-
-        self._local.terms = terms = dict[str, torch.Tensor]()
-        embedded = self._embedding(tokens[None]).requires_grad_(True)
-        logits = self._model(inputs_embeds=embedded).logits[0]
-        chances = logits.detach().softmax(-1)
-        if not bool(torch.isfinite(chances).all()):
-            _refuse_broken(self._model)
-        # The first of exponential clocks with these rates is a draw, as torch.multinomial does it.
-        drawn = (chances / noise).argmax(-1, keepdim=True)
-        logits.log_softmax(-1).gather(1, drawn).sum().backward()
-        # At the head the expectation over the drawn token is known: p (1 - p).
-        terms[self._names[self._head]] = (chances * (1 - chances)).sum(0)
-        terms[self._names[self._embedding]] = embedded.grad[0].square().sum(0)
-        return terms
+        checkpoints = Checkpoints.of_this_run()
+        if sum(one.values for one in tensors_in(base).values()) > MOST_VALUES_AT_ONCE:
+            try:
+                with KeptStates(out) as states:
+                    work = (Decoder(base), tokens, states, checkpoints, pool, cores)
+                    return LayerGradients(*work).sums()
+            except UnknownLayers as reason:
+                print(f"the whole model is held in memory: {reason}", flush=True)
+        return whole_gradients(base, tokens, checkpoints, pool, cores)
 
 
-def _refuse_broken(model: "torch.nn.Module") -> None:
+def _refuse_broken(base: Path) -> NoReturn:
     """Raise QuantmakeError that names the weights with NaN or infinity."""
-    import torch
+    from scripts.tensors.finite import is_finite
+    from scripts.tensors.header import tensors_in
+    from scripts.tensors.mapped import mapped
 
-    broken = [name for name, one in model.named_parameters() if not torch.isfinite(one).all()]
+    broken = [name for name, one in mapped(tensors_in(base)).items() if not is_finite(one)]
     reason = f"it has NaN or infinity in {', '.join(broken)}" if broken else "float32 overflows"
     raise QuantmakeError(
         "the base predicts no probabilities on the calibration's text, but values that are not "

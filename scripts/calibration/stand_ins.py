@@ -33,6 +33,11 @@ class Call:
         )
         return states
 
+    def others(self) -> tuple[Any, ...]:
+        """All but the hidden states."""
+        named = {name: one for name, one in self.keywords.items() if name != "hidden_states"}
+        return (*self.arguments[1:], named)
+
     def run(self, layer: nn.Module, hidden: torch.Tensor) -> Output:
         """The layer's own output, for other hidden states."""
         if self.arguments:
@@ -110,3 +115,18 @@ def in_place_of(
         yield
     finally:
         setattr(parent, attribute, kept)
+
+
+@contextmanager
+def answering(
+    module: nn.Module | None, answer: Callable[[torch.Tensor], Any] | None
+) -> Iterator[None]:
+    """While it is open, `answer` is asked in the place of the module's own computation."""
+    if module is None or answer is None:
+        yield
+        return
+    module.forward = answer
+    try:
+        yield
+    finally:
+        del module.forward

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scripts.backends.model import Model
+from scripts.backends.model import Scorer, Tokens
 from scripts.errors import QuantmakeError
 from scripts.evaluation.result import Estimate, TaskScore
 from scripts.progress import track
@@ -101,19 +101,23 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, Line]]:
             ) from None
 
 
-def choose(model: Model, item: Item) -> int:
+def sequences(item: Item) -> list[Tokens]:
+    """What a model reads to choose: the question with each choice, less its last token."""
+    return [np.array(item.question + choice, np.int64)[:-1] for choice in item.choices]
+
+
+def choose(model: Scorer, item: Item) -> int:
     """The choice with the highest log-likelihood per byte."""
     scores = []
-    for choice, length in zip(item.choices, item.lengths, strict=True):
-        tokens = np.array(item.question + choice, np.int64)
-        logits = model.scores(tokens[:-1], len(item.question) - 1).astype(np.float64)
+    for tokens, choice, length in zip(sequences(item), item.choices, item.lengths, strict=True):
+        logits = model.scores(tokens, len(item.question) - 1).astype(np.float64)
         top = logits.max(-1, keepdims=True)
         logprobs = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
         scores.append(logprobs[np.arange(len(choice)), choice].sum() / length)
     return int(np.argmax(scores))
 
 
-def write_scored(tasks: dict[str, list[Item]], model: Model, folder: Path) -> None:
+def write_scored(tasks: dict[str, list[Item]], model: Scorer, folder: Path) -> None:
     """Keep the items with the base's choices."""
     scored = {
         name: Task(items=items, base=[choose(model, one) for one in track(items, name)])
@@ -131,7 +135,7 @@ def read_scored(reference: Path) -> dict[str, Task]:
     return {name: Task(**task) for name, task in json.loads(path.read_text()).items()}
 
 
-def score_task(task: Task, model: Model | None, name: str) -> TaskScore:
+def score_task(task: Task, model: Scorer | None, name: str) -> TaskScore:
     """How a model does on a task, beside the base; without a model, the base itself."""
     base = np.array(task.base)
     mine = (

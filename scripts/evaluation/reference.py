@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -12,12 +12,17 @@ from scripts.footprints import FOOTPRINTS, Footprint
 from scripts.progress import track
 from scripts.stage import Stage
 
+if TYPE_CHECKING:
+    from scripts.backends.model import Scorer, Tokens
+    from scripts.evaluation.multiple_choice import Item
+
 PROMPTS = (
     "What is the capital of France, and what is it known for?",
     "Explain in two sentences why the sky is blue.",
     "Write a short poem about a lighthouse.",
 )
 NEW_TOKENS = 48
+_ROWS = 32
 
 
 class Reference(Stage):
@@ -56,8 +61,9 @@ class Reference(Stage):
         import torch
 
         from scripts.backends.model import load_model
-        from scripts.evaluation.multiple_choice import read_items, write_scored
-        from scripts.evaluation.windowed import append_window
+        from scripts.calibration.stand_ins import UnknownLayers
+        from scripts.evaluation.by_layer import by_layer
+        from scripts.evaluation.multiple_choice import read_items, sequences
         from scripts.texts import load_tokenizer
         from scripts.token_windows import write_kinds, write_windows
         from scripts.workers import available_cores
@@ -71,14 +77,33 @@ class Reference(Stage):
         write_kinds(out, {kind: len(one) for kind, one in by_kind.items()})
         self._write_prompts(tokenizer, inputs["base"], out / "prompts.json")
         tasks = {name: read_items(inputs[f"task/{name}"], tokenizer, name) for name in self.tasks}
-        model = load_model(
-            YARDSTICK, inputs["base"], threads=available_cores(), context=self.context
-        )
-        first = self.context // 2
-        for number, tokens in enumerate(track(list(windows), "scoring windows")):
-            logits = torch.from_numpy(model.scores(tokens.astype(np.int64), first)[:-1])
-            logprobs = torch.log_softmax(logits, -1).numpy()
-            append_window(out / "logprobs.npy", logprobs, number=number, count=len(windows))
+        torch.set_num_threads(available_cores())
+        scored = [*windows.astype(np.int64)]
+        asked = [one for items in tasks.values() for item in items for one in sequences(item)]
+        try:
+            with by_layer(inputs["base"], [*scored, *asked], out) as model:
+                self._write_scores(scored, tasks, model, out)
+        except UnknownLayers as reason:
+            print(f"the whole model is held in memory: {reason}", flush=True)
+            whole = load_model(
+                YARDSTICK, inputs["base"], threads=available_cores(), context=self.context
+            )
+            self._write_scores(scored, tasks, whole, out)
+
+    def _write_scores(
+        self, windows: "list[Tokens]", tasks: "dict[str, list[Item]]", model: "Scorer", out: Path
+    ) -> None:
+        """Log-probabilities of each window's second half, and what the base chooses."""
+        import torch
+
+        from scripts.evaluation.multiple_choice import write_scored
+        from scripts.evaluation.windowed import append_window
+
+        for number, tokens in enumerate(track(windows, "scoring windows")):
+            logits = torch.from_numpy(model.scores(tokens, self.context // 2)[:-1])
+            for rows in torch.split(logits, _ROWS):  # in place: all of them are large
+                rows.copy_(torch.log_softmax(rows, -1))
+            append_window(out / "logprobs.npy", logits.numpy(), number=number, count=len(windows))
         if tasks:
             write_scored(tasks, model, out)
 

@@ -30,6 +30,8 @@ from scripts.texts import load_decoder
 from scripts.token_windows import read_kinds, read_windows
 from scripts.workers import available_cores
 
+MOST_VALUES_AT_ONCE = 1_000_000_000
+"""Of the base: a larger one is read from the disk layer by layer, for each token that it writes."""
 _CONTEXT_SHOWN = 16
 # They are written from these figures, so they can't be among them.
 _PAGES = (
@@ -63,7 +65,10 @@ def measure(candidate: Candidate) -> Measured:
     longest = max(len(entry["tokens"]) for entry in prompts["prompts"]) + prompts["new_tokens"]
     context = max(windows.shape[1], longest, *(task.longest for task in tasks.values()), 1)
     model = load_model(
-        candidate.backend, candidate.artifact, threads=available_cores(), context=context
+        *(candidate.backend, candidate.artifact),
+        threads=available_cores(),
+        context=context,
+        lean=candidate.is_base and count_parameters(candidate.base) > MOST_VALUES_AT_ONCE,
     )
     size, notes = measure_size(candidate.backend, candidate.artifact, candidate.base)
     comparison = compare(candidate, model, windows)

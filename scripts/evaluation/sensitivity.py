@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.evaluation.result import Estimate
 from scripts.footprints import FOOTPRINTS
-from scripts.progress import track
 from scripts.stage import Stage
 from scripts.strict import Strict
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
 FILE = "sensitivity.json"
 EMBEDDING = "embedding and head"
+_ROWS = 4096
 
 
 class LayerError(Strict):
@@ -84,51 +84,37 @@ class MeasureSensitivity(Stage):
             return False
 
     def _layers(self, inputs: Mapping[str, Path]) -> list[LayerError]:
-        """The unrounded model runs once; a rounded layer starts from its stored input."""
+        from functools import partial
+
         import torch
-        from transformers import AutoModelForCausalLM
 
         from scripts.evaluation.metrics import mean
-        from scripts.evaluation.partial_run import PartialRun
+        from scripts.evaluation.streams import divergences
         from scripts.token_windows import read_windows
         from scripts.workers import available_cores
 
         torch.set_num_threads(available_cores())
         ids = read_windows(inputs["calibration"])[: self.windows, : self.tokens]
-        model = AutoModelForCausalLM.from_pretrained(inputs["base"], dtype=torch.float32).eval()
-        layers: list[LayerError] = []
+        round_ = partial(round_in_place, bits=self.bits, block_size=self.block_size)
         with torch.inference_mode():
-            run = PartialRun(model, torch.from_numpy(ids))
-            for place in track(range(len(run.layers)), "rounding layers"):
-                with rounded(run.layers[place], self.bits, self.block_size):
-                    error = mean(run.again_from(place))
-                layers.append(LayerError(name=f"layer {place}", kld=error))
-            ends = [model.get_input_embeddings(), model.get_output_embeddings()]
-            with rounded(torch.nn.ModuleList(ends), self.bits, self.block_size):
-                layers.append(LayerError(name=EMBEDDING, kld=mean(run.whole())))
-        return layers
+            errors = list(divergences(inputs["base"], torch.from_numpy(ids), round_))
+        names = [*(f"layer {place}" for place in range(len(errors) - 1)), EMBEDDING]
+        return [
+            LayerError(name=name, kld=mean(error))
+            for name, error in zip(names, errors, strict=True)
+        ]
 
 
-class rounded:
-    """While it is open, the matrices of a module are rounded; then they are as they were."""
+def round_in_place(module: "torch.nn.Module", bits: int, block_size: int) -> None:
+    """Round the matrices of a module, a few rows at a time."""
+    import torch
 
-    def __init__(self, module: "torch.nn.Module", bits: int, block_size: int) -> None:
-        self._bits, self._block = bits, block_size
-        # A tied embedding and head are one parameter, and appear once.
-        found = {id(one[0]): one for part in module.modules() for one in _matrices(part)}
-        self._weights: list[Any] = [weight for weight, _ in found.values()]
-        self._turned = [turned for _, turned in found.values()]
-
-    def __enter__(self) -> None:
-        self._kept = [one.data for one in self._weights]
-        for one, turned in zip(self._weights, self._turned, strict=True):
+    for part in module.modules():
+        for one, turned in _matrices(part):
             rows = one.data.mT if turned else one.data
-            flat = round_to_nearest(rows.reshape(-1, rows.shape[-1]), self._bits, self._block)
-            one.data = flat.reshape(rows.shape).mT if turned else flat.reshape(rows.shape)
-
-    def __exit__(self, *_: object) -> None:
-        for one, kept in zip(self._weights, self._kept, strict=True):
-            one.data = kept
+            for matrix in rows if rows.dim() == 3 else [rows]:
+                for some in torch.split(matrix, _ROWS):
+                    some.copy_(round_to_nearest(some, bits, block_size))
 
 
 def _matrices(part: "torch.nn.Module") -> list[tuple[Any, bool]]:

@@ -11,11 +11,11 @@ from scripts.calibration.capture import Capture
 from scripts.calibration.decoder import Decoder
 from scripts.calibration.stand_ins import stack_of
 from scripts.calibration.stored import Captured
-from scripts.evaluation.sensitivity import EMBEDDING, rounded
+from scripts.evaluation.sensitivity import EMBEDDING
 from scripts.exec import run_stage
 from scripts.token_windows import read_windows, write_windows
 from tests.calibration.test_capture import assert_same, observed
-from tests.evaluation.test_sensitivity import measure
+from tests.evaluation.test_sensitivity import measure, rounded
 from tests.families import FAMILIES, WINDOW, make_family
 
 

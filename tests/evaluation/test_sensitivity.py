@@ -1,6 +1,8 @@
 """Layers rounded one at a time: the same as the whole model run anew, and told apart."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,20 @@ from scripts.evaluation.sensitivity import (
     EMBEDDING,
     MeasureSensitivity,
     Sensitivity,
+    round_in_place,
     round_to_nearest,
-    rounded,
 )
 from scripts.exec import run_stage
 from scripts.token_windows import read_windows
+
+
+@contextmanager
+def rounded(module: torch.nn.Module, bits: int, block_size: int) -> Iterator[None]:
+    """While it is open, the matrices of a module are rounded; then they are as they were."""
+    kept = {name: one.clone() for name, one in module.state_dict().items()}
+    round_in_place(module, bits, block_size)
+    yield
+    module.load_state_dict(kept)
 
 
 def measure(base: Path, calibration: Path, out: Path) -> Sensitivity:
@@ -117,7 +128,7 @@ def test_model_whose_layers_are_not_known_has_none(
     def none(_: object) -> None:
         raise UnknownLayers("two stacks")
 
-    monkeypatch.setattr("scripts.evaluation.partial_run.stack_of", none)
+    monkeypatch.setattr("scripts.calibration.decoder.stack_of", none)
     record = measure(tiny_base, tiny_calibration, tmp_path / "s.json")
     assert (record.layers, record.reason) == ([], "two stacks")
     assert MeasureSensitivity().is_settled(tmp_path / "s.json")  # it is not tried at each build
