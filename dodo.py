@@ -56,7 +56,7 @@ def task_base():
 def task_reference():
     """Score the evaluation's text with the FP16 base"""
     for r in RECIPES:
-        stage = Reference(**r.header.evaluation.options())
+        stage = Reference(**r.header.evaluation.options(), device=r.device)
         yield build(r.task("reference"), r.node("reference"), stage, **r.reference_inputs())
 
 
@@ -73,14 +73,14 @@ def task_gradients():
     """Measure how the model's output depends on each linear (Fisher information)"""
     for r in RECIPES:
         inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
-        yield build(r.task("gradients"), r.node("gradients"), Gradients(), **inputs)
+        yield build(r.task("gradients"), r.node("gradients"), Gradients(device=r.device), **inputs)
 
 
 def task_capture():
     """Observe what the calibration's text feeds to every linear layer"""
     for r in RECIPES:
         inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
-        yield build(r.task("capture"), r.node("capture"), Capture(), **inputs)
+        yield build(r.task("capture"), r.node("capture"), Capture(device=r.device), **inputs)
 
 
 def task_graph():
@@ -135,7 +135,7 @@ def task_timings():
 def task_sensitivity():
     """Round each layer alone and measure what it does to the predictions"""
     for r in RECIPES:
-        stage, out = MeasureSensitivity(), r.node("sensitivity.json")
+        stage, out = MeasureSensitivity(device=r.device), r.node("sensitivity.json")
         inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
         yield build(r.task("sensitivity"), out, stage, **inputs)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.devices import Device
 from scripts.footprints import FOOTPRINTS
 from scripts.stage import Stage
 
@@ -22,6 +23,8 @@ class Capture(Stage):
     depend on the number of cores.
     """
 
+    device: Device = "cpu"
+
     footprint = FOOTPRINTS["capture"]
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
@@ -34,4 +37,5 @@ class Capture(Stage):
         capture(
             *(inputs["base"], inputs["calibration"], out, Checkpoints.of_this_run()),
             threads=available_cores(),
+            device=self.device,
         )

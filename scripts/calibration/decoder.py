@@ -23,6 +23,7 @@ from scripts.calibration.stand_ins import (
     stack_of,
     states_of,
 )
+from scripts.devices import Device, torch_device
 from scripts.errors import QuantmakeError
 from scripts.tensors.finite import is_finite
 from scripts.tensors.header import tensors_in
@@ -44,7 +45,8 @@ class Decoder:
     """A causal language model of a folder in float32, whose weights are loaded by part: the
     embedding, each layer, the head. What else lies outside of the layers, such as norms, stays."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, device: Device = "cpu") -> None:
+        self.device = torch_device(device)
         self._weights = mapped(tensors_in(base))
         trust = any(base.glob("*.py"))  # the base holds code only where the recipe trusts it
         config = AutoConfig.from_pretrained(base, trust_remote_code=trust, local_files_only=True)
@@ -54,6 +56,9 @@ class Decoder:
             model = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=trust, dtype=torch.float32
             )
+        for module in model.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, buffer.to(self.device))
         self._model: Any = model.eval().requires_grad_(False)
         self._stack, self.layers = stack_of(model)
         self._gives_tuples: bool | None = None
@@ -103,7 +108,7 @@ class Decoder:
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """What the embedding gives for tokens [b, n]."""
         self._fill_outside(self.embedding)
-        embedded: torch.Tensor = self.embedding(tokens)
+        embedded: torch.Tensor = self.embedding(tokens.to(self.device))
         return embedded
 
     def begin(
@@ -147,7 +152,7 @@ class Decoder:
             raise self._unknown("gives the layers more of the embedding than their hidden states")
 
         def call(index: int, hidden: torch.Tensor) -> torch.Tensor:
-            output = calls[index].run(self.layers[index], hidden)
+            output = calls[index].run(self.layers[index], hidden.to(self.device))
             self._gives_tuples = isinstance(output, tuple)
             return states_of(output)
 
@@ -171,9 +176,13 @@ class Decoder:
         def predict(
             tokens: torch.Tensor, hidden: torch.Tensor, positions: int | torch.Tensor
         ) -> torch.Tensor:
-            local.hidden = hidden
+            local.hidden = hidden.to(self.device)
+            if isinstance(positions, torch.Tensor):
+                positions = positions.to(self.device)
             keep = {"logits_to_keep": positions} if "logits_to_keep" in takes else {}
-            logits: torch.Tensor = self._model(tokens, use_cache=False, **keep).logits
+            logits: torch.Tensor = self._model(
+                tokens.to(self.device), use_cache=False, **keep
+            ).logits
             if keep:
                 return logits
             return logits[:, -positions:] if isinstance(positions, int) else logits[:, positions]
@@ -226,7 +235,9 @@ class Decoder:
     def _nothing(self, tokens: torch.Tensor) -> torch.Tensor:
         """In the place of what the embedding gives, where only the layers read it. NaN: where
         something else does after all, nothing is right, and it shows."""
-        return torch.full((1,), torch.nan).expand(*tokens.shape, self.embedding.weight.shape[1])
+        return torch.full((1,), torch.nan, device=tokens.device).expand(
+            *tokens.shape, self.embedding.weight.shape[1]
+        )
 
     def _run(
         self,
@@ -241,7 +252,7 @@ class Decoder:
             given = (lambda _: embedded) if embedded is not None else None
             try:
                 with answering(self.embedding, given):
-                    self._model(tokens, use_cache=False)
+                    self._model(tokens.to(self.device), use_cache=False)
             except _Seen:
                 pass
 
@@ -272,7 +283,7 @@ class Decoder:
             if stored is not None:
                 dtype = buffers[name].dtype if name in buffers else torch.float32
                 # A copy even of float32: whoever changes a weight changes no file's map.
-                state[name] = self._weights[stored].to(dtype, copy=True)
+                state[name] = self._weights[stored].to(self.device, dtype, copy=True)
         module.load_state_dict(state, strict=False, assign=True)
         if prefix == "":
             self._model.tie_weights()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from scripts.devices import Device
 from scripts.errors import QuantmakeError
 from scripts.footprints import FOOTPRINTS
 from scripts.stage import Stage
@@ -32,6 +33,8 @@ class Gradients(Stage):
     `out` receives gradients.safetensors, float32: `NAME.gradient_square` [outputs] for each linear,
     the head and the embedding, by their Hugging Face names.
     """
+
+    device: Device = "cpu"
 
     footprint = FOOTPRINTS["gradients"]
 
@@ -76,11 +79,12 @@ class Gradients(Stage):
         if sum(one.values for one in tensors_in(base).values()) > MOST_VALUES_AT_ONCE:
             try:
                 with KeptStates(out) as states:
-                    work = (Decoder(base), tokens, states, checkpoints, pool, cores)
+                    decoder = Decoder(base, self.device)
+                    work = (decoder, tokens, states, checkpoints, pool, cores)
                     return LayerGradients(*work).sums()
             except UnknownLayers as reason:
                 print(f"the whole model is held in memory: {reason}", flush=True)
-        return whole_gradients(base, tokens, checkpoints, pool, cores)
+        return whole_gradients(base, tokens, checkpoints, pool, cores, self.device)
 
 
 def _refuse_broken(base: Path) -> NoReturn:

@@ -95,14 +95,15 @@ class LayerGradients:
                 self._keep(step + 1)
         for at in windows:
             gradient, terms = self._noted.during(partial(self._before_layers, at))
-            add(self._sums, {**terms, self._names[1]: gradient[0].square().sum(0)})
+            at_embedding = {self._names[1]: gradient[0].square().sum(0)}
+            add(self._sums, _on_cpu({**terms, **at_embedding}))
         self._decoder.unload_ends()
 
     def _take(self, results: Iterable[tuple[torch.Tensor, Terms]]) -> None:
         """What went on to the layer before, and what was noted, for each window in order."""
         for at, (incoming, terms) in zip(self._windows, results, strict=True):
-            self._incoming[at] = incoming
-            add(self._sums, terms)
+            self._incoming[at] = incoming.cpu()
+            add(self._sums, _on_cpu(terms))
 
     def _over_windows(self, layer: int, work: Callable[[int], Any]) -> list[Any]:
         """What a layer gives, in the order of the windows."""
@@ -121,11 +122,15 @@ class LayerGradients:
         """The gradient at a layer's input for that at its output, and what its linears noted."""
 
         def back() -> torch.Tensor:
-            hidden = self._states[layer, at].requires_grad_(True)
+            hidden = self._before(layer, at)
             output = calls[at](layer, hidden)
-            return torch.autograd.grad(output, hidden, self._incoming[at])[0]
+            return torch.autograd.grad(output, hidden, self._incoming[at].to(hidden.device))[0]
 
         return self._noted.during(back)
+
+    def _before(self, layer: int, at: int) -> torch.Tensor:
+        """The states of a window before a layer, whose gradient is wanted."""
+        return self._states[layer, at].to(self._decoder.device).requires_grad_(True)
 
     def _head(self) -> None:
         """The gradients at the last layer's output, and the squares at the head."""
@@ -145,11 +150,12 @@ class LayerGradients:
         rows = max(1, _LOGITS_BYTES // (noise.shape[1] * noise.element_size()))
 
         def back() -> torch.Tensor:
-            hidden = self._states[self._layers, at].requires_grad_(True)
+            hidden = self._before(self._layers, at)
             total = torch.zeros_like(hidden)
             for part in torch.split(torch.arange(len(noise)), rows):
                 logits = predict(self._tokens[at][None], hidden, part)[0]
-                value, at_head = likelihood(logits, noise[part[0] : part[-1] + 1])
+                mine = noise[part[0] : part[-1] + 1].to(logits.device)
+                value, at_head = likelihood(logits, mine)
                 noise[part[0] : part[-1] + 1] = at_head
                 total += torch.autograd.grad(value, hidden)[0]
             return total
@@ -163,7 +169,7 @@ class LayerGradients:
         tokens = self._tokens[at][None]
         embedded = self._decoder.embed(tokens).requires_grad_(True)
         hidden, _ = self._decoder.begin(tokens, embedded)
-        return torch.autograd.grad(hidden, embedded, self._incoming.pop(at))[0]
+        return torch.autograd.grad(hidden, embedded, self._incoming.pop(at).to(hidden.device))[0]
 
     def _needed(self, done: int) -> range:
         """The layers whose states the steps after the first `done` read."""
@@ -206,3 +212,7 @@ class LayerGradients:
                 for name, states in self._checkpoints.load_finished(f"{_STATES} {layer}").items():
                     self._states[layer, int(name)] = states
         return windows, done
+
+
+def _on_cpu(terms: Terms) -> Terms:
+    return {name: term.cpu() for name, term in terms.items()}

@@ -16,6 +16,7 @@ from scripts.calibration.part import Part
 from scripts.calibration.stored import HESSIAN, STATISTICS
 from scripts.calibration.sums import Sums, Watch
 from scripts.checkpoint import Checkpoints
+from scripts.devices import Device
 from scripts.progress import Progress
 from scripts.tensors.appended import Appended
 from scripts.token_windows import read_windows
@@ -33,13 +34,19 @@ def _advance(
 
 
 def capture(
-    base: Path, calibration: Path, out: Path, checkpoints: Checkpoints, *, threads: int
+    base: Path,
+    calibration: Path,
+    out: Path,
+    checkpoints: Checkpoints,
+    *,
+    threads: int,
+    device: Device = "cpu",
 ) -> None:
     """Write the two files of `Capture` for windows [n, context] of the calibration.
 
     Layers that an interrupted run had finished are taken from its checkpoints.
     """
-    decoder = Decoder(base)
+    decoder = Decoder(base, device)
     decoder.refuse_broken()
     linears = decoder.linears()
     tokens = [torch.from_numpy(window)[None] for window in read_windows(calibration)]
@@ -87,7 +94,7 @@ def capture(
             if checkpoints.is_due():
                 for name, part in unsaved.items():
                     checkpoints.save(name, part.to_tensors())
-                numbered = {str(at): state for at, state in enumerate(states)}
+                numbered = {str(at): state.cpu() for at, state in enumerate(states)}
                 checkpoints.save(_STATES, {**numbered, _LAYERS: torch.tensor(index + 1)})
                 unsaved.clear()
         # In this thread alone: it takes the layers out of the model.

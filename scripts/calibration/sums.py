@@ -22,8 +22,12 @@ _PANELS = 4
 def upper(rows: torch.Tensor) -> NDArray[np.float32]:
     """XᵀX for X [n, columns], of which only panels from the diagonal on are computed.
 
-    What lies left of them is zero: a third of the work less than the whole symmetric product.
+    What lies left of them is zero, or not used: a third of the work less than the whole symmetric
+    product. A GPU computes all of it.
     """
+    if rows.device.type != "cpu":
+        whole: NDArray[np.float32] = (rows.T @ rows).cpu().numpy()
+        return whole
     values, columns = rows.numpy(), rows.shape[1]
     total = np.zeros((columns, columns), np.float32)
     width = -(-columns // _PANELS)
@@ -64,8 +68,8 @@ class Window:
         self.inputs[name] = Seen(
             rows=rows.shape[0],
             product=upper(rows),
-            minimum=rows.amin(0).numpy(),
-            maximum=rows.amax(0).numpy(),
+            minimum=rows.amin(0).cpu().numpy(),
+            maximum=rows.amax(0).cpu().numpy(),
         )
 
 

@@ -15,13 +15,19 @@ from transformers.pytorch_utils import Conv1D
 from scripts.calibration.in_order import in_order
 from scripts.calibration.noted import Noted, Terms, add, likelihood, noise
 from scripts.checkpoint import Checkpoints
+from scripts.devices import Device, torch_device
 from scripts.progress import Progress
 
 _SUMS, _WINDOWS, _RANDOM = "sums", "windows done", "random numbers"
 
 
 def whole_gradients(
-    base: Path, tokens: torch.Tensor, checkpoints: Checkpoints, pool: ThreadPoolExecutor, ahead: int
+    base: Path,
+    tokens: torch.Tensor,
+    checkpoints: Checkpoints,
+    pool: ThreadPoolExecutor,
+    ahead: int,
+    device: Device = "cpu",
 ) -> Terms:
     """Sums over all windows [windows, context], each computed on one thread of the pool, `ahead`
     at a time; an interrupted run goes on after the last window whose sums were kept.
@@ -29,7 +35,7 @@ def whole_gradients(
     Raises NotFinite where the model gives no probabilities.
     """
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False).to(torch_device(device))
     measured = _Measured(model)
     sums = Terms()
     generator = torch.Generator().manual_seed(0)
@@ -79,12 +85,14 @@ class _Measured:
     def window(self, tokens: torch.Tensor, noise: torch.Tensor) -> Terms:
         """Of a window [context]."""
         (head, embedding), terms = self._noted.during(partial(self._pass, tokens, noise))
-        return {**terms, self._names[0]: head, self._names[1]: embedding}
+        named = {**terms, self._names[0]: head, self._names[1]: embedding}
+        return {name: one.cpu() for name, one in named.items()}
 
     def _pass(self, tokens: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The squared gradients at the head and at the embedding."""
-        embedded = self._embedding(tokens[None]).requires_grad_(True)
+        place = self._embedding.weight.device
+        embedded = self._embedding(tokens[None].to(place)).requires_grad_(True)
         logits = self._model(inputs_embeds=embedded, use_cache=False).logits[0]
-        total, at_head = likelihood(logits, noise)
+        total, at_head = likelihood(logits, noise.to(place))
         total.backward()  # type: ignore[no-untyped-call]
         return at_head.sum(0), embedded.grad[0].square().sum(0)

@@ -10,6 +10,7 @@ import torch
 
 from scripts.backends.model import Logits, Tokens, check_finite
 from scripts.calibration.decoder import Decoder, Predict
+from scripts.devices import Device
 from scripts.progress import track
 from scripts.tensors.kept_states import KeptStates
 
@@ -19,10 +20,12 @@ _LOGITS_BYTES = 1 << 28
 class ByLayer:
     """The base, after some sequences went through its layers: it scores these alone."""
 
-    def __init__(self, base: Path, sequences: Sequence[Tokens], states: KeptStates) -> None:
+    def __init__(
+        self, base: Path, sequences: Sequence[Tokens], states: KeptStates, device: Device
+    ) -> None:
         """Raises UnknownLayers where the model does not go through its layers in turn."""
         self._base, self._states = base, states
-        self._decoder = Decoder(base)
+        self._decoder = Decoder(base, device)
         self._numbers = {one.tobytes(): number for number, one in enumerate(sequences)}
         calls = []
         for number, tokens in enumerate(sequences):
@@ -49,16 +52,18 @@ class ByLayer:
         hidden = self._states[0, self._numbers[tokens.tobytes()]]
         rows = max(1, _LOGITS_BYTES // (4 * self._decoder.head.weight.shape[0]))
         parts = torch.split(torch.arange(first, len(tokens)), rows)
-        pieces = [self._predict(ids, hidden, part)[0].float().numpy() for part in parts]
+        pieces = [self._predict(ids, hidden, part)[0].float().cpu().numpy() for part in parts]
         logits = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         return check_finite(logits, self._base)
 
 
 @contextmanager
-def by_layer(base: Path, sequences: Sequence[Tokens], folder: Path) -> Iterator[ByLayer]:
+def by_layer(
+    base: Path, sequences: Sequence[Tokens], folder: Path, device: Device = "cpu"
+) -> Iterator[ByLayer]:
     """The base for token ids [n] of several lengths, ready to score them; hidden states are in a
     file in `folder` meanwhile."""
     with torch.inference_mode(), KeptStates(folder) as states:
-        model = ByLayer(base, sequences, states)
+        model = ByLayer(base, sequences, states, device)
         with model.with_head():
             yield model

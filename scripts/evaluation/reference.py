@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from scripts.backends.table import YARDSTICK, modules_of
+from scripts.devices import Device
 from scripts.footprints import FOOTPRINTS, Footprint
 from scripts.progress import track
 from scripts.stage import Stage
@@ -43,6 +44,7 @@ class Reference(Stage):
     context: int = 512
     prompts: tuple[str, ...] = PROMPTS
     tasks: tuple[str, ...] = ()
+    device: Device = "cpu"
     linkable = True
     canonical = False
 
@@ -81,7 +83,7 @@ class Reference(Stage):
         scored = [*windows.astype(np.int64)]
         asked = [one for items in tasks.values() for item in items for one in sequences(item)]
         try:
-            with by_layer(inputs["base"], [*scored, *asked], out) as model:
+            with by_layer(inputs["base"], [*scored, *asked], out, self.device) as model:
                 self._write_scores(scored, tasks, model, out)
         except UnknownLayers as reason:
             print(f"the whole model is held in memory: {reason}", flush=True)

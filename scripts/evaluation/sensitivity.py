@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.devices import Device
 from scripts.evaluation.result import Estimate
 from scripts.footprints import FOOTPRINTS
 from scripts.stage import Stage
@@ -49,6 +50,7 @@ class MeasureSensitivity(Stage):
     block_size: int = 32
     windows: int = 2
     tokens: int = 128
+    device: Device = "cpu"
     suffix = ".json"
     footprint = FOOTPRINTS["sensitivity"]
     canonical = False
@@ -97,7 +99,7 @@ class MeasureSensitivity(Stage):
         ids = read_windows(inputs["calibration"])[: self.windows, : self.tokens]
         round_ = partial(round_in_place, bits=self.bits, block_size=self.block_size)
         with torch.inference_mode():
-            errors = list(divergences(inputs["base"], torch.from_numpy(ids), round_))
+            errors = list(divergences(inputs["base"], torch.from_numpy(ids), round_, self.device))
         names = [*(f"layer {place}" for place in range(len(errors) - 1)), EMBEDDING]
         return [
             LayerError(name=name, kld=mean(error))

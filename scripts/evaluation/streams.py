@@ -9,20 +9,23 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scripts.calibration.decoder import Decoder
+from scripts.devices import Device
 from scripts.progress import track
 
 Round = Callable[[nn.Module], None]
 """Changes the weights of a module in place."""
 
 
-def divergences(base: Path, windows: torch.Tensor, round_: Round) -> Iterator[NDArray[np.float64]]:
+def divergences(
+    base: Path, windows: torch.Tensor, round_: Round, device: Device = "cpu"
+) -> Iterator[NDArray[np.float64]]:
     """KL divergence in nats from the unchanged model at each token of the second halves of windows
     [n, tokens]: with each layer rounded alone, in order, then with the embedding and the head.
 
     Beside the unchanged hidden states there are those of each layer that was rounded before, and
     each layer is read once. Raises UnknownLayers.
     """
-    decoder, keep = Decoder(base), windows.shape[1] // 2
+    decoder, keep = Decoder(base, device), windows.shape[1] // 2
     unchanged, call = decoder.begin(windows)
     round_(decoder.embedding)
     embedded, call_embedded = decoder.begin(windows)
@@ -51,5 +54,5 @@ def divergences(base: Path, windows: torch.Tensor, round_: Round) -> Iterator[ND
 
 def _divergence(wanted: torch.Tensor, other: torch.Tensor) -> NDArray[np.float64]:
     kld = (wanted - other).mul_(wanted.exp()).sum(-1, dtype=torch.float64)
-    divergence: NDArray[np.float64] = kld.numpy()
+    divergence: NDArray[np.float64] = kld.cpu().numpy()
     return divergence

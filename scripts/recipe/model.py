@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ByteSize, Field
 
 from scripts.cards.subject import CardFacts
+from scripts.devices import Wanted
 from scripts.evaluation.budget import Budget
 from scripts.evaluation.reference import PROMPTS
 from scripts.recipe.problems import KeyPath
@@ -143,6 +144,12 @@ class Header(Strict):
     evaluation: EvaluationText
     max_memory: Annotated[ByteSize, Field(gt=0)] | None = Field(
         None, description="what a task may need of memory, as 8GiB; else what the machine has"
+    )
+    device: Wanted = Field(
+        "cpu",
+        description="where what the calibration measures and the yardstick are computed: on the "
+        "processor, whose bytes are the same everywhere, on a GPU (cuda), or where there is one "
+        "(auto)",
     )
     card: CardFacts = Field(CardFacts(), description="what model cards say that can't be measured")
     budgets: dict[str, Budget] = Field(

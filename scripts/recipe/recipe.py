@@ -9,6 +9,7 @@ from pathlib import Path
 from scripts.backends.format import Format
 from scripts.backends.table import BACKENDS, YARDSTICK
 from scripts.cards.subject import Subject
+from scripts.devices import Device, resolved
 from scripts.engine.session import Limit
 from scripts.recipe.model import ChoiceTask, EvaluationText, Header, ModelSource, Passage
 from scripts.report.facts import Excerpt, Facts, Yardstick
@@ -53,6 +54,11 @@ class Recipe:
     def title(self) -> str:
         """The model's name, for people."""
         return self.model.name or self.name
+
+    @property
+    def device(self) -> Device:
+        """Where what reads the whole base computes."""
+        return resolved(self.header.device)
 
     @property
     def out(self) -> Path:

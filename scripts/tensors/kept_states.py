@@ -29,7 +29,7 @@ class KeptStates:
 
     def __setitem__(self, place: Place, states: torch.Tensor) -> None:
         """Write; what was at the place before is replaced."""
-        data = states.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        data = states.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
         with self._adding:
             start, shape = self._starts.get(place, (self._end, states.shape))
             if shape != states.shape or place not in self._starts:

@@ -257,7 +257,7 @@ def test_defaults_that_depend_on_the_bits_are_filled_in(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(with_artifact("\n  ".join(lines)))
     artifacts = load_recipe(tmp_path / "r.yaml", is_default=True).artifacts
     options = [artifacts[name].model_dump() for name in ("x4", "x8")]
-    assert [(one["symmetric"], one["rounds"]) for one in options] == [(False, 6), (True, 2)]
+    assert [(one["symmetric"], one["rounds"]) for one in options] == [(False, 3), (True, 3)]
 
 
 def test_every_recipe_of_the_project_is_good() -> None:
