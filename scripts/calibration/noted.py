@@ -27,14 +27,16 @@ class Noted:
 
     def _note(self, name: str) -> Any:
         # At the tensor, not at the module: some families add to what a linear gave in its place.
-        def note(gradient: torch.Tensor) -> None:
-            squares = gradient.flatten(0, -2).square().sum(0)
-            terms = self._local.terms
-            terms[name] = terms[name] + squares if name in terms else squares
-
         def hook(_: Any, __: Any, output: torch.Tensor) -> None:
-            if output.requires_grad:
-                output.register_hook(note)  # type: ignore[no-untyped-call]
+            if not output.requires_grad:
+                return
+            terms = self._local.terms  # the way back through a GPU is in a thread of torch's
+
+            def note(gradient: torch.Tensor) -> None:
+                squares = gradient.flatten(0, -2).square().sum(0)
+                terms[name] = terms[name] + squares if name in terms else squares
+
+            output.register_hook(note)  # type: ignore[no-untyped-call]
 
         return hook
 
