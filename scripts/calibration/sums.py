@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,12 +22,8 @@ _PANELS = 4
 def upper(rows: torch.Tensor) -> NDArray[np.float32]:
     """XᵀX for X [n, columns], of which only panels from the diagonal on are computed.
 
-    What lies left of them is zero, or not used: a third of the work less than the whole symmetric
-    product. A GPU computes all of it.
+    What lies left of them is zero: a third of the work less than the whole symmetric product.
     """
-    if rows.device.type != "cpu":
-        whole: NDArray[np.float32] = (rows.T @ rows).cpu().numpy()
-        return whole
     values, columns = rows.numpy(), rows.shape[1]
     total = np.zeros((columns, columns), np.float32)
     width = -(-columns // _PANELS)
@@ -42,7 +38,7 @@ class Seen:
     """One window's input X [n, columns]: `upper` of it, min and max of each column."""
 
     rows: int
-    product: NDArray[np.float32]
+    product: Any  # of a GPU its own tensor, which stays there
     minimum: NDArray[np.float32]
     maximum: NDArray[np.float32]
 
@@ -67,7 +63,7 @@ class Window:
         rows = value.detach().reshape(-1, value.shape[-1])
         self.inputs[name] = Seen(
             rows=rows.shape[0],
-            product=upper(rows),
+            product=upper(rows) if rows.device.type == "cpu" else rows.T @ rows,
             minimum=rows.amin(0).cpu().numpy(),
             maximum=rows.amax(0).cpu().numpy(),
         )
@@ -112,7 +108,7 @@ class Sums:
     """The windows' products in float64, added in the order of the windows."""
 
     def __init__(self) -> None:
-        self._totals: dict[str, NDArray[np.float64]] = {}
+        self._totals: dict[str, Any] = {}
         self._rows: dict[str, int] = {}
         self._edges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         self._shared: dict[str, str] = {}
@@ -122,7 +118,10 @@ class Sums:
         self._shared.update(window.shared)
         for name, seen in window.inputs.items():
             if name not in self._totals:
-                self._totals[name] = np.zeros(seen.product.shape, np.float64)
+                of = seen.product
+                self._totals[name] = (
+                    of.double().zero_() if isinstance(of, torch.Tensor) else np.zeros(of.shape)
+                )
                 self._edges[name] = seen.minimum, seen.maximum
             self._totals[name] += seen.product
             self._rows[name] = self._rows.get(name, 0) + seen.rows
@@ -137,6 +136,10 @@ class Sums:
 
         Raises QuantmakeError that names every linear whose inputs are all zero or not finite.
         """
+        self._totals = {
+            name: one.cpu().numpy() if isinstance(one, torch.Tensor) else one
+            for name, one in self._totals.items()
+        }
         bad = [
             name
             for name, first in self._shared.items()
