@@ -9,17 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 from bitsandbytes.functional import QuantState, get_4bit_type
 
 from scripts.backends.bitsandbytes.grid import Absmax, LevelGrid, Levels, search
 from scripts.backends.bitsandbytes.plan import Plan
 from scripts.backends.bitsandbytes.rtn import rtn
-from scripts.backends.bitsandbytes.shards import NotFinite, Quantised, Settings, Work
-from scripts.calibration.stored import Captured
+from scripts.backends.bitsandbytes.stored import Quantised, Settings, work_of
+from scripts.backends.hessians import Hessians
+from scripts.backends.shards import NotFinite, Work
 from scripts.checkpoint import Checkpoints
-from scripts.errors import QuantmakeError
 from scripts.methods import gptq as kernel
 
 
@@ -37,55 +36,17 @@ class GptqSettings(Settings, Protocol):
 
 def work(inputs: Mapping[str, Path], plan: Plan, settings: GptqSettings) -> Work:
     """GPTQ for the weights of a plan; those whose inputs the capture has not seen are rounded to
-    nearest where `on_unsupported` is `rtn`.
-
-    Raises QuantmakeError that names these otherwise, and every weight with a Hessian that is all
-    zero or not finite.
-    """
-    captured = Captured(inputs["capture"])
-    names = {weight: weight.removesuffix(".weight") for weight in sorted(plan.weights)}
-    unseen = [weight for weight, name in names.items() if name not in captured.names]
-    if unseen and settings.on_unsupported == "error":
-        raise QuantmakeError(
-            f"the capture has not seen the inputs of {len(unseen)} weights: {', '.join(unseen)}. "
-            "Give the calibration more tokens (`calibration.tokens` in the recipe), or set "
-            "on_unsupported to rtn."
-        )
-    _refuse_unusable(captured, {weight: names[weight] for weight in names if weight not in unseen})
+    nearest where `on_unsupported` is `rtn`. Raises QuantmakeError as `Hessians`."""
+    hessians = Hessians(inputs["capture"], plan.weights, settings.on_unsupported)
 
     def quantise(name: str, weight: torch.Tensor) -> Quantised:
-        if name in unseen:
+        if name in hessians.unseen:
             return rtn(weight, settings)
         if not torch.isfinite(weight).all():
             raise NotFinite
-        hessian = torch.from_numpy(captured.hessian(names[name]))
-        try:
-            with torch.inference_mode():
-                return gptq(weight, hessian, settings)
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise QuantmakeError(
-                f"the Hessian of {name} is not positive definite ({error}); raise `damping`, or "
-                "give the calibration more tokens (`calibration.tokens` in the recipe)"
-            ) from None
+        return hessians.compensate(name, lambda hessian: gptq(weight, hessian, settings))
 
-    outcome = "is rounded to nearest: the capture has not seen its inputs"
-    return Work(plan, quantise, Checkpoints.of_this_run(), dict.fromkeys(unseen, outcome))
-
-
-def _refuse_unusable(captured: Captured, names: dict[str, str]) -> None:
-    """Raise QuantmakeError that names the weights whose Hessian says nothing."""
-    sources = {weight: captured.input_of(name) for weight, name in names.items()}
-    broken = set()
-    for source in sorted(set(sources.values())):
-        hessian = captured.hessian(source)
-        if not np.isfinite(hessian).all() or not hessian.diagonal().any():
-            broken.add(source)
-    bad = [weight for weight, source in sources.items() if source in broken]
-    if bad:
-        raise QuantmakeError(
-            f"the inputs of {', '.join(bad)} are all zero or not finite over the calibration's "
-            "text, so the capture says nothing of them; the base model or the text is broken"
-        )
+    return work_of(plan, quantise, Checkpoints.of_this_run(), hessians.outcomes)
 
 
 def gptq(weight: torch.Tensor, hessian: torch.Tensor, settings: GptqSettings) -> Quantised:
