@@ -50,9 +50,7 @@ def _faults_of_config(out: Path, settings: Settings, plan: Plan) -> list[str]:
     return []
 
 
-def _differences(
-    name: str, found: Stored | None, dtype: str, shape: tuple[int, ...]
-) -> list[str]:
+def _differences(name: str, found: Stored | None, dtype: str, shape: tuple[int, ...]) -> list[str]:
     if found is None:
         return [f"{name} is missing"]
     if (found.dtype, found.shape) != (dtype, shape):

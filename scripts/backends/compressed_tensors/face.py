@@ -26,7 +26,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(path)
-model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)
 text = "The capital of France is"
 prompt = tokenizer(text, return_tensors="pt", return_token_type_ids=False).to(model.device)
 output = model.generate(**prompt, max_new_tokens=24, do_sample=False)

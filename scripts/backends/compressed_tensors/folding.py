@@ -1,11 +1,11 @@
 """Scaling the columns of activations without changing the function, on the base's tensors.
 
-A linear's input may be divided by positive factors [K], column by column, where its weight's columns
-are multiplied by them and what makes the input is divided: the norm before it, the rows of `up_proj`
-before `down_proj`, or those of `v_proj` before `o_proj`.
+A linear's input may be divided by positive factors [K], column by column, where its weight's
+columns are multiplied by them and what makes the input is divided: the norm before it, the rows of
+`up_proj` before `down_proj`, or those of `v_proj` before `o_proj`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def sites(base: Path, what: str) -> list[Site]:
 
 
 def fold(
-    base: Path, places: list[Site], choose: Callable[[Site, torch.Tensor], torch.Tensor]
+    base: Path, places: Iterable[Site], choose: Callable[[Site, torch.Tensor], torch.Tensor]
 ) -> Folding:
     """Divide each activation by what `choose` makes of a site and its readers' weights [ΣN, K]."""
     tensors = mapped(tensors_in(base))

@@ -19,9 +19,7 @@ from scripts.footprints import Footprint, sum_of
 if TYPE_CHECKING:
     from scripts.backends.compressed_tensors.plan import Plan
 
-_MODULES = {
-    method: f"scripts.backends.compressed_tensors.{method}" for method in ("rtn", "gptq")
-}  # the kernel of one is in no key of the other
+_HERE = "scripts.backends.compressed_tensors"  # the kernel of one method is in no key of another
 _OF_GPTQ = ("rounds", "damping", "on_unsupported")
 _IN_GROUPS = ("W4A16", "W8A16")
 _GROUP = 128
@@ -37,10 +35,13 @@ class CompressedTensors(Format):
     scheme: Literal["W4A16", "W8A16", "W8A8", "FP8_DYNAMIC", "NVFP4A16"] = "W4A16"
     """llm-compressor's name: the bits of weights and of activations; in W8A8 and FP8_DYNAMIC the
     latter are rounded too, each token by a scale of its own"""
-    method: Literal["rtn", "gptq"] = "rtn"
-    """`rtn` searches the scales with the least squared error; `gptq` loses less"""
+    method: Literal["rtn", "gptq", "awq"] = "rtn"
+    """`rtn` searches the scales with the least squared error; `gptq` loses less, and so does `awq`,
+    of W4A16 and W8A16"""
     group_size: Literal[32, 64, 128] | None = None
     """of W4A16 and W8A16: weights of a row that share a scale; 128 where none is given"""
+    smooth: bool = False
+    """of W8A8: fold outliers of the activations into the weights (SmoothQuant)"""
     rounds: Annotated[int, Field(ge=0)] = 2
     """of `gptq`: refinements that follow the paper's pass"""
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
@@ -64,6 +65,12 @@ class CompressedTensors(Format):
             raise PydanticCustomError(
                 "groups_only", f"`group_size` is of {' and '.join(_IN_GROUPS)} alone"
             )
+        if self.method == "awq" and self.scheme not in _IN_GROUPS:
+            raise PydanticCustomError(
+                "groups_only", f"`method: awq` is of {' and '.join(_IN_GROUPS)} alone; take gptq"
+            )
+        if self.smooth and self.scheme != "W8A8":
+            raise PydanticCustomError("w8a8_only", "`smooth` is of W8A8 alone")
         return self
 
     @property
@@ -72,16 +79,28 @@ class CompressedTensors(Format):
         return (self.group_size or _GROUP) if self.scheme in _IN_GROUPS else 0
 
     def needed(self) -> tuple[str, ...]:
-        """The capture too, where errors are compensated for."""
-        return (*self.needs, *["capture"] * (self.method == "gptq"))
+        """The capture too, where something is learnt from the calibration."""
+        return (*self.needs, *["capture"] * (self.method != "rtn" or self.smooth))
 
     def reaches(self) -> tuple[str, ...]:
-        """The method's own module."""
-        return (_MODULES[self.method],)
+        """The modules that round, and that scale activations."""
+        return tuple(filter(None, (self._rounding, self._scaling)))
+
+    @property
+    def _rounding(self) -> str:
+        return f"{_HERE}.{'gptq' if self.method == 'gptq' else 'rtn'}"
+
+    @property
+    def _scaling(self) -> str:
+        if self.method == "awq":
+            return f"{_HERE}.awq"
+        return f"{_HERE}.smooth" if self.smooth else ""
 
     def label(self) -> str:
-        """Such as `W4A16 (compressed-tensors)`, `W8A8 GPTQ (compressed-tensors)`."""
-        return f"{self.scheme}{' GPTQ' * (self.method == 'gptq')} (compressed-tensors)"
+        """Such as `W4A16 (compressed-tensors)`, `W8A8 SmoothQuant GPTQ (compressed-tensors)`."""
+        method = self.method.upper() if self.method != "rtn" else ""
+        words = (self.scheme, "SmoothQuant" * self.smooth, method, "(compressed-tensors)")
+        return " ".join(filter(None, words))
 
     def words(self) -> dict[str, str]:
         """The scheme too."""
@@ -102,7 +121,7 @@ class CompressedTensors(Format):
     def takes(self) -> Footprint:
         """Error compensation takes Hessians."""
         bits = "4" if self.scheme in ("W4A16", "NVFP4A16") else "8"
-        rows = [f"compressed-tensors {bits} bits", *["bitsandbytes gptq"] * (self.method == "gptq")]
+        rows = [f"compressed-tensors {bits} bits", *["bitsandbytes gptq"] * (self.method != "rtn")]
         return sum_of(*rows)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
@@ -111,11 +130,14 @@ class CompressedTensors(Format):
         Raises QuantmakeError for a group that does not divide, for weights that are not finite, and
         for those of which the capture says nothing.
         """
+        from scripts.backends.compressed_tensors.folding import Folding
         from scripts.backends.compressed_tensors.schemes import quantization_config
         from scripts.backends.shards import quantise_folder
 
         planned = self._plan(inputs["base"])
-        work = importlib.import_module(_MODULES[self.method]).work(inputs, planned, self)
+        scaling = importlib.import_module(self._scaling) if self._scaling else None
+        folding = scaling.folding_of(inputs, self) if scaling else Folding()
+        work = importlib.import_module(self._rounding).work(inputs, planned, self, folding)
         settings = quantization_config(self, planned.ignored)
         quantise_folder(inputs["base"], out, work, settings, _SHARES[self.scheme])
 

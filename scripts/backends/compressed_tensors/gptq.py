@@ -33,12 +33,11 @@ class GptqSettings(Settings, Protocol):
     def on_unsupported(self) -> str: ...
 
 
-def work(inputs: Mapping[str, Path], plan: Plan, settings: GptqSettings) -> Work:
+def work(inputs: Mapping[str, Path], plan: Plan, settings: GptqSettings, folding: Folding) -> Work:
     """GPTQ for the weights of a plan; those whose inputs the capture has not seen are rounded to
     nearest where `on_unsupported` is `rtn`. Raises QuantmakeError as `Hessians`."""
     layout = layout_for(inputs["base"], plan, settings)
     hessians = Hessians(inputs["capture"], plan.weights, settings.on_unsupported)
-    folding = Folding()
 
     def rounded(name: str, weight: torch.Tensor) -> Rounded:
         if name in hessians.unseen:
@@ -54,5 +53,5 @@ def work(inputs: Mapping[str, Path], plan: Plan, settings: GptqSettings) -> Work
             ),
         )
 
-    one = kernel_of(layout, folding, rounded)
-    return Work(plan.weights, one, Checkpoints.of_this_run(), hessians.outcomes)
+    weights, one = plan.weights | folding.rows.keys(), kernel_of(layout, folding, rounded)
+    return Work(weights, one, Checkpoints.of_this_run(), hessians.outcomes)

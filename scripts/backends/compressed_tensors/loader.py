@@ -1,11 +1,11 @@
-"""compressed-tensors folders by stock transformers, which turns their weights back into FP32."""
+"""compressed-tensors folders by stock transformers, which turns their weights back into floats."""
 
 import contextlib
 import io
 from pathlib import Path
 
 import compressed_tensors  # noqa: F401 - transformers would miss it after it began to load
-import numpy as np
+import torch
 
 from scripts.backends.torch_model import TorchModel
 
@@ -17,5 +17,6 @@ class CompressedModel(TorchModel):
         # The package draws bars of its own, over those of whoever loads.
         with contextlib.redirect_stderr(io.StringIO()):
             super().__init__(path, threads, context, lean=lean)
-            # Weights are turned back at the first token; a later one is to be timed.
-            self.prefill(np.zeros(1, np.int64))
+            # Else it were done at the first token, which may be timed; of NVFP4 it makes bfloat16.
+            self._model.hf_quantizer.compressor.decompress_model(self._model)
+        torch.nn.Module.float(self._model)  # transformers' own refuses what was quantised

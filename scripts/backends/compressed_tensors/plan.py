@@ -17,7 +17,7 @@ class Plan:
     """The weights to quantise with their shapes, [out, in], and the linears that stay as they
     are: the head, and what routes tokens to experts."""
 
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, int]]
     ignored: tuple[str, ...]
 
     @property
@@ -53,7 +53,7 @@ def plan(base: Path, divisor: int, what: str) -> Plan:
     return Plan(shapes, tuple(name for name in linears if name in ignored))
 
 
-def _advice(shapes: dict[str, tuple[int, ...]]) -> str:
+def _advice(shapes: dict[str, tuple[int, int]]) -> str:
     fits = [size for size in (64, 32) if not any(width % size for _, width in shapes.values())]
     if fits:
         return f"Set group_size to {fits[0]}, which divides all of this model."

@@ -11,9 +11,9 @@ from scripts.backends.shards import Work
 from scripts.checkpoint import Checkpoints
 
 
-def work(inputs: Mapping[str, Path], plan: Plan, settings: Settings) -> Work:
+def work(inputs: Mapping[str, Path], plan: Plan, settings: Settings, folding: Folding) -> Work:
     """Every weight of the plan is rounded to nearest."""
     layout = layout_for(inputs["base"], plan, settings)
-    kernel = kernel_of(layout, Folding(), lambda name, weight: nearest(layout, name, weight))
+    kernel = kernel_of(layout, folding, lambda name, weight: nearest(layout, name, weight))
     # Rounding to nearest is as fast as reading what was kept.
-    return Work(plan.weights, kernel, Checkpoints(None))
+    return Work(plan.weights | folding.rows.keys(), kernel, Checkpoints(None))

@@ -28,9 +28,8 @@ def layout_of(settings: Settings, factors: Mapping[str, float] | None = None) ->
     """How a scheme stores weights; `factors` are NVFP4A16's, by their names."""
     if settings.scheme in _BITS:
         return Packed(_BITS[settings.scheme], settings.group)
-    return {"W8A8": Int8(), "FP8_DYNAMIC": Float8(), "NVFP4A16": Float4(factors or {})}[
-        settings.scheme
-    ]
+    others: dict[str, Layout] = {"W8A8": Int8(), "FP8_DYNAMIC": Float8()}
+    return others.get(settings.scheme) or Float4(factors or {})
 
 
 def quantization_config(settings: Settings, ignored: tuple[str, ...]) -> dict[str, object]:
