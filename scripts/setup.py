@@ -187,7 +187,9 @@ def main() -> int:
     """Set up the checkout in the current folder."""
     parser = argparse.ArgumentParser(prog="python3.11 -m scripts.setup", description=__doc__)
     parser.add_argument(
-        "--extra", choices=["test", "dask", "lm-eval", "sign"], help="what else to install"
+        "--extra",
+        choices=["test", "compressed-tensors", "dask", "lm-eval", "sign"],
+        help="what else to install",
     )
     arguments = parser.parse_args()
     try:

@@ -84,6 +84,11 @@ class Stage(BaseModel):
         footprint = self.takes()
         return [footprint.instead] if footprint and footprint.instead else []
 
+    def lacks(self) -> str:
+        """The packages that this machine lacks for `run`, and the command that installs them;
+        empty where it lacks none."""
+        return ""
+
     def without(self, missing: Mapping[str, str]) -> "Stage | None":
         """What does the work without some inputs, which could not be made, by name with the reason;
         None where it can't be done without them."""

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from scripts.backends.table import BACKENDS
+from scripts.backends.table import BACKENDS, lacking
 from scripts.forecast import Inputs
 from scripts.stage import Stage
 
@@ -72,6 +72,10 @@ class Format(Stage):
     def needed(self) -> tuple[str, ...]:
         """The nodes of the graph that this one is made from."""
         return self.needs
+
+    def lacks(self) -> str:
+        """Those of the backend."""
+        return lacking(self.backend)
 
     def alternatives(self, inputs: Inputs, target: Path, memory: int) -> list[str]:
         """The other formats of the same kind, with their defaults, that do fit."""

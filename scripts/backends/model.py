@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.backends.table import BACKENDS
+from scripts.backends.table import BACKENDS, installed_by
 from scripts.errors import MachineError, QuantmakeError
 
 Tokens = NDArray[np.int64]
@@ -45,7 +45,7 @@ def load_model(
     except ImportError as error:
         raise MachineError(
             f"{path} needs the runtime of {backend}, which can't be imported ({error}); "
-            "install the project's packages with python3.11 -m scripts.setup"
+            f"install the project's packages with {installed_by(backend)}"
         ) from None
     try:
         model: Model = loader(path, threads, context, lean=lean)

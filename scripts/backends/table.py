@@ -4,6 +4,7 @@ The modules are named, not imported: a graph is drawn without torch, onnxruntime
 """
 
 from dataclasses import dataclass
+from importlib import metadata
 
 IN_NO_KEY = "it names modules; a stage that loads one of them names it in `reaches`"
 
@@ -26,7 +27,8 @@ class Backend:
     `formats` are modules that register formats, or packages of such modules; `loader` is the
     class, as module:Class, that loads an artefact as a `scripts.backends.model.Model`; `inventory`
     the function, as module:function, that gives its `scripts.backends.inventory.Inventory`.
-    `packages` are the distributions that its figures depend on; `load_factor` is what a loaded
+    `packages` are the distributions that its figures depend on, and `extra` that of pyproject.toml
+    which has those of them that are not in the default install; `load_factor` is what a loaded
     artefact takes of memory, in times its size. `face` is the record, as module:NAME, of what
     people see of it; a backend that only computes the base has none.
     """
@@ -36,9 +38,30 @@ class Backend:
     inventory: str
     float_model: FloatModel
     packages: tuple[str, ...]
+    extra: str = ""
     load_factor: float = 1.3
     formats: tuple[str, ...] = ()
     face: str = ""
+
+
+def installed_by(backend: str) -> str:
+    """The command that installs its packages."""
+    extra = BACKENDS[backend].extra
+    return "python3.11 -m scripts.setup" + (f" --extra {extra}" if extra else "")
+
+
+def lacking(backend: str) -> str:
+    """Which of its packages are not installed, and the command that does; empty where all are."""
+    missing = []
+    for package in BACKENDS[backend].packages:
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    if not missing:
+        return ""
+    names = ", ".join(missing)
+    return f"{names}, not installed here; install with {installed_by(backend)}"
 
 
 def modules_of(backend: str) -> tuple[str, ...]:
@@ -69,6 +92,7 @@ BACKENDS = {
             "scripts.backends.compressed_tensors.inventory:inventory",
             _BASE,
             packages=("torch", "transformers", "compressed-tensors"),
+            extra="compressed-tensors",
             # transformers turns the weights back into FP32.
             load_factor=8.0,
             formats=("scripts.backends.compressed_tensors.format",),

@@ -80,8 +80,9 @@ def _is_same_work(parts: dict[str, object], action: Action) -> bool:
 
 
 def refuse_what_cannot_fit(tasks: Iterable[str]) -> None:
-    """Raise MachineError that names every stale one of `tasks` which needs more memory than it
-    may have, or where all together write more than the disk has room for.
+    """Raise MachineError that names every stale one of `tasks` which needs packages that are not
+    installed, or more memory than it may have, or where all together write more than the disk has
+    room for.
 
     What is made from something stale counts as stale.
     """
@@ -93,12 +94,15 @@ def refuse_what_cannot_fit(tasks: Iterable[str]) -> None:
 
 
 def refusals(tasks: Collection[str]) -> list[str]:
-    """What is wrong where one of `tasks`, which are to run, needs more memory than it may have,
-    or all together write more than the disk has room for; for people."""
+    """What is wrong where one of `tasks`, which are to run, needs packages that are not installed,
+    or more memory than it may have, or all together write more than the disk has room for; for
+    people."""
     texts, disk = [], 0
     for task, action in _known.values():
         if task not in tasks:
             continue
+        if lacking := action.stage.lacks():
+            texts.append(f"{task} needs {lacking}.")
         need, limit = need_of(action), session.limit_of(task)
         disk += need.disk or 0
         if limit is not None and need.memory is not None and need.memory > limit.amount:
