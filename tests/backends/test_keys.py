@@ -58,6 +58,23 @@ def test_bitsandbytes_reaches_the_kernel_of_its_method(method: str, expected: se
     assert ("scripts.calibration.stored" in reached(stage)) == (method == "gptq")
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, set()),
+        ({"method": "gptq"}, {"gptq"}),
+        ({"method": "awq"}, {"awq"}),
+        ({"scheme": "W8A8", "smooth": True}, {"smoothquant"}),
+    ],
+    ids=str,
+)
+def test_compressed_tensors_reach_what_they_ask_for(
+    options: dict[str, object], expected: set[str]
+) -> None:
+    stage = made(format="compressed-tensors", **options)
+    assert kernels(stage) == {GRID, "float_grid", *expected}
+
+
 def test_tuning_is_reached_where_it_is_asked_for() -> None:
     options = {"format": "onnx", "bits": 4, "method": "rtn"}
     plain, tuned = made(**options), made(**options, tune={})

@@ -54,6 +54,9 @@ class Joined(Stage):
     def forecast(self, inputs, target):
         return Forecast(max(said.about for said in inputs.values()), 11)
 
+    def lacks(self):
+        return "glue, not installed here; apt install glue" if self.trouble == "lacking" else ""
+
     def alternatives(self, inputs, target, memory):
         return [f"join them by hand, which fits into {memory >> 20} MiB"]
 

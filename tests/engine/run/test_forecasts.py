@@ -49,6 +49,16 @@ def test_task_that_cannot_fit_is_refused_before_anything_runs(
     assert not (project.folder / "cache/a").exists()
 
 
+def test_task_that_lacks_packages_is_refused_before_anything_runs(project: Project) -> None:
+    project.settings(trouble="lacking")
+    text = "joined needs glue, not installed here; apt install glue."
+    assert text in project.doit("plan").stdout
+    done = project.doit()
+    assert done.returncode == 3
+    assert f"{text}\nNothing was built." in done.stdout
+    assert project.ran() == []
+
+
 def test_recipe_limits_its_own_tasks_and_the_command_line_wins(project: Project) -> None:
     toy = {"a": "big", "b": "world", "trouble": "", "max_memory": 1 << 30}
     (project.folder / "toy.json").write_text(json.dumps(toy))
