@@ -92,6 +92,9 @@ FOOTPRINTS = {
     # NF4 in blocks of 64: half a byte, and scales.
     "bitsandbytes": Footprint(0.5e9, largest=3, disk=0.57, outside=2),
     "bitsandbytes gptq": Footprint(hessian=57),
+    # In groups of 32 or 16: codes, and scales.
+    "compressed-tensors 4 bits": Footprint(0.5e9, largest=20, disk=0.57, outside=2),
+    "compressed-tensors 8 bits": Footprint(0.5e9, largest=20, disk=1.07, outside=2),
     # The graph is in float32; a weight is converted when it is written.
     "onnx graph": Footprint(0.5e9, largest=9, disk=4, outside=4),
     # MatMulNBits in blocks of 32: codes, and scales in float32; the head has 8 bits.

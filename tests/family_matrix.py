@@ -26,6 +26,8 @@ FORMATS = {
     "INT4 awq (ONNX)": "{format: onnx, bits: 4, method: awq}",
     "NF4": "{format: bitsandbytes}",
     "NF4 gptq": "{format: bitsandbytes, method: gptq}",
+    "W4A16": "{format: compressed-tensors, scheme: W4A16, group_size: 32}",
+    "W8A8 gptq": "{format: compressed-tensors, scheme: W8A8, method: gptq}",
     "Q8_0": "{format: gguf, type: q8_0}",
     "Q4_0": "{format: gguf, type: q4_0}",
     "Q4_0 gptq": "{format: gguf, type: q4_0, method: gptq}",

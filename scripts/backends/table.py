@@ -71,6 +71,17 @@ BACKENDS = {
             face="scripts.backends.bitsandbytes.face:FACE",
         ),
         Backend(
+            "compressed-tensors",
+            "scripts.backends.compressed_tensors.loader:CompressedModel",
+            "scripts.backends.compressed_tensors.inventory:inventory",
+            _BASE,
+            packages=("torch", "transformers", "compressed-tensors"),
+            # transformers turns the weights back into FP32.
+            load_factor=8.0,
+            formats=("scripts.backends.compressed_tensors.format",),
+            face="scripts.backends.compressed_tensors.face:FACE",
+        ),
+        Backend(
             "onnx",
             "scripts.backends.onnx.loader:OrtModel",
             "scripts.backends.onnx.inventory:inventory",

@@ -14,24 +14,15 @@ import numpy as np
 import torch
 
 from scripts.base.config_json import Config, read_json
+from scripts.base.readers import ARCHITECTURES, READERS
 from scripts.base.weights import Weights
 from scripts.errors import QuantmakeError
 
-# RMSNorm multiplies by its weight itself (Gemma's by 1 + weight), the MLP is gated, and rotary
-# positions act between Q and K only.
-ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 MIN_SCALE, MAX_SCALE = 0.8, 1.25
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
-# Which part of a layer is multiplied by the scales of a place, and which ones read its output.
-_READERS = {
-    "input_layernorm": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "post_attention_layernorm": ("mlp.gate_proj", "mlp.up_proj"),
-    "mlp.up_proj": ("mlp.down_proj",),
-    "self_attn.v_proj": ("self_attn.o_proj",),
-}
-_PLACES = {part: place for place, part in enumerate(_READERS)}
-_READS = {reader: part for part, readers in _READERS.items() for reader in readers}
+_PLACES = {part: place for place, part in enumerate(READERS)}
+_READS = {reader: part for part, readers in READERS.items() for reader in readers}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ TORCH_TYPES = {
     "BF16": torch.bfloat16,
     "F16": torch.float16,
     "I16": torch.int16,
+    "F8_E4M3": torch.float8_e4m3fn,
     "I8": torch.int8,
     "U8": torch.uint8,
     "BOOL": torch.bool,

@@ -9,10 +9,14 @@ from scripts.engine.build.action import Action
 from scripts.engine.build.sources import source_digests
 
 GRID = "integer_grid"
+GPTQ = {
+    *("gptq", "block_grid", "kernels"),
+    *(f"kernels.{name}" for name in ("compensate", "descend", "search", "storage")),
+}
 # What each ONNX method takes from scripts/methods; heads are always rounded to nearest.
 ONNX = {
     "rtn": set(),
-    "gptq": {"gptq", "integer_gptq", "block_grid", GRID, "rtn"},
+    "gptq": {*GPTQ, "integer_gptq", GRID, "rtn"},
     "awq": {"awq", GRID, "rtn"},
     "hqq": {"hqq", GRID, "rtn"},
     "dynamic": {"smoothquant"},
@@ -53,14 +57,31 @@ def test_onnx_reaches_the_kernel_of_its_method(selection: dict[str, object]) -> 
 
 @pytest.mark.parametrize("method", ["rtn", "gptq", "awq"])
 def test_openvino_reaches_the_kernel_of_its_method(method: str) -> None:
-    assert kernels(made(format="openvino", bits=4, method=method)) == {method, GRID, "rtn"}
+    assert kernels(made(format="openvino", bits=4, method=method)) == (ONNX[method] | {GRID, "rtn"})
 
 
-@pytest.mark.parametrize(("method", "expected"), [("rtn", set()), ("gptq", {"gptq"})])
+@pytest.mark.parametrize(("method", "expected"), [("rtn", set()), ("gptq", GPTQ)])
 def test_bitsandbytes_reaches_the_kernel_of_its_method(method: str, expected: set[str]) -> None:
     stage = made(format="bitsandbytes", method=method)
     assert kernels(stage) == expected
     assert ("scripts.calibration.stored" in reached(stage)) == (method == "gptq")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, set()),
+        ({"method": "gptq"}, GPTQ),
+        ({"method": "awq"}, {"awq"}),
+        ({"scheme": "W8A8", "smooth": True}, {"smoothquant"}),
+    ],
+    ids=str,
+)
+def test_compressed_tensors_reach_what_they_ask_for(
+    options: dict[str, object], expected: set[str]
+) -> None:
+    stage = made(format="compressed-tensors", **options)
+    assert kernels(stage) == {GRID, "float_grid", *expected}
 
 
 def test_tuning_is_reached_where_it_is_asked_for() -> None:

@@ -82,6 +82,11 @@ GAINS: dict[str, tuple[dict[str, object], dict[str, object], float]] = {
         {"format": "bitsandbytes", "method": "gptq"},
         0.6,
     ),
+    "W4A16": (
+        {"format": "compressed-tensors", "scheme": "W4A16"},
+        {"format": "compressed-tensors", "scheme": "W4A16", "method": "gptq"},
+        0.5,
+    ),
     "ONNX INT4": (
         {"format": "onnx", "bits": 4, "method": "rtn"},
         {"format": "onnx", "bits": 4, "method": "gptq"},

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
+from scripts.backends.compressed_tensors.format import CompressedTensors
 from scripts.backends.gguf.format import GgufFile
 from scripts.backends.onnx.formats.awq import OnnxAwq
 from scripts.backends.onnx.formats.gptq import OnnxGptq
@@ -60,6 +61,7 @@ def nodes(
     ("stage", "needs"),
     [
         (Bitsandbytes4bit(format="bitsandbytes", method="gptq"), ("base", "capture")),
+        (CompressedTensors(format="compressed-tensors", method="gptq"), ("base", "capture")),
         (OnnxGptq(format="onnx", bits=4, method="gptq"), ("graph", "capture")),
         (
             OnnxGptq(format="onnx", bits=8, method="gptq", symmetric=False),

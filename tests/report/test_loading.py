@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
+from scripts.backends.compressed_tensors.format import CompressedTensors
 from scripts.backends.face import face_of, faces
 from scripts.backends.format import Format
 from scripts.backends.gguf.format import GgufFile
@@ -23,6 +24,8 @@ from tests.report.factory import evaluation, inputs_of, lineup, report_of
 
 ARTIFACTS: dict[str, Format] = {
     "model-int4": Bitsandbytes4bit(format="bitsandbytes"),
+    "w4a16": CompressedTensors(format="compressed-tensors"),
+    "nvfp4": CompressedTensors(format="compressed-tensors", scheme="NVFP4A16"),
     "model-int8": OnnxRtn(format="onnx", bits=8, method="rtn"),
     "model-int4-onnx": OnnxRtn(format="onnx", bits=4, method="rtn"),
     "model.gguf": GgufFile(format="gguf", type="q4_0"),

@@ -8,7 +8,7 @@ from bitsandbytes.functional import QuantState
 from safetensors import SafetensorError, safe_open
 
 from scripts.backends.bitsandbytes.plan import Plan
-from scripts.backends.bitsandbytes.shards import Settings
+from scripts.backends.bitsandbytes.stored import Settings
 from scripts.tensors.header import tensors_in
 
 

@@ -8,8 +8,6 @@ NF4, double quantisation: Dettmers et al., QLoRA (2023). The layout of the file 
 """
 
 import importlib
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,13 +18,12 @@ from pydantic_core import PydanticCustomError
 from scripts.backends.format import Format, register
 from scripts.errors import QuantmakeError
 from scripts.footprints import Footprint, sum_of
-from scripts.progress import BYTES, Progress
 
 _MODULES = {
     method: f"scripts.backends.bitsandbytes.{method}" for method in ("rtn", "gptq")
 }  # the kernel of one is in no key of the other
 _OF_GPTQ = ("rounds", "damping", "on_unsupported")
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_SHARE = 0.285  # of FP16: half a byte, and absmax
 
 
 @register
@@ -93,44 +90,12 @@ class Bitsandbytes4bit(Format):
         finite, and for those of which the capture says nothing.
         """
         from scripts.backends.bitsandbytes.plan import plan
-        from scripts.backends.bitsandbytes.shards import (
-            bytes_in,
-            bytes_needed,
-            quantise_shard,
-            refuse_broken,
-            refuse_missing,
-        )
-        from scripts.backends.unsupported import KEY, told
-        from scripts.disk_space import require_space
-        from scripts.tensors.shards import write_index
-        from scripts.workers import available_cores, single_core_workers
+        from scripts.backends.shards import quantise_folder
 
-        base = inputs["base"]
-        shards = sorted(base.glob("*.safetensors"))
-        planned = plan(base, self.block_size)
-        refuse_missing(shards, planned)
-        require_space(out, bytes_needed(shards, planned))
+        planned = plan(inputs["base"], self.block_size)
         work = importlib.import_module(_MODULES[self.method]).work(inputs, planned, self)
-        bar = Progress("quantising", sum(sum(bytes_in(one).values()) for one in shards), BYTES)
-        places: dict[str, str] = {}
-        bad: list[str] = []
-        size = 0
-        with single_core_workers(available_cores()) as pool:
-            for shard in shards:
-                sizes, broken = quantise_shard(shard, out / shard.name, work, pool, bar)
-                bad += broken
-                places.update(dict.fromkeys(sizes, shard.name))
-                size += sum(sizes.values())
-        refuse_broken(bad)
-        if len(shards) > 1:
-            write_index(out, places, size)
-        for path in sorted(base.iterdir()):
-            if path.is_file() and not any(path.match(pattern) for pattern in _WEIGHTS):
-                shutil.copyfile(path, out / path.name)
-        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         settings = self._quantization_config(planned.skipped)
-        unsupported = {KEY: told(work.unsupported)} if work.unsupported else {}
-        _write_json(out / "config.json", {**config, "quantization_config": settings, **unsupported})
+        quantise_folder(inputs["base"], out, work, settings, _SHARE)
 
     def _quantization_config(self, skipped: tuple[str, ...]) -> dict[str, object]:
         """What transformers' BitsAndBytesConfig reads."""
@@ -160,8 +125,3 @@ class Bitsandbytes4bit(Format):
         faults = faults_in(base, out, plan(base, self.block_size), self)
         if faults:
             raise QuantmakeError(f"{out.name} is broken: {'; '.join(faults)}")
-
-
-def _write_json(path: Path, value: dict[str, object]) -> None:
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 from bitsandbytes.functional import QuantState, get_4bit_type
 
@@ -17,13 +16,14 @@ from scripts.backends.bitsandbytes.double_quantisation import Frame
 from scripts.backends.bitsandbytes.grid import Levels, storable
 from scripts.backends.bitsandbytes.plan import Plan
 from scripts.backends.bitsandbytes.rtn import rtn
-from scripts.backends.bitsandbytes.shards import NotFinite, Quantised, Settings, Work
-from scripts.calibration.stored import Captured
+from scripts.backends.bitsandbytes.stored import Quantised, Settings, work_of
+from scripts.backends.folder_factors import factors_of
+from scripts.backends.hessians import Hessians
+from scripts.backends.shards import NotFinite, Work
 from scripts.checkpoint import Checkpoints
-from scripts.errors import QuantmakeError
 from scripts.methods import gptq as method
 from scripts.methods.block_grid import Rounded, Storage
-from scripts.methods.gptq import Factor, Factors
+from scripts.methods.gptq import Factor
 
 
 class GptqSettings(Settings, Protocol):
@@ -40,53 +40,18 @@ class GptqSettings(Settings, Protocol):
 
 def work(inputs: Mapping[str, Path], plan: Plan, settings: GptqSettings) -> Work:
     """GPTQ for the weights of a plan; those whose inputs the capture has not seen are rounded to
-    nearest where `on_unsupported` is `rtn`.
-
-    Raises QuantmakeError that names these otherwise, and every weight with a Hessian that is all
-    zero or not finite.
-    """
-    captured = Captured(inputs["capture"])
-    names = {weight: weight.removesuffix(".weight") for weight in sorted(plan.weights)}
-    unseen = [weight for weight, name in names.items() if name not in captured.names]
-    if unseen and settings.on_unsupported == "error":
-        raise QuantmakeError(
-            f"the capture has not seen the inputs of {len(unseen)} weights: {', '.join(unseen)}. "
-            "Give the calibration more tokens (`calibration.tokens` in the recipe), or set "
-            "on_unsupported to rtn."
-        )
-    _refuse_unusable(captured, {weight: names[weight] for weight in names if weight not in unseen})
-
-    def make(source: str) -> Factor:
-        hessian = torch.from_numpy(captured.hessian(source))
-        return method.factor(hessian, (settings.block_size,), settings.damping, source)
-
-    factors = Factors(make)
+    nearest where `on_unsupported` is `rtn`. Raises QuantmakeError as `Hessians`."""
+    hessians = Hessians(inputs["capture"], plan.weights, settings.on_unsupported)
+    factor_of = factors_of(hessians, (settings.block_size,), settings.damping)
 
     def quantise(name: str, weight: torch.Tensor) -> Quantised:
-        if name in unseen:
+        if name in hessians.unseen:
             return rtn(weight, settings)
         if not torch.isfinite(weight).all():
             raise NotFinite
-        return gptq(weight, factors.of(captured.input_of(names[name])), settings)
+        return gptq(weight, factor_of(name), settings)
 
-    outcome = "is rounded to nearest: the capture has not seen its inputs"
-    return Work(plan, quantise, Checkpoints.of_this_run(), dict.fromkeys(unseen, outcome))
-
-
-def _refuse_unusable(captured: Captured, names: dict[str, str]) -> None:
-    """Raise QuantmakeError that names the weights whose Hessian says nothing."""
-    sources = {weight: captured.input_of(name) for weight, name in names.items()}
-    broken = set()
-    for source in sorted(set(sources.values())):
-        hessian = captured.hessian(source)
-        if not np.isfinite(hessian).all() or not hessian.diagonal().any():
-            broken.add(source)
-    bad = [weight for weight, source in sources.items() if source in broken]
-    if bad:
-        raise QuantmakeError(
-            f"the inputs of {', '.join(bad)} are all zero or not finite over the calibration's "
-            "text, so the capture says nothing of them; the base model or the text is broken"
-        )
+    return work_of(plan, quantise, Checkpoints.of_this_run(), hessians.outcomes)
 
 
 def gptq(weight: torch.Tensor, factor: Factor, settings: GptqSettings) -> Quantised:

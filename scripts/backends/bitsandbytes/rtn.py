@@ -9,14 +9,15 @@ from bitsandbytes.functional import QuantState, get_4bit_type
 from scripts.backends.bitsandbytes.double_quantisation import Frame
 from scripts.backends.bitsandbytes.kernel import quantise_blocks
 from scripts.backends.bitsandbytes.plan import Plan
-from scripts.backends.bitsandbytes.shards import NotFinite, Quantised, Settings, Work
+from scripts.backends.bitsandbytes.stored import Quantised, Settings, work_of
+from scripts.backends.shards import NotFinite, Work
 from scripts.checkpoint import Checkpoints
 
 
 def work(inputs: Mapping[str, Path], plan: Plan, settings: Settings) -> Work:
     """Every weight of the plan is rounded to nearest."""
     # Rounding to nearest is as fast as reading what was kept.
-    return Work(plan, lambda _, weight: rtn(weight, settings), Checkpoints(None))
+    return work_of(plan, lambda _, weight: rtn(weight, settings), Checkpoints(None))
 
 
 def rtn(weight: torch.Tensor, settings: Settings) -> Quantised:

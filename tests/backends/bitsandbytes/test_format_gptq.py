@@ -109,7 +109,7 @@ def test_hessian_that_is_not_positive_definite(
     hessian[0, 0] = -100
     capture = changed_capture(tiny_capture, tmp_path / "c", name, hessian)
     (tmp_path / "out").mkdir()
-    with pytest.raises(QuantmakeError, match=rf"Hessian of {name} is not positive def"):
+    with pytest.raises(QuantmakeError, match=rf"Hessian of {name}\.weight is not positive def"):
         bitsandbytes_4bit(method="gptq").run(
             {"base": tiny_base, "capture": capture}, tmp_path / "out"
         )

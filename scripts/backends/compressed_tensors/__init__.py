@@ -1,0 +1,1 @@
+"""Weights in compressed-tensors' layouts, for vLLM, SGLang and transformers."""
