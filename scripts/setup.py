@@ -168,7 +168,7 @@ def install(python: Path, extra: str | None) -> None:
     else:
         print(f"  no lock is for {sys.platform} on {platform.machine()}: versions without digests")
         run("all other packages: 1 to 5 minutes", [*pip, "--editable", project])
-    run("compiling kernels", [str(python), "-m", "scripts.methods.kernels"])
+    run("compiling kernels", [str(python), "-m", "scripts.methods.compile"])
 
 
 def install_by_digest(pip: list[str], by_digest: dict[str, str]) -> None:

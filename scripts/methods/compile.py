@@ -1,6 +1,6 @@
-"""Compile the loops of this package, once: numba keeps them beside their sources.
+"""Compile the loops of `scripts.methods.kernels`, once: numba keeps them beside their sources.
 
-python -m scripts.methods.kernels
+python -m scripts.methods.compile
 """
 
 import torch

@@ -81,7 +81,8 @@ def test_compressed_tensors_reach_what_they_ask_for(
     options: dict[str, object], expected: set[str]
 ) -> None:
     stage = made(format="compressed-tensors", **options)
-    assert kernels(stage) == {GRID, "float_grid", *expected}
+    layouts = {GRID, "float_grid", "block_grid", "kernels", "kernels.storage"}
+    assert kernels(stage) == {*layouts, *expected}
 
 
 def test_tuning_is_reached_where_it_is_asked_for() -> None:
