@@ -44,6 +44,7 @@ class Gradients(Stage):
         import torch
         from transformers import AutoModelForCausalLM
 
+        from scripts.calibration.fused_experts import open_experts
         from scripts.calibration.stored import write_gradient_squares
         from scripts.token_windows import read_windows
         from scripts.workers import available_cores, single_core_workers
@@ -51,6 +52,7 @@ class Gradients(Stage):
         tokens = torch.from_numpy(read_windows(inputs["calibration"]))
         model = AutoModelForCausalLM.from_pretrained(inputs["base"], dtype=torch.float32)
         model.eval().requires_grad_(False)
+        open_experts(model)
         measured = _Measured(model)
         sums: dict[str, torch.Tensor] = {}
         generator = torch.Generator().manual_seed(0)
@@ -86,20 +88,28 @@ class _Measured:
         import torch
         from transformers.pytorch_utils import Conv1D
 
+        from scripts.calibration.fused_experts import ExpertLinear
+
         self._model, self._local = model, threading.local()
         self._names = {module: name for name, module in model.named_modules()}
         self._head, self._embedding = model.get_output_embeddings(), model.get_input_embeddings()
         for module, name in self._names.items():
-            if isinstance(module, torch.nn.Linear | Conv1D) and module is not self._head:
-                module.register_full_backward_hook(self._note(name))
+            known = isinstance(module, torch.nn.Linear | Conv1D | ExpertLinear)
+            if known and module is not self._head:
+                module.register_forward_hook(self._note(name))
 
     def _note(self, name: str) -> Any:
-        """A hook that keeps the squared gradients of what a linear gives out."""
+        """A hook that keeps the squared gradients of what a linear gives out: of the tensor, since
+        a module's own backward hook forbids what Falcon does, to add to the output in place."""
 
-        def hook(_: Any, __: Any, gradients: "tuple[torch.Tensor, ...]") -> None:
-            squares = gradients[0].flatten(0, -2).square().sum(0)
+        def keep(gradient: "torch.Tensor") -> None:
+            squares = gradient.flatten(0, -2).square().sum(0)
             terms = self._local.terms
             terms[name] = terms[name] + squares if name in terms else squares
+
+        def hook(_: Any, __: Any, output: "torch.Tensor") -> None:
+            if output.requires_grad:
+                output.register_hook(keep)
 
         return hook
 
