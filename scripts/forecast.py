@@ -35,7 +35,8 @@ Inputs = Mapping[str, Forecast | None]
 class Outline:
     """Counts of values: of all tensors, of those of the decoder layers, of the largest layer and
     of the largest tensor; of the largest Hessian of a linear's inputs, of those of the layer with
-    the most, and of all layers, where each expert has its own. `rows` are the vocabulary's.
+    the most, and of all layers, where each expert has its own. `rows` are the vocabulary's,
+    `shapes` those of all tensors by name.
     """
 
     values: int
@@ -47,6 +48,7 @@ class Outline:
     hessian: int
     hessians: int
     all_hessians: int
+    shapes: Mapping[str, tuple[int, ...]]
 
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> "Outline":
@@ -75,7 +77,13 @@ class Outline:
             hessian=largest_hessian,
             hessians=max(hessians, default=0),
             all_hessians=sum(hessians),
+            shapes=dict(shapes),
         )
+
+    @staticmethod
+    def is_layered(name: str) -> bool:
+        """Whether a tensor is of a decoder layer."""
+        return _LAYER.search(name) is not None
 
 
 def _input_of(name: str) -> tuple[str, bool]:

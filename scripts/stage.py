@@ -84,6 +84,11 @@ class Stage(BaseModel):
         footprint = self.takes()
         return [footprint.instead] if footprint and footprint.instead else []
 
+    def refusal(self, inputs: Inputs) -> str:
+        """Why `run` can't be done with this model as the recipe has it, from the forecasts of the
+        inputs, for people; empty where it can, or where nobody can say yet. It takes no time."""
+        return ""
+
     def without(self, missing: Mapping[str, str]) -> "Stage | None":
         """What does the work without some inputs, which could not be made, by name with the reason;
         None where it can't be done without them."""

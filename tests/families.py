@@ -79,6 +79,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         embedding_multiplier=3.0,
         residual_multiplier=0.5,
     ),
+    "granite-moe": _of("GraniteMoeConfig", num_local_experts=4, **_MOE),
     "olmo2": _of("Olmo2Config"),
     "olmo3": _of("Olmo3Config", sliding_window=WINDOW),
     "lfm2": _of(

@@ -68,7 +68,13 @@ def refuse_unfit(linears: Sequence[Linear], block_size: int) -> None:
         return
     fits = [size for size in SIZES if all(linear.columns % size == 0 for linear in linears)]
     names = ", ".join(f"{linear.name} ({linear.columns})" for linear in bad)
+    advice = (
+        f"Block sizes that fit them all: {', '.join(map(str, fits))}."
+        if fits
+        else f"None of {', '.join(map(str, SIZES))} fits them all, so this model can't have such "
+        "blocks; take these artefacts out of the recipe."
+    )
     raise QuantmakeError(
         f"block_size {block_size} does not divide the input width of {len(bad)} MatMuls: {names}. "
-        f"Block sizes that fit them all: {', '.join(map(str, fits)) or 'none'}."
+        f"{advice}"
     )

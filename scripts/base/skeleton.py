@@ -50,6 +50,19 @@ class Skeleton:
             )
 
 
+def _refuse_odd_heads(config: Any) -> None:
+    """Raise QuantmakeError where heads can't be turned: rotary positions turn pairs of values."""
+    heads, hidden = (getattr(config, n, None) for n in ("num_attention_heads", "hidden_size"))
+    width = getattr(config, "head_dim", None) or (hidden // heads if heads and hidden else 0)
+    turns_all = getattr(config, "partial_rotary_factor", None) in (None, 1.0)
+    if width % 2 and turns_all and getattr(config, "rope_theta", None) is not None:
+        raise QuantmakeError(
+            f"config.json: the heads are {width} wide (hidden_size {hidden}, num_attention_heads "
+            f"{heads}), but rotary positions turn pairs of values, so that a head needs an even "
+            "width; no runtime can run this model"
+        )
+
+
 def skeleton(folder: Path, *, trust: bool) -> Skeleton:
     """Build the model of `folder`/config.json on the meta device, which takes no memory."""
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -63,6 +76,7 @@ def skeleton(folder: Path, *, trust: bool) -> Skeleton:
         raise QuantmakeError(
             f"config.json describes no model that transformers can build: {reason}"
         ) from error
+    _refuse_odd_heads(config.get_text_config())
     is_tied = getattr(config.get_text_config(), "tie_word_embeddings", False)
     tied = frozenset(getattr(model, "_tied_weights_keys", None) or ()) if is_tied else frozenset()
     ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()

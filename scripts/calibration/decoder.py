@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from scripts.calibration.fused_experts import ExpertLinear, open_experts
 from scripts.calibration.stand_ins import (
     Call,
     Output,
@@ -56,6 +57,7 @@ class Decoder:
             model = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=trust, dtype=torch.float32
             )
+        open_experts(model)
         for module in model.modules():
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, buffer.to(self.device))
@@ -73,7 +75,7 @@ class Decoder:
         linears = {
             name: module
             for name, module in self._model.named_modules()
-            if isinstance(module, nn.Linear | Conv1D)
+            if isinstance(module, nn.Linear | Conv1D | ExpertLinear)
         }
         within = {name: one for name, one in linears.items() if self._is_within(name)}
         return {**within, **linears}

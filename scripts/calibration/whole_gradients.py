@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from scripts.calibration.fused_experts import ExpertLinear, open_experts
 from scripts.calibration.in_order import in_order
 from scripts.calibration.noted import Noted, Terms, add, likelihood, noise
 from scripts.checkpoint import Checkpoints
@@ -36,6 +37,7 @@ def whole_gradients(
     """
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     model.eval().requires_grad_(False).to(torch_device(device))
+    open_experts(model)
     measured = _Measured(model)
     sums = Terms()
     generator = torch.Generator().manual_seed(0)
@@ -78,7 +80,7 @@ class _Measured:
             {
                 name: module
                 for module, name in names.items()
-                if isinstance(module, nn.Linear | Conv1D) and module is not head
+                if isinstance(module, nn.Linear | Conv1D | ExpertLinear) and module is not head
             }
         )
 

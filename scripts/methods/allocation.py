@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from scripts.errors import RecipeError
+
+class TooSmallError(ValueError):
+    """The smallest types together take `missing` bytes more than there are."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(f"{missing} bytes are missing")
+        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -21,16 +27,13 @@ def allocate(choices: dict[str, list[Choice]], budget: int) -> dict[str, Choice]
     All start with the smallest; the steps along each tensor's lower convex hull are then taken
     in order of the loss that they save for each byte, which is optimal but for the last step
     (Sinha and Zoltners, 1979, doi:10.1287/opre.27.3.503, section 1).
-    Raises RecipeError where not even the smallest types fit.
+    Raises TooSmallError where not even the smallest types fit.
     """
     hulls = {name: _hull(offered) for name, offered in choices.items()}
     chosen = {name: hull[0] for name, hull in hulls.items()}
     left = budget - sum(choice.bytes for choice in chosen.values())
     if left < 0:
-        raise RecipeError(
-            f"the smallest types need {-left:,} bytes more than the size that is asked for "
-            "(`like` or `max_bytes`); allow at least that much more"
-        )
+        raise TooSmallError(-left)
     steps = [
         (_saved(before, after), name, place)
         for name, hull in hulls.items()

@@ -107,13 +107,22 @@ def bits_per_weight(preset: str) -> float:
 
     Presets such as `q4_k_m` give some tensors a type of more bits.
     """
-    name = preset.upper()
-    kinds = list(GGMLQuantizationType)
+    kinds = _kinds_of(preset)
+    exact = preset.upper() in GGMLQuantizationType.__members__
+    return (1 if exact else _PRESETS_TAKE) * max(map(_bits, kinds))
+
+
+def block_of(preset: str) -> int:
+    """The values of a block of the type that a preset is named after."""
+    return max(GGML_QUANT_SIZES[kind][0] for kind in _kinds_of(preset))
+
+
+def _kinds_of(preset: str) -> list[GGMLQuantizationType]:
+    name, kinds = preset.upper(), list(GGMLQuantizationType)
     if name in GGMLQuantizationType.__members__:
-        return _bits(GGMLQuantizationType[name])
+        return [GGMLQuantizationType[name]]
     named_after = [kind for kind in kinds if name.startswith(f"{kind.name}_")]
-    family = [kind for kind in kinds if kind.name.split("_")[0] == name.split("_")[0]]
-    return _PRESETS_TAKE * max(map(_bits, named_after or family))
+    return named_after or [kind for kind in kinds if kind.name.split("_")[0] == name.split("_")[0]]
 
 
 def _bits(kind: GGMLQuantizationType) -> float:

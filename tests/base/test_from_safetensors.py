@@ -204,6 +204,16 @@ def test_a_configuration_that_can_not_be_built_is_told(source: Path, tmp_path: P
     )
 
 
+def test_heads_of_an_odd_width_are_told(source: Path, tmp_path: Path) -> None:
+    config = json.loads((source / "config.json").read_text())
+    config |= {"hidden_size": 100, "num_attention_heads": 4, "head_dim": 25}
+    (source / "config.json").write_text(json.dumps(config))
+    said = refused(source, tmp_path)
+    assert said.startswith(
+        "config.json: the heads are 25 wide (hidden_size 100, num_attention_heads 4), but rotary "
+    )
+
+
 def test_a_tokenizer_of_another_model_is_told(source: Path, tmp_path: Path) -> None:
     path = source / "tokenizer.json"
     tokenizer = json.loads(path.read_text())

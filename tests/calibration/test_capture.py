@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from scripts.calibration.capture import Capture
+from scripts.calibration.fused_experts import ExpertLinear, open_experts
 from scripts.calibration.layers import capture
 from scripts.calibration.stored import HESSIAN, STATISTICS, Captured
 from scripts.checkpoint import Checkpoints
@@ -26,9 +27,10 @@ def observed(
 ) -> dict[str, torch.Tensor]:
     """Every linear's inputs [n, columns], by hooks on the model as a whole."""
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).eval()
+    open_experts(model)
     seen: dict[str, list[torch.Tensor]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear | Conv1D):
+        if isinstance(module, torch.nn.Linear | Conv1D | ExpertLinear):
             module.register_forward_pre_hook(
                 lambda _, args, name=name: seen.setdefault(name, []).append(
                     args[0].detach().reshape(-1, args[0].shape[-1])

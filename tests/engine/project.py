@@ -57,6 +57,9 @@ class Joined(Stage):
     def forecast(self, inputs, target):
         return Forecast(max(said.about for said in inputs.values()), 11)
 
+    def refusal(self, inputs):
+        return "the words are too odd; write others" if self.trouble == "odd" else ""
+
     def alternatives(self, inputs, target, memory):
         return [f"join them by hand, which fits into {memory >> 20} MiB"]
 

@@ -5,8 +5,7 @@ from itertools import product
 
 import pytest
 
-from scripts.errors import RecipeError
-from scripts.methods.allocation import Choice, allocate
+from scripts.methods.allocation import Choice, TooSmallError, allocate
 
 
 def some_choices(seed: int) -> dict[str, list[Choice]]:
@@ -40,5 +39,6 @@ def test_all_that_fits_is_the_best_of_each() -> None:
 
 
 def test_size_that_cannot_be_kept() -> None:
-    with pytest.raises(RecipeError, match=r"need 3 bytes more .*\(`like` or `max_bytes`\)"):
+    with pytest.raises(TooSmallError, match=r"^3 bytes are missing$") as caught:
         allocate({"x": [Choice("a", 10, 1.0)], "y": [Choice("b", 5, 1.0)]}, 12)
+    assert caught.value.missing == 3

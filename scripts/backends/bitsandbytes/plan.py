@@ -44,9 +44,11 @@ def plan(base: Path, block_size: int) -> Plan:
     narrow = [name for name, linear in linears.items() if linear.out_features % ROWS]
     chosen = {name: linear for name, linear in linears.items() if name not in narrow}
     if not chosen:
+        rows = ", ".join(map(str, sorted({linears[name].out_features for name in narrow})))
+        why = f" (their rows, {rows}, do not divide by {ROWS})" if narrow else ""
         raise QuantmakeError(
-            f"{type(model).__name__} has no linear layer that bitsandbytes can quantise; take the "
-            "artefacts with `format: bitsandbytes` out of the recipe"
+            f"{type(model).__name__} has no linear layer that bitsandbytes can quantise{why}; take "
+            "the artefacts with `format: bitsandbytes` out of the recipe"
         )
     offenders = [
         f"{name}.weight ({linear.in_features} wide)"

@@ -14,9 +14,10 @@ from scripts.backends.gguf.blocks import BLOCK_TYPES, DAMPING, NESTED
 from scripts.backends.gguf.imatrix import Means
 from scripts.backends.gguf.importance import Importance, importances, values_of
 from scripts.backends.gguf.llama import quantise
+from scripts.backends.gguf.sizes import least_error
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
-from scripts.methods.allocation import Choice, allocate
+from scripts.methods.allocation import Choice, TooSmallError, allocate
 from scripts.methods.gptq import factor, gptq
 from scripts.progress import Progress
 from scripts.workers import one_thread
@@ -69,7 +70,11 @@ def choose_types(f16: Path, capture: Path, gradients: Path, max_bytes: int) -> d
     reader = GGUFReader(f16)
     choices = _offers(reader, importances(f16, capture, gradients))
     rest = f16.stat().st_size - sum(int(t.n_bytes) for t in reader.tensors if t.name in choices)
-    return allocate(choices, max_bytes - rest - _NEW_METADATA - _ALIGNMENT * len(reader.tensors))
+    rest += _NEW_METADATA + _ALIGNMENT * len(reader.tensors)
+    try:
+        return allocate(choices, max_bytes - rest)
+    except TooSmallError as error:
+        raise least_error(max_bytes + error.missing, max_bytes) from None
 
 
 def _file_type(chosen: Mapping[str, Choice]) -> str:

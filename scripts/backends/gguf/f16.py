@@ -15,12 +15,8 @@ from scripts.backends.gguf import (
     driver,  # its source is a part of the key
     tokenisation,
 )
-from scripts.backends.gguf.sentencepiece_model import (
-    NAME,
-    NotExactError,
-    is_sentencepiece,
-    write_model,
-)
+from scripts.backends.gguf.converter_folder import place
+from scripts.backends.gguf.sentencepiece_model import NAME, is_sentencepiece
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.footprints import FOOTPRINTS
 from scripts.progress import BYTES, Progress
@@ -56,7 +52,7 @@ class F16Gguf(Stage):
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as scratch:
             # The converter guesses metadata from the folder's name: give it a constant one.
             model = Path(scratch) / "model"
-            inexact = _place(base, model)
+            inexact = place(base, model)
             start = [str(driver.__file__), str(converter)]
             names = [self.tokenizer_pre or "", trust]
             settings = ["--outtype", "f16", "--model-name", self.name, "--outfile", str(out)]
@@ -153,22 +149,6 @@ class F16Gguf(Stage):
                 f"llama.cpp's converter left weights out: the base has {expected:,} values, "
                 f"{out.name} has {written:,}"
             )
-
-
-def _place(base: Path, model: Path) -> str:
-    """The base's files in the folder `model`, with a tokenizer.model where it lacks one; or why
-    none can be made."""
-    if (base / NAME).is_file() or not is_sentencepiece(base):
-        model.symlink_to(base, target_is_directory=True)
-        return ""
-    model.mkdir()
-    for path in base.iterdir():
-        (model / path.name).symlink_to(path, target_is_directory=path.is_dir())
-    try:
-        write_model(base, model)
-    except NotExactError as reason:
-        return str(reason)
-    return ""
 
 
 def known_pre_tokenizers(toolchain: Path) -> list[str]:

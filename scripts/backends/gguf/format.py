@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from scripts.backends.format import Format, register
 from scripts.errors import MachineError, QuantmakeError
 from scripts.footprints import Footprint, sum_of
+from scripts.forecast import Inputs, Outline
 
 if TYPE_CHECKING:
     from scripts.backends.gguf.llama import Outcome
@@ -115,6 +116,18 @@ class GgufFile(Format):
             size = Footprint(disk=bits / 8, outside=max(bits, _HEAD_BITS) / 8)
         return size + sum_of("gguf", *["gguf measured"] * self._is_measured())
 
+    def refusal(self, inputs: Inputs) -> str:
+        """Widths that no block divides; a size that not even the smallest types keep to."""
+        from scripts.backends.gguf.sizes import too_small, unfit
+
+        about = (said.about for said in inputs.values() if said is not None)
+        outline = next((one for one in about if isinstance(one, Outline)), None)
+        if outline is None or self.type in FLOAT_TYPES:
+            return ""
+        if self.type == "auto":
+            return unfit("q4_0", outline) or too_small(self.like or self.max_bytes or 0, outline)
+        return unfit(self.type, outline)
+
     def others(self) -> Iterator["GgufFile"]:
         """llama.cpp's own rounding, of a type for all tensors."""
         yield type(self)(format="gguf", type=self.like or "q4_0")
@@ -154,12 +167,15 @@ class GgufFile(Format):
             print(f"{self.label()}: {said}")
         else:
             outcome = quantise(f16, out, f"MOSTLY_{self.type.upper()}", importance=importance)
-            self._tell(outcome, out)
+            self._tell(outcome, f16, out)
         if self.method == "gptq":
             print(f"{self.label()}: {resolve_name(_GPTQ)(inputs, out, self.rounds)}")
 
-    def _tell(self, outcome: "Outcome", out: Path) -> None:
+    def _tell(self, outcome: "Outcome", f16: Path, out: Path) -> None:
         """Print the fallbacks; raise where nothing else is left."""
+        from scripts.backends.gguf.sizes import no_width
+        from scripts.tensors.gguf_header import block_of, tensors_of
+
         fallbacks = outcome.fallbacks
         if fallbacks:
             types = Counter(fallbacks.values())
@@ -171,13 +187,13 @@ class GgufFile(Format):
             )
         layers = outcome.converted - _CHOSEN_APART
         if self.type not in FLOAT_TYPES and not layers - fallbacks.keys():
-            got = ", ".join(sorted(set(fallbacks.values())))
             out.unlink(missing_ok=True)
-            raise QuantmakeError(
-                f"type {self.type}: all {len(layers)} matrices of the layers would fall back to "
-                f"another type ({got}), since no width of this model divides by its block. "
-                "Choose a type with blocks of 32, such as q8_0, q5_0, q4_0 or iq4_nl, or f16."
-            )
+            widths = {
+                tensor.shape[-1]
+                for name, tensor in tensors_of(f16).items()
+                if len(tensor.shape) > 1 and name not in _CHOSEN_APART
+            }
+            raise QuantmakeError(no_width(self.type, block_of(self.type), widths))
 
     def difference(self, before: Path, after: Path) -> str:
         """By tensors: values of floats, bytes of quantised ones."""

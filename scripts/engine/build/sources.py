@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SPOKEN = frozenset(
     {
         *("alternatives", "check", "choice", "describe", "difference", "forecast", "label"),
-        *("others", "takes", "words"),
+        *("others", "refusal", "takes", "words"),
     }
 )
 """Methods of stages that make no bytes: labels, forecasts, and looking at what was made."""

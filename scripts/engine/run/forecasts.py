@@ -10,7 +10,7 @@ from scripts.engine.build.record import read_record
 from scripts.engine.build.status import status
 from scripts.engine.session import Limit, session
 from scripts.engine.store.manifest import read_manifest
-from scripts.errors import MachineError
+from scripts.errors import MachineError, RecipeError
 from scripts.extras import command_for, missing
 from scripts.forecast import Forecast
 
@@ -83,12 +83,19 @@ def _is_same_work(parts: dict[str, object], action: Action) -> bool:
 def refuse_what_cannot_fit(tasks: Iterable[str]) -> None:
     """Raise MachineError that names every stale one of `tasks` which needs a package that is not
     installed or more memory than it may have, or where all together write more than the disk has
-    room for.
+    room for; RecipeError that names those which the model's own sizes rule out.
 
     What is made from something stale counts as stale.
     """
     wanted, runs = set(tasks), dict[Path, bool]()
     stale = [t for t, action in _known.values() if t in wanted and _runs(action, runs)]
+    ruled_out = [
+        f"{task}: {reason}"
+        for task, action in _known.values()
+        if task in stale and (reason := action.stage.refusal(_inputs(action)))
+    ]
+    if ruled_out:
+        raise RecipeError("\n".join([*ruled_out, "Nothing was built."]))
     texts = refusals(stale)
     if texts:
         raise MachineError("\n".join([*texts, "Nothing was built."]))

@@ -39,7 +39,7 @@ def make_inputs(folder: Path, toolchain: Path, family: str, *, silence: bool) ->
     return inputs
 
 
-@pytest.fixture(scope="module", params=["qwen3-moe", "mixtral"])
+@pytest.fixture(scope="module", params=["qwen3-moe", "mixtral", "gpt-oss", "granite-moe"])
 def inputs(
     request: pytest.FixtureRequest, toolchain: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:

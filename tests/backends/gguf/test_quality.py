@@ -1,6 +1,7 @@
 """GGUF with an importance matrix, with types chosen by size, and with better rounding."""
 
 import ctypes
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -125,10 +126,13 @@ def test_auto_with_more_bytes_loses_less(inputs: dict[str, Path], tmp_path: Path
 
 
 def test_auto_too_small(inputs: dict[str, Path], tmp_path: Path) -> None:
-    text = r"the smallest types need [\d,]+ bytes more than the size"
-    with pytest.raises(RecipeError, match=text):
+    text = r"make a file of ([\d,]+) bytes .* 1,000 \(1\.0 kB\) are "
+    with pytest.raises(RecipeError, match=text) as caught:
         gguf_file(type="auto", max_bytes=1000).run(inputs, tmp_path / "x.gguf")
     assert not [*tmp_path.iterdir()]
+    advised = re.search(r"Write `max_bytes: (\d+)` \(.* [kM]B\) or more\.$", str(caught.value))
+    assert advised
+    run_stage(gguf_file(type="auto", max_bytes=int(advised[1])), inputs, tmp_path / "x.gguf")
 
 
 def test_same_bytes_twice(inputs: dict[str, Path], tmp_path: Path) -> None:

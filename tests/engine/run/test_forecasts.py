@@ -68,6 +68,15 @@ def test_task_whose_package_is_not_installed_is_refused_before_anything_runs(
     assert project.doit("words:a").returncode == 0
 
 
+def test_what_a_models_sizes_rule_out_is_refused_before_anything_runs(project: Project) -> None:
+    project.settings(trouble="odd")
+    done = project.doit()
+    assert done.returncode == 2
+    assert "joined: the words are too odd; write others\nNothing was built." in done.stdout
+    assert project.ran() == []
+    assert project.doit("words").returncode == 0
+
+
 def test_recipe_limits_its_own_tasks_and_the_command_line_wins(project: Project) -> None:
     toy = {"a": "big", "b": "world", "trouble": "", "max_memory": 1 << 30}
     (project.folder / "toy.json").write_text(json.dumps(toy))
