@@ -80,15 +80,22 @@ FOOTPRINTS = {
     "tokens": Footprint(0.4e9),
     # A layer in float32; its Hessians in float64, and one window's in float32.
     "capture": Footprint(1.5e9, largest=4, layer=4, hessians=12, disk_hessians=4),
+    # The embedding or the head, and a layer, in float32; for each thread what a window takes within
+    # a layer. States wait on the disk.
     "gradients": Footprint(
-        1.5e9,
-        value=4,
+        2.0e9,
+        largest=4,
+        layer=4,
+        written=4e9,
         instead="GGUF of a plain type, such as q4_0 or q4_k_m, needs no gradients",
     ),
-    # The model in float32.
-    "reference": Footprint(1.0e9, value=4, instead=_BUILD_ONLY),
-    "sensitivity": Footprint(1.0e9, value=4, layer=8, instead=_BUILD_ONLY),
+    # The model in float32, and all that the way back through it needs, for two threads.
+    "gradients at once": Footprint(1.5e9, value=20),
+    "reference": Footprint(1.0e9, largest=4, layer=4, instead=_BUILD_ONLY),
+    "sensitivity": Footprint(1.0e9, largest=4, layer=4, instead=_BUILD_ONLY),
     "evaluate": Footprint(1.2e9, instead=_BUILD_ONLY),
+    # The embedding, the head and a layer in float32.
+    "evaluate base by layer": Footprint(1.2e9, largest=8, layer=4, instead=_BUILD_ONLY),
     # NF4 in blocks of 64: half a byte, and scales.
     "bitsandbytes": Footprint(0.5e9, largest=3, disk=0.57, outside=2),
     "bitsandbytes gptq": Footprint(hessian=57),

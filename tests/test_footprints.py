@@ -17,6 +17,7 @@ from scripts.calibration.gradients import Gradients
 from scripts.engine.build.sources import source_digests
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
+from scripts.evaluation.sensitivity import MeasureSensitivity
 from scripts.footprints import FOOTPRINTS, Footprint, sum_of
 from scripts.forecast import Forecast, Outline
 from scripts.sources.fetch import Fetch
@@ -74,20 +75,42 @@ def test_methods_that_fit_are_named() -> None:
     )
 
 
-def test_stages_that_hold_the_whole_model_say_so() -> None:
-    whole = 4 * Outline.of(SHAPES).values
-    for stage in (Gradients(), Reference(lines=(0, 9))):
+def test_what_reads_the_model_holds_a_layer_of_it() -> None:
+    """Not even half of it in float32; of 7 billion values, 6 GiB."""
+    stages = [Capture(), Gradients(), Reference(lines=(0, 9)), MeasureSensitivity()]
+    for stage in stages:
         said = stage.forecast(INPUTS, HERE)
         assert said is not None
-        assert said.memory > whole
+        assert 1e9 < said.memory < 2 * Outline.of(SHAPES).values
+        seven = stage.forecast({"base": Forecast(0, 0, Outline.of(SIZES["7B"].tensors()))}, HERE)
+        assert seven is not None
+        assert seven.memory < 6 * 2**30
+    for stage in stages[1:]:
         assert len(stage.alternatives(INPUTS, HERE, 0)) == 1
-    capture = Capture().forecast(INPUTS, HERE)
-    assert capture is not None
-    assert capture.memory < whole / 2
     row = Evaluate(artifact="x", backend="onnx")
     said = row.forecast({"artifact": Forecast(0, 10**10)}, HERE)
     assert said is not None
     assert said.memory > 10**10
+
+
+@pytest.mark.parametrize(("size", "times"), [("125M", 2.0), ("7B", 0.138)])
+def test_base_is_evaluated_at_once_or_by_layer(size: str, times: float) -> None:
+    outline = Outline.of(SIZES[size].tensors())
+    disk = 2 * outline.values
+    base = Evaluate(artifact="base", backend="pytorch")
+    said = base.forecast({"artifact": Forecast(0, disk, outline)}, HERE)
+    assert said is not None
+    assert said.memory == pytest.approx(1.2e9 + times * disk, rel=0.1)
+    assert base.forecast({"artifact": None}, HERE) is None
+
+
+def test_gradients_of_a_small_model_are_computed_at_once() -> None:
+    outline = Outline.of(SIZES["125M"].tensors())
+    said = Gradients().forecast({"base": Forecast(0, 0, outline)}, HERE)
+    assert said is not None
+    assert said.memory > 4 * outline.values + 1.5e9
+    assert said.disk == 0
+    assert Gradients().forecast({"base": None}, HERE) is None
 
 
 def memory(stage: Stage, *, experts: int) -> int:

@@ -26,6 +26,7 @@ from scripts.calibration.stand_ins import (
 )
 from scripts.devices import Device, torch_device
 from scripts.errors import QuantmakeError
+from scripts.freed_memory import give_back
 from scripts.tensors.finite import is_finite
 from scripts.tensors.header import tensors_in
 from scripts.tensors.mapped import mapped
@@ -101,11 +102,13 @@ class Decoder:
     def unload(self, index: int) -> None:
         """Forget them."""
         _empty(self.layers[index])
+        give_back()
 
     def unload_ends(self) -> None:
         """Forget the weights of the embedding and of the head, until they are needed again."""
         for part in self._ends():
             _empty(part)
+        give_back()
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """What the embedding gives for tokens [b, n]."""
@@ -213,8 +216,7 @@ class Decoder:
     def whole(self) -> Any:
         """The model itself, each of whose layers reads its weights when it is reached and forgets
         them afterwards; the embedding and the head stay. Nothing else may be asked from now on."""
-        with in_place_of(self._model, self._stack, self.layers, lambda _, call: call.hidden):
-            self._fill_outside(*self._ends())
+        self._fill_outside(*self._ends())
         for index, layer in enumerate(self.layers):
             layer.register_forward_pre_hook(partial(self._reach, self.load, index))
             layer.register_forward_hook(partial(self._reach, self.unload, index))
@@ -266,9 +268,10 @@ class Decoder:
 
     def _fill_outside(self, *needed: nn.Module) -> None:
         """Load what lies outside of the layers, of the embedding and the head only what is
-        needed. It is called while stand-ins are in the place of the layers."""
+        needed."""
         is_whole = self._is_tied and bool(needed)
         parts = [part for part in self._ends() if part not in needed and not is_whole]
+        parts.append(self.layers)
         left_out = {id(one) for part in parts for one in part.parameters()}
         self._fill(self._model, "", left_out)
 

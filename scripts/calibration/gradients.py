@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 from scripts.devices import Device
 from scripts.errors import QuantmakeError
 from scripts.footprints import FOOTPRINTS
+from scripts.forecast import Forecast, Inputs
 from scripts.stage import Stage
 
 if TYPE_CHECKING:
@@ -38,9 +39,17 @@ class Gradients(Stage):
 
     footprint = FOOTPRINTS["gradients"]
 
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """By the way that `run` takes."""
+        said = super().forecast(inputs, target)
+        if said is None or said.about.values > MOST_VALUES_AT_ONCE:
+            return said
+        return FOOTPRINTS["gradients at once"].for_model(inputs)
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """One forward and one backward pass over the windows, one window on each core at a time.
-        An interrupted run goes on after the last window whose sums were kept.
+        """One forward and one backward pass over the windows, one window on each core at a time: a
+        small model as a whole, a larger one layer by layer. An interrupted run goes on after the
+        last window, or layer, that was kept.
 
         Raises QuantmakeError that names the linears which no token reached, and the weights that
         are not finite.

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.backends.table import BACKENDS, modules_of
+from scripts.backends.table import BACKENDS, YARDSTICK, modules_of
 from scripts.footprints import FOOTPRINTS, Footprint
+from scripts.forecast import Forecast, Inputs, Outline
 from scripts.stage import Stage
 
+MOST_VALUES_AT_ONCE = 1_000_000_000
+"""Of the base: a larger one is read from the disk layer by layer, for each token that it writes."""
 _LINES_SHOWN = 3
 
 
@@ -43,6 +46,16 @@ class Evaluate(Stage):
     def takes(self) -> Footprint:
         """What is loaded takes more than its file: most runtimes have a layout of their own."""
         return FOOTPRINTS["evaluate"] + Footprint(artifact=BACKENDS[self.backend].load_factor)
+
+    def forecast(self, inputs: Inputs, target: Path) -> Forecast | None:
+        """A large base is in memory layer by layer."""
+        said = super().forecast(inputs, target)
+        about = said and said.about
+        if self.backend != YARDSTICK or not isinstance(about, Outline):
+            return said
+        if about.values <= MOST_VALUES_AT_ONCE:
+            return said
+        return FOOTPRINTS["evaluate base by layer"].for_model(inputs)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """The work is done in a process of its own, since a broken artefact may end it."""

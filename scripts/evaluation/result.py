@@ -7,6 +7,7 @@ Every number carries its unit in its name, and its uncertainty or spread beside 
 
 import statistics
 from collections.abc import Sequence
+from math import nan
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -154,8 +155,23 @@ class Speed(Strict):
     decode_tokens_per_s: Spread
     first_token_ms: Spread
     load_s: float
-    peak_rss_bytes: int
+    peak_rss_bytes: int | float
     threads: int
+
+    @classmethod
+    def none(cls, threads: int) -> "Speed":
+        """Of a row that was left out: NaN for every figure."""
+        unknown = Spread(median=nan, min=nan, max=nan, repeats=0)
+        return cls(
+            prefill_tokens=0,
+            prefill_tokens_per_s=unknown,
+            decode_tokens=0,
+            decode_tokens_per_s=unknown,
+            first_token_ms=unknown,
+            load_s=nan,
+            peak_rss_bytes=nan,
+            threads=threads,
+        )
 
 
 class Machine(Strict):
@@ -168,11 +184,13 @@ class Machine(Strict):
 
 
 class Timings(Strict):
-    """All rows, timed in turn: their speeds by name, and why the others have none."""
+    """All rows, timed in turn: their speeds by name, and why the others have none. A row that was
+    `left_out` on purpose is in the report all the same."""
 
     machine: Machine
     speeds: dict[str, Speed]
     failures: dict[str, str]
+    left_out: dict[str, str] = Field(default_factory=dict)
 
 
 class Evaluation(Measured):
@@ -181,3 +199,8 @@ class Evaluation(Measured):
     label: str
     speed: Speed
     machine: Machine
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it has speeds."""
+        return self.speed.decode_tokens > 0

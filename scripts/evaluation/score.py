@@ -19,6 +19,7 @@ from scripts.backends.inventory import Inventory
 from scripts.backends.model import Model, load_model
 from scripts.backends.table import BACKENDS
 from scripts.errors import QuantmakeError
+from scripts.evaluation.evaluate import MOST_VALUES_AT_ONCE
 from scripts.evaluation.metrics import Comparison
 from scripts.evaluation.multiple_choice import read_scored, score_task
 from scripts.evaluation.result import Flip, Measured, Sample, Size, TextQuality
@@ -30,8 +31,6 @@ from scripts.texts import load_decoder
 from scripts.token_windows import read_kinds, read_windows
 from scripts.workers import available_cores
 
-MOST_VALUES_AT_ONCE = 1_000_000_000
-"""Of the base: a larger one is read from the disk layer by layer, for each token that it writes."""
 _CONTEXT_SHOWN = 16
 # They are written from these figures, so they can't be among them.
 _PAGES = (

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
-from scripts.backends.table import BACKENDS, modules_of
+from scripts.backends.table import BACKENDS, YARDSTICK, modules_of
 from scripts.evaluation.result import Machine, Speed, Spread, Timings
 from scripts.progress import Progress
 from scripts.stage import Stage
@@ -86,8 +86,8 @@ class TimeAll(Stage):
 
     `rows` are the backends by the rows' names, `failed` says why others could not be made; inputs:
     `artifact/NAME` for each row and the reference. Each row is loaded in a process of its own, as
-    many of them at one time as memory holds; then each has its turn in every round. `out` is a JSON
-    file, `Timings`.
+    many of them at one time as memory holds; then each has its turn in every round. A base that
+    memory does not hold is left out. `out` is a JSON file, `Timings`.
     """
 
     rows: dict[str, str]
@@ -116,16 +116,31 @@ class TimeAll(Stage):
         from scripts.workers import available_cores
 
         outcomes: dict[str, Speed | str] = dict(self.failed)
-        bar = Progress("timing", len(self.rows) * (2 + self.rounds))
-        for names in batches(inputs, available_memory()):
+        memory = available_memory()
+        left_out = self._too_large(inputs, memory)
+        inputs = {name: path for name, path in inputs.items() if name not in left_out}
+        bar = Progress("timing", (len(self.rows) - len(left_out)) * (2 + self.rounds))
+        for names in batches(inputs, memory):
             outcomes |= self._together(names, inputs, bar)
         rows = sorted(outcomes.items())
         record = Timings(
             machine=describe(available_cores(), self._runtimes()),
             speeds={name: one for name, one in rows if isinstance(one, Speed)},
             failures={name: one for name, one in rows if isinstance(one, str)},
+            left_out={name.removeprefix(_ARTIFACT): why for name, why in left_out.items()},
         )
         out.write_text(record.model_dump_json(indent=1) + "\n")
+
+    def _too_large(self, inputs: Mapping[str, Path], memory: float) -> dict[str, str]:
+        """The inputs that can't be timed in `memory` bytes, with the reason: other runtimes than
+        the base's read their weights as they lie in the file."""
+        bases = [_ARTIFACT + name for name, one in self.rows.items() if one == YARDSTICK]
+        return {
+            name: f"its speed was not measured: it takes about {need_of(inputs[name]) / 1e9:.0f} "
+            f"GB of memory, and {memory / 1e9:.0f} GB are available"
+            for name in bases
+            if need_of(inputs[name]) > memory
+        }
 
     def without(self, missing: Mapping[str, str]) -> Stage | None:
         """A row that could not be made is named with the reason."""
@@ -203,14 +218,18 @@ def available_memory() -> float:
     return 1024 * int(available[1]) if available else 4e9
 
 
+def need_of(path: Path) -> float:
+    """Bytes of memory that a loaded artefact may take."""
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    return _RUNTIME_BYTES + _TIMES_SIZE * sum(file.stat().st_size for file in files)
+
+
 def batches(inputs: Mapping[str, Path], memory: float) -> list[list[str]]:
     """The rows' names, in groups of which each fits into a share of `memory` bytes."""
     groups: list[list[str]] = []
     room = 0.0
     for name in sorted(name for name in inputs if name.startswith(_ARTIFACT)):
-        path = inputs[name]
-        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-        need = _RUNTIME_BYTES + _TIMES_SIZE * sum(file.stat().st_size for file in files)
+        need = need_of(inputs[name])
         if not groups or need > room:
             groups.append([])
             room = _SHARE_OF_MEMORY * memory

@@ -97,14 +97,17 @@ def _fastest(purpose: str, speed: Callable[[Evaluation], float], lineup: Lineup)
     if not usable:
         return _none_usable(purpose)
     best = _quickest(usable, speed)
-    own = lineup.float_model(best)
-    times = ratio(speed(best) / speed(lineup.base))
-    reason = f"{speed(best):,.0f} tokens/s, {times} {lineup.base.label}"
-    if own is not lineup.base:
-        reason += f" and {ratio(speed(best) / speed(own))} {own.label}"
+    floats = dict.fromkeys([lineup.base.artifact, lineup.float_model(best).artifact])
+    times = [
+        f"{ratio(speed(best) / speed(one))} {one.label}"
+        for one in lineup.baselines
+        if one.artifact in floats and one.is_timed
+    ]
+    reason = ", ".join(filter(None, (f"{speed(best):,.0f} tokens/s", " and ".join(times))))
     reason += f"; {_distance(best)}"
-    quickest_float = max(lineup.baselines, key=speed)
-    if speed(best) <= speed(quickest_float):
+    timed = [one for one in lineup.baselines if one.is_timed]
+    quickest_float = max(timed, key=speed, default=best)
+    if quickest_float is not best and speed(best) <= speed(quickest_float):
         reason += f"; {quickest_float.label} itself is as fast, so take it for its size only"
     return Pick(purpose, best.artifact, reason)
 

@@ -203,7 +203,7 @@ def divergences(lineup: Lineup, look: Look) -> Figure:
 
 def speeds(lineup: Lineup, look: Look) -> Figure:
     """Prefill and decode, with the minimum and maximum of the repeats; the float model in grey."""
-    rows = lineup.rows
+    rows = [row for row in lineup.rows if row.is_timed]
     height = 0.36 * len(rows) + 1.1
     figure = figure_of(look, 2 * height if look.narrow else height)
     panels = figure.subplots(*((2, 1) if look.narrow else (1, 2)), sharey=True)

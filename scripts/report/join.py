@@ -9,7 +9,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from scripts.errors import QuantmakeError
 from scripts.evaluation.budget import Break, Budget, Judgement, Missing
-from scripts.evaluation.result import MEASUREMENT, Evaluation, Failed, Measured, Timings
+from scripts.evaluation.result import (
+    MEASUREMENT,
+    Evaluation,
+    Failed,
+    Measured,
+    Speed,
+    Timings,
+)
 from scripts.evaluation.sensitivity import Sensitivity
 from scripts.report.facts import Facts
 from scripts.report.lineup import Lineup
@@ -87,10 +94,13 @@ def _join(
     if isinstance(measured, Failed):
         return Missing(artifact=name, label=label, reason=measured.reason)
     speed = timings.speeds.get(name)
+    fields = {field: getattr(measured, field) for field in type(measured).model_fields}
+    if left_out := timings.left_out.get(name):
+        speed = Speed.none(timings.machine.cores)
+        fields["notes"] = (*measured.notes, left_out)
     if speed is None:
         reason = timings.failures.get(name, "it was not timed; run doit report")
         return Missing(artifact=name, label=label, reason=reason)
-    fields = {field: getattr(measured, field) for field in type(measured).model_fields}
     return Evaluation(**fields, label=label, speed=speed, machine=timings.machine)
 
 

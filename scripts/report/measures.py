@@ -6,6 +6,7 @@ from this table.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isnan
 
 from scripts.evaluation.result import Estimate, Evaluation, Spread
 from scripts.report.lineup import Lineup, decode, prefill
@@ -71,6 +72,8 @@ class Measure:
         if self.word is not None:
             return self.word(row, lineup)
         figure = self.kept(row, lineup)
+        if isnan(value_of(figure)):  # it was not timed
+            return "–"
         if isinstance(figure, Estimate):
             return with_error(self.show, figure)
         return self.show(figure)
@@ -78,7 +81,9 @@ class Measure:
     def spread(self, row: Evaluation, lineup: Lineup) -> str:
         """The repeats of a timing; empty for what has none."""
         figure = self.figure(row, lineup)
-        return with_spread(self.show, figure) if isinstance(figure, Spread) else ""
+        if isinstance(figure, Spread) and figure.repeats:
+            return with_spread(self.show, figure)
+        return ""
 
     def amount(self, value: float) -> str:
         """A value with its unit, for sentences and budgets."""

@@ -120,15 +120,15 @@ def _quality(facts: Facts, lineup: Lineup) -> str:
 
 def _timings(lineup: Lineup) -> str:
     """On what machine the timings were taken, and how."""
-    base, machine = lineup.base, lineup.base.machine
-    longest = max(row.speed.decode_tokens for row in lineup.rows)
-    fewer = any(row.speed.decode_tokens < longest for row in lineup.rows)
+    timed, machine = [row.speed for row in lineup.rows if row.is_timed], lineup.base.machine
+    longest = max(speed.decode_tokens for speed in timed)
+    fewer = any(speed.decode_tokens < longest for speed in timed)
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     return (
         f"Timings were taken on {machine.cpu} ({', '.join(machine.features)}), {machine.cores} "
-        f"cores, {base.speed.threads} threads, in a process of its own for each row; {packages}. "
+        f"cores, {timed[0].threads} threads, in a process of its own for each row; {packages}. "
         "The rows took turns in every round, so that a busy moment slows all of them. "
-        f"Prefill is {base.speed.prefill_tokens} tokens at once, decode "
+        f"Prefill is {timed[0].prefill_tokens} tokens at once, decode "
         f"{longest} tokens one by one{' (fewer for the slow ones)' if fewer else ''}; the figures "
         "are medians after a warm-up, with minimum, maximum and number of repeats below. Timings "
         "belong to this machine and change from run to run; all other figures come out the same "

@@ -62,7 +62,8 @@ def stored_table(lineup: Lineup) -> Table:
 
 def repeats_table(lineup: Lineup) -> Table:
     """Median, minimum and maximum of the repeats of each timing."""
-    measures = [one for one in MEASURES.values() if one.spread(lineup.base, lineup)]
+    timed = next(row for row in lineup.rows if row.is_timed)
+    measures = [one for one in MEASURES.values() if one.spread(timed, lineup)]
     rows = (
         (lineup.name(row), *(one.spread(row, lineup) for one in measures)) for row in lineup.rows
     )

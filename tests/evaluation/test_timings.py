@@ -88,6 +88,24 @@ def test_rows_that_do_not_fit_together_are_timed_in_groups(tmp_path: Path) -> No
     assert batches(inputs, 1e9) == [["a"], ["b"], ["c"]]
 
 
+def test_base_that_memory_does_not_hold_is_left_out_for_good(
+    tiny_base: Path,
+    tiny_graph: Path,
+    reference: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scripts.evaluation.timings.available_memory", lambda: 1e8)
+    stage, out = TimeAll(rows={"base": "pytorch", "graph": "onnx"}), tmp_path / "timings.json"
+    inputs = {"artifact/base": tiny_base, "artifact/graph": tiny_graph, "reference": reference}
+    run_stage(stage, inputs, out)
+    found = Timings.model_validate_json(out.read_bytes())
+    assert [*found.speeds] == ["graph"]
+    text = "its speed was not measured: it takes about 1 GB of memory, and 0 GB are available"
+    assert found.left_out == {"base": text}
+    assert stage.is_settled(out)
+
+
 def test_slow_row_decodes_fewer_tokens(
     tiny_f16: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,8 +172,9 @@ def inputs_of(rows: Lineup, folder: Path) -> dict[str, Path]:
         path.write_text(failure(one.artifact, one.reason))
     timings = Timings(
         machine=rows.base.machine,
-        speeds={row.artifact: row.speed for row in rows.rows},
+        speeds={row.artifact: row.speed for row in rows.rows if row.is_timed},
         failures={},
+        left_out={row.artifact: TOO_LARGE for row in rows.rows if not row.is_timed},
     )
     if rows.sensitivity is not None:
         found["sensitivity"] = folder / "sensitivity.json"
@@ -181,6 +182,9 @@ def inputs_of(rows: Lineup, folder: Path) -> dict[str, Path]:
     found["timings"] = folder / "timings.json"
     found["timings"].write_text(timings.model_dump_json())
     return found
+
+
+TOO_LARGE = "its speed was not measured: it takes about 34 GB of memory, and 20 GB are available"
 
 
 def missing(name: str, reason: str = "it does not load") -> Missing:

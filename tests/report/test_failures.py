@@ -6,11 +6,21 @@ import pytest
 
 from scripts.errors import QuantmakeError
 from scripts.evaluation.budget import JUDGEMENT_NAME, Judgement
+from scripts.evaluation.result import Speed
 from scripts.exec import run_stage
 from scripts.report.gate import Gate
 from scripts.report.lineup import Lineup
 from scripts.report.write_report import HTML_NAME, NAME
-from tests.report.factory import evaluation, failure, inputs_of, lineup, missing, report_of, usual
+from tests.report.factory import (
+    TOO_LARGE,
+    evaluation,
+    failure,
+    inputs_of,
+    lineup,
+    missing,
+    report_of,
+    usual,
+)
 
 BUDGETS = {
     "model-int8": {"max_kld": 0.004, "min_decode_speedup": 2.0, "max_size_ratio": 0.62},
@@ -122,3 +132,15 @@ def test_nothing_to_compare_is_an_error(lost: str, tmp_path: Path) -> None:
     inputs[f"evaluation/{lost}"].write_text(failure(lost, "killed by a cosmic ray"))
     with pytest.raises(QuantmakeError, match="killed by a cosmic ray"):
         run_stage(report_of(rows), inputs, tmp_path / "report")
+
+
+def test_base_that_memory_does_not_hold_costs_its_speeds_alone(tmp_path: Path) -> None:
+    rows = usual()
+    untimed = rows.base.model_copy(update={"speed": Speed.none(2)})
+    rows = Lineup((untimed, *rows.baselines[1:]), rows.artifacts)
+    text = (written(rows, tmp_path) / NAME).read_text().replace("\u00a0", " ")
+    assert f"`base`: {TOO_LARGE}" in text
+    assert "|–|" in text
+    assert " nan" not in text
+    assert "|nan" not in text
+    assert ">nan" not in (tmp_path / "report" / HTML_NAME).read_text()
