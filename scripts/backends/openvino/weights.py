@@ -77,7 +77,7 @@ def place(
             lookup.input(0).replace_source_output(weight)
             lookup = None
     if lookup is not None and table is not None:
-        rows = table.data.astype(np.float32, copy=False)
+        rows = table.data.astype(np.float32)
         try:
             made = embedding_blocks(rows if turned else rows.T)
             lookup.input(0).replace_source_output(compressed(made, shared))

@@ -203,6 +203,7 @@ def test_awq_computes_what_the_graph_computes_before_rounding(inputs: dict[str, 
     np.testing.assert_allclose(after(feeds)["logits"], before(feeds)["logits"], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_untied_embedding_is_compressed_by_itself(tiny_base: Path, tmp_path: Path) -> None:
     from scripts.backends.onnx.export import OnnxGraph
     from scripts.backends.openvino.formats.rtn import OpenVinoRtn
