@@ -181,7 +181,8 @@ def _proto(
 ) -> bytes:
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    protocol: Any = sentencepiece_model_pb2  # whose classes are made when it is imported
+    model = protocol.ModelProto()
     kinds = model.SentencePiece
     names = {number: token for token, number in described["model"]["vocab"].items()}
     names |= {token["id"]: name for name, token in added.items()}

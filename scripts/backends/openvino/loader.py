@@ -9,6 +9,7 @@ from scripts.backends.model import Logits, Tokens, check_finite
 from scripts.backends.openvino.graph import open_model
 from scripts.backends.openvino.settings import settings
 from scripts.backends.openvino.state import BEAMS, MASK, TOKENS
+from scripts.errors import QuantmakeError
 
 _POSITIONS = "position_ids"
 
@@ -53,5 +54,11 @@ class OpenVinoModel:
         if self._has_positions:
             feeds[_POSITIONS] = np.arange(self._length, end, dtype=np.int64)[None]
         self._length = end
-        logits: Logits = self._request.infer(feeds)["logits"][0]
-        return logits
+        logits: Logits = self._request.infer(feeds)["logits"]
+        if logits.shape[:2] != (1, len(tokens)):
+            raise QuantmakeError(
+                f"{self._path} gives logits of the shape {list(logits.shape)} for {len(tokens)} "
+                "tokens: OpenVINO can't run it on this processor. With activation_bits: 32 it may."
+            )
+        rows: Logits = logits[0]
+        return rows

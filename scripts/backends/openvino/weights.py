@@ -13,6 +13,7 @@ from openvino import opset13 as ops
 
 from scripts.backends.blocks import Blocks, pack, unpack
 from scripts.backends.openvino.graph import Linear, embedding, table_of
+from scripts.errors import QuantmakeError
 
 _CODES = {4: ov.Type.u4, 8: ov.Type.u8}
 _SIGNED = {4: ov.Type.i4, 8: ov.Type.i8}
@@ -76,7 +77,10 @@ def place(
             lookup.input(0).replace_source_output(weight)
             lookup = None
     if lookup is not None and table is not None:
-        rows = table.data.astype(np.float32, copy=False)
-        made = embedding_blocks(rows if turned else rows.T)
-        lookup.input(0).replace_source_output(compressed(made, shared))
+        rows = table.data.astype(np.float32)
+        try:
+            made = embedding_blocks(rows if turned else rows.T)
+            lookup.input(0).replace_source_output(compressed(made, shared))
+        except QuantmakeError as error:
+            print(f"the embedding stays in FP32: {error}")
     model.validate_nodes_and_infer_types()

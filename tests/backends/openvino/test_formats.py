@@ -50,15 +50,15 @@ class Case:
         return "-".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
 
 
-INT8, INT4 = {"I8": 13}, {"U4": 12, "I8": 1}
+INT8, INT4 = {"I8": 16}, {"U4": 15, "I8": 1}
 CASES = [
     Case("8-rtn", 4e-4, INT8),
-    Case("8-rtn", 4e-4, {"U8": 12, "I8": 1}, {"symmetric": False, "activation_bits": 32}),
+    Case("8-rtn", 4e-4, {"U8": 15, "I8": 1}, {"symmetric": False, "activation_bits": 32}),
     Case("4-rtn", 5e-2, INT4),
-    Case("4-rtn", 1e-1, {"I4": 13}, {"symmetric": True, "block_size": 64, "head_bits": 4}),
+    Case("4-rtn", 1e-1, {"I4": 16}, {"symmetric": True, "block_size": 64, "head_bits": 4}),
     Case("8-gptq", 4e-4, INT8),
     Case("4-gptq", 1.5e-2, INT4),
-    Case("4-gptq", 6e-2, {"I4": 12, "I8": 1}, {"symmetric": True, "block_size": 64}),
+    Case("4-gptq", 6e-2, {"I4": 15, "I8": 1}, {"symmetric": True, "block_size": 64}),
     Case("8-awq", 4e-4, INT8),
     Case("4-awq", 3e-2, INT4),
 ]
@@ -135,13 +135,10 @@ def test_settings_stand_in_the_artefact_and_stock_openvino_takes_them(
 
 
 def test_rows_of_a_batch_do_not_see_each_other_s_padding(built: dict[str, Path]) -> None:
-    request = (
-        ov.Core()
-        .compile_model(
-            built["4-rtn"] / "openvino_model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-        )
-        .create_infer_request()
-    )
+    from scripts.backends.openvino.settings import settings
+
+    path = built["4-rtn"] / "openvino_model.xml"
+    request = ov.Core().compile_model(path, "CPU", settings(1)).create_infer_request()
     short, long = np.arange(5, 15), np.arange(100, 120)
 
     def run(tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -154,7 +151,7 @@ def test_rows_of_a_batch_do_not_see_each_other_s_padding(built: dict[str, Path])
     padded = np.concatenate([np.zeros(10, np.int64), short])
     mask = np.stack([np.repeat([0, 1], 10), np.ones(20, np.int64)])
     together = run(np.stack([padded, long]), mask)
-    np.testing.assert_allclose(together, alone, atol=2e-2)
+    np.testing.assert_allclose(together, alone, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -206,6 +203,7 @@ def test_awq_computes_what_the_graph_computes_before_rounding(inputs: dict[str, 
     np.testing.assert_allclose(after(feeds)["logits"], before(feeds)["logits"], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_untied_embedding_is_compressed_by_itself(tiny_base: Path, tmp_path: Path) -> None:
     from scripts.backends.onnx.export import OnnxGraph
     from scripts.backends.openvino.formats.rtn import OpenVinoRtn
@@ -214,7 +212,7 @@ def test_untied_embedding_is_compressed_by_itself(tiny_base: Path, tmp_path: Pat
     nodes = {"base": base, "graph": tmp_path / "graph"}
     run_stage(OnnxGraph(), {"base": base}, nodes["graph"])
     run_stage(OpenVinoRtn(format="openvino", bits=8, method="rtn"), nodes, tmp_path / "out")
-    assert measure_size("openvino", tmp_path / "out", base)[0].tensor_types["I8"] == 2 * 4 + 2
+    assert measure_size("openvino", tmp_path / "out", base)[0].tensor_types["I8"] == 2 * 5 + 2
     tokens = np.arange(3, 40)
     wanted = torch_logits(base, tokens)[19:]
     assert divergence(wanted, logits(tmp_path / "out", tokens, 20)) < 2e-4
@@ -234,8 +232,8 @@ def test_width_that_no_block_divides_is_refused_or_left(
     model = ov.Core().read_model(tmp_path / "two/openvino_model.xml")
     assert "block_size 256 does not divide its width" in model.get_rt_info([KEY]).astype(str)
     seen = inventory(tmp_path / "two")
-    assert seen.types["F32"] >= 9
-    assert seen.notes[0].startswith("the method does not support 9 tensors; each stays in float")
+    assert seen.types["F32"] == 12
+    assert seen.notes[0].startswith("the method does not support 12 tensors; each stays in float")
 
 
 def test_attention_that_openvino_does_not_compute_is_refused_by_name(
@@ -284,9 +282,9 @@ def test_artefact_that_is_broken_is_not_committed(
 ) -> None:
     from scripts.backends.openvino.check import check_artifact, difference_of
 
-    with pytest.raises(QuantmakeError, match=r"13 MatMuls should have been compressed, but of 13"):
+    with pytest.raises(QuantmakeError, match=r"16 MatMuls should have been compressed, but of 16"):
         check_artifact(tiny_graph, tiny_graph, float_allowed=False)
-    assert difference_of(built["4-rtn"], built["4-gptq"]).startswith("24 of ")
+    assert " tensors differ, first " in difference_of(built["4-rtn"], built["4-gptq"])
     assert difference_of(built["4-rtn"], built["4-rtn"]) == "the tensors are equal; nodes differ"
 
 
