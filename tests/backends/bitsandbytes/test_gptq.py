@@ -11,7 +11,7 @@ from scripts.backends.bitsandbytes.double_quantisation import Frame
 from scripts.backends.bitsandbytes.gptq import gptq, rounded_in_frame
 from scripts.backends.bitsandbytes.grid import Levels
 from scripts.backends.bitsandbytes.rtn import rtn
-from scripts.backends.bitsandbytes.shards import Quantised
+from scripts.backends.bitsandbytes.stored import Quantised
 from scripts.methods.block_grid import Storage
 from scripts.methods.gptq import factor
 
