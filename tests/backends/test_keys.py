@@ -75,7 +75,7 @@ def test_bitsandbytes_reaches_the_kernel_of_its_method(method: str, expected: se
         ({"method": "awq"}, {"awq"}),
         ({"scheme": "W8A8", "smooth": True}, {"smoothquant"}),
     ],
-    ids=str,
+    ids=["rtn", "gptq", "awq", "smooth"],
 )
 def test_compressed_tensors_reach_what_they_ask_for(
     options: dict[str, object], expected: set[str]
