@@ -87,7 +87,8 @@ class GgufFile(Format):
     def needed(self) -> tuple[str, ...]:
         """What was measured of the calibration too, where the options ask for it."""
         measured = self._is_measured()
-        return (*self.needs, *["capture"] * (self.imatrix or measured), *["gradients"] * measured)
+        measures = ["capture"] * (self.imatrix or measured) + ["gradients"] * (self.type == "auto")
+        return (*self.needs, *measures)
 
     def _is_measured(self) -> bool:
         """Whether it is made by what the calibration says of errors in each tensor."""

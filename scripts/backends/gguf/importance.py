@@ -42,17 +42,14 @@ def values_of(tensor: Any) -> torch.Tensor:
     return values
 
 
-def importances(f16: Path, capture: Path, gradients: Path) -> Iterator[Importance]:
-    """Each Hessian with the matrices that it is of; the embedding comes last.
+def importances(f16: Path, capture: Path, gradients: Path | None) -> Iterator[Importance]:
+    """Each Hessian with the matrices that it is of; the embedding comes last. Without gradients all
+    rows count alike, and an embedding that is not the head too has no Hessian.
 
     Raises QuantmakeError where a matrix has another shape than the linear that it comes from.
     """
     names, captured = Names(GGUFReader(f16)), Captured(capture)
-    squares = {
-        matrix: torch.from_numpy(square)
-        for module, square in gradient_squares(gradients).items()
-        if (matrix := names.of(module)) is not None
-    }
+    squares = _squares(names, captured, gradients)
     sharing: dict[str, list[Matrix]] = {}
     head, output = "", Matrix(OUTPUT)
     for module in captured.names:
@@ -71,10 +68,28 @@ def importances(f16: Path, capture: Path, gradients: Path) -> Iterator[Importanc
         hessian = torch.from_numpy(captured.hessian(source))
         yield _checked(Importance(hessian, rows), names.shapes)
     # A token is read as often as it is expected: both uses of a tied row weigh it alike.
-    read = squares[Matrix(EMBEDDING)].diag()
+    parts = [squares[Matrix(EMBEDDING)].diag()] if gradients else []
     if OUTPUT not in names.shapes:
-        read = read + torch.from_numpy(captured.hessian(head))
-    yield _checked(Importance(read, {Matrix(EMBEDDING): squares[output]}), names.shapes)
+        parts.append(torch.from_numpy(captured.hessian(head)))
+    if parts:
+        read = sum(parts[1:], parts[0])
+        yield _checked(Importance(read, {Matrix(EMBEDDING): squares[output]}), names.shapes)
+
+
+def _squares(
+    names: Names, captured: Captured, gradients: Path | None
+) -> dict[Matrix, torch.Tensor]:
+    """By matrix what an error in each of its rows counts."""
+    if gradients is not None:
+        return {
+            matrix: torch.from_numpy(square)
+            for module, square in gradient_squares(gradients).items()
+            if (matrix := names.of(module)) is not None
+        }
+    matrices = [matrix for module in captured.names if (matrix := names.of(module)) is not None]
+    shapes = {matrix: names.shapes.get(matrix.tensor) for matrix in matrices}
+    shapes[Matrix(OUTPUT)] = names.shapes.get(OUTPUT, names.shapes[EMBEDDING])
+    return {matrix: torch.ones(shape[-2]) for matrix, shape in shapes.items() if shape}
 
 
 def _checked(importance: Importance, shapes: dict[str, list[int]]) -> Importance:

@@ -28,9 +28,9 @@ def _rounded(
 def round_again(inputs: Mapping[str, Path], out: Path, rounds: int) -> str:
     """Overwrite in place the matrices of `out` that have a Hessian and one of BLOCK_TYPES.
 
-    `inputs` are the F16 file, the capture and the gradients; `rounds` refinements follow GPTQ's
-    pass. Returns how many these are, which are not among them, and what they cost in nats per
-    token, as the gradients predict it.
+    `inputs` are the F16 file, the capture and, if there are any, the gradients; `rounds`
+    refinements follow GPTQ's pass. Returns how many these are, which are not among them, and what
+    they cost in nats per token where gradients predict it.
     """
     originals = {tensor.name: tensor for tensor in GGUFReader(inputs["f16"]).tensors}
     file = GGUFReader(out, "r+")
@@ -40,7 +40,7 @@ def round_again(inputs: Mapping[str, Path], out: Path, rounds: int) -> str:
     bar = Progress("rounding", len(tensors), "tensors")
     checkpoints = Checkpoints.of_this_run()
     with single_core_workers(available_cores()) as pool:
-        for importance in importances(inputs["f16"], inputs["capture"], inputs["gradients"]):
+        for importance in importances(inputs["f16"], inputs["capture"], inputs.get("gradients")):
             first = next(iter(importance.rows)).tensor
             factored = cache(partial(factor, importance.hessian, NESTED, DAMPING, first))
             for matrix, rows in importance.rows.items():
@@ -61,7 +61,8 @@ def round_again(inputs: Mapping[str, Path], out: Path, rounds: int) -> str:
         if left
         else ""
     )
-    return f"{len(done)} matrices, predicted KLD {predicted:.4f} nats per token{also}"
+    cost = f", predicted KLD {predicted:.4f} nats per token" if "gradients" in inputs else ""
+    return f"{len(done)} matrices{cost}{also}"
 
 
 def _name(matrix: Matrix) -> str:

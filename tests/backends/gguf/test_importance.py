@@ -61,6 +61,19 @@ def test_every_matrix_once_the_embedding_last(
     assert torch.equal(measured[-1].hessian, head + read)
 
 
+def test_without_gradients_all_rows_count_alike(
+    tiny_f16: Path, tiny_capture: Path, tiny_gradients: Path
+) -> None:
+    plain = list(importances(tiny_f16, tiny_capture, None))
+    measured = list(importances(tiny_f16, tiny_capture, tiny_gradients))
+    assert [{*one.rows} for one in plain] == [{*one.rows} for one in measured]
+    assert all((rows == 1).all() for one in plain for rows in one.rows.values())
+    for one, other in zip(plain[:-1], measured[:-1], strict=True):
+        assert torch.equal(one.hessian, other.hessian)
+    head = torch.from_numpy(Captured(tiny_capture).hessian("lm_head"))
+    assert torch.equal(plain[-1].hessian, head)
+
+
 def test_linear_of_another_shape(
     tiny_f16: Path, tiny_capture: Path, tiny_gradients: Path, tmp_path: Path
 ) -> None:

@@ -149,7 +149,7 @@ def test_same_bytes_twice(inputs: dict[str, Path], tmp_path: Path) -> None:
     [
         ({"type": "q4_0"}, (), "GGUF Q4_0"),
         ({"type": "q4_0", "imatrix": True}, ("capture",), "GGUF Q4_0, imatrix"),
-        ({"type": "q4_0", "method": "gptq"}, ("capture", "gradients"), "GGUF Q4_0, GPTQ"),
+        ({"type": "q4_0", "method": "gptq"}, ("capture",), "GGUF Q4_0, GPTQ"),
         ({"type": "auto", "like": "q4_k_m"}, ("capture", "gradients"), "GGUF auto (Q4_K_M's size)"),
         (
             {"type": "auto", "max_bytes": 91_900_000, "imatrix": True, "method": "gptq"},
