@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,8 +60,20 @@ def read_lineup(inputs: Mapping[str, Path], facts: Facts) -> Lineup:
 def judge(lineup: Lineup, budgets: Mapping[str, Budget]) -> Judgement:
     """What decides on the build; an artefact with a budget that can't be shown to hold is out."""
     out = {one.artifact for one in lineup.breaks}
-    out |= {one.artifact for one in lineup.missing if one.artifact in budgets}
-    return Judgement(breaks=lineup.breaks, missing=lineup.missing, rejected=tuple(sorted(out)))
+    missing = (*lineup.missing, *_unknown(lineup, budgets))
+    out |= {one.artifact for one in missing if one.artifact in budgets}
+    return Judgement(breaks=lineup.breaks, missing=missing, rejected=tuple(sorted(out)))
+
+
+def _unknown(lineup: Lineup, budgets: Mapping[str, Budget]) -> Iterator[Missing]:
+    """Artefacts whose budget is in times of a speed that was not measured."""
+    for row in lineup.artifacts:
+        budget = budgets.get(row.artifact)
+        limits = [*budget.limits()] if budget else []
+        bad = [one for one in limits if isnan(of_budget(one).value(row, lineup))]
+        if bad:
+            reason = f"no {', '.join(bad)}, since the base's speed was not measured"
+            yield Missing(artifact=row.artifact, label=row.label, reason=reason)
 
 
 def _records(

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import QuantmakeError
-from scripts.evaluation.budget import JUDGEMENT_NAME, Judgement
+from scripts.evaluation.budget import JUDGEMENT_NAME, Budget, Judgement
 from scripts.evaluation.result import Speed
 from scripts.exec import run_stage
 from scripts.report.gate import Gate
+from scripts.report.join import judge
 from scripts.report.lineup import Lineup
 from scripts.report.write_report import HTML_NAME, NAME
 from tests.report.factory import (
@@ -144,3 +145,17 @@ def test_base_that_memory_does_not_hold_costs_its_speeds_alone(tmp_path: Path) -
     assert " nan" not in text
     assert "|nan" not in text
     assert ">nan" not in (tmp_path / "report" / HTML_NAME).read_text()
+
+
+def test_budget_in_times_of_an_unknown_speed_is_not_kept() -> None:
+    rows = usual()
+    unknown = tuple(
+        row.model_copy(update={"speed": Speed.none(2)}) if row.backend == "onnx" else row
+        for row in rows.baselines
+    )
+    budgets = {name: Budget.model_validate(one) for name, one in BUDGETS.items()}
+    judgement = judge(Lineup(unknown, rows.artifacts), budgets)
+    assert judgement.rejected == ("model-int8",)
+    (missing_,) = judgement.missing
+    text = "no min_decode_speedup, since the base's speed was not measured"
+    assert missing_.reason == text
