@@ -107,7 +107,7 @@ class _Measured:
             terms = self._local.terms
             terms[name] = terms[name] + squares if name in terms else squares
 
-        def hook(_: Any, __: Any, output: "torch.Tensor") -> None:
+        def hook(_: Any, __: Any, output: Any) -> None:
             if output.requires_grad:
                 output.register_hook(keep)
 

@@ -179,7 +179,8 @@ def _proto(
 ) -> bytes:
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    messages: Any = sentencepiece_model_pb2  # made by protobuf, without types
+    model = messages.ModelProto()
     kinds = model.SentencePiece
     names = {number: token for token, number in described["model"]["vocab"].items()}
     names |= {token["id"]: name for name, token in added.items()}
