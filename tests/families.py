@@ -121,7 +121,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 }
 
 
-_SENTENCEPIECE = {"gemma2": True, "gemma3": True, "phi3": False}
+_SENTENCEPIECE = {"gemma2": True, "phi3": False}
 """Families whose published vocabularies are SentencePiece's; true of Gemma's kind."""
 
 

@@ -15,13 +15,12 @@ from scripts.backends.gguf import (
     driver,  # its source is a part of the key
     tokenisation,
 )
-from scripts.backends.gguf.converter_folder import place
-from scripts.backends.gguf.sentencepiece_model import NAME, is_sentencepiece
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.footprints import FOOTPRINTS
 from scripts.progress import BYTES, Progress
 from scripts.stage import Stage
 
+_MODEL = "tokenizer.model"
 _CONVERTER = "convert_hf_to_gguf.py"
 _PUT_IT_THERE = (
     "Published models of this family have it beside their weights: put it into the source's folder."
@@ -45,6 +44,8 @@ class F16Gguf(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where llama.cpp does not know the model or its tokenizer."""
+        from scripts.backends.gguf.converter_folder import place
+
         converter = inputs["toolchain"].resolve() / _CONVERTER
         base = inputs["base"].resolve()
         # The base holds Python code only where the recipe trusts it.
@@ -69,8 +70,8 @@ class F16Gguf(Stage):
         config = json.loads((inputs["base"] / "config.json").read_text(encoding="utf-8"))
         architecture = ", ".join(config.get("architectures") or ["(none named)"])
         unrecognised = "pre-tokenizer was not recognized" in log
-        has_model = (inputs["base"] / NAME).is_file()
-        if not has_model and (inexact if unrecognised else NAME in log):
+        has_model = (inputs["base"] / _MODEL).is_file()
+        if not has_model and (inexact if unrecognised else _MODEL in log):
             return QuantmakeError(
                 f"llama.cpp's converter makes the vocabulary of {architecture} from the file "
                 "tokenizer.model (SentencePiece), which the source does not have, and none can be "
@@ -126,7 +127,9 @@ class F16Gguf(Stage):
 
     def _check_tokens(self, base: Path, out: Path) -> None:
         """Of a SentencePiece vocabulary that came without tokenizer.model."""
-        if (base / NAME).is_file() or not is_sentencepiece(base):
+        from scripts.backends.gguf.sentencepiece_model import is_sentencepiece
+
+        if (base / _MODEL).is_file() or not is_sentencepiece(base):
             return
         if other := tokenisation.difference(out, base):
             raise QuantmakeError(

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from scripts.base.gguf_spm import pieces_by, unit_of
+
 Json = dict[str, Any]
 Pair = tuple[str, str]
 
@@ -128,8 +130,6 @@ class _Merges:
         """Where two pairs overlap, equal scores merge the left one, a list the first."""
         from tokenizers import Tokenizer
 
-        from scripts.base.gguf_spm import pieces_by
-
         bare = {"normalizer": None, "pre_tokenizer": None, "post_processor": None}
         merges = Tokenizer.from_str(json.dumps({**self._described, **bare, "added_tokens": []}))
         for text in (text for group in groups for text in _overlaps(group)):
@@ -152,8 +152,6 @@ def _groups(pairs: list[Pair]) -> Iterator[list[Pair]]:
 
 def _overlaps(group: list[Pair]) -> Iterator[str]:
     """Texts in which two pairs of a group share a part, and runs of one text."""
-    from scripts.base.gguf_spm import unit_of
-
     rests = defaultdict[str, list[str]](list)
     for left, right in group:
         rests[left].append(right)
@@ -181,8 +179,8 @@ def _proto(
 ) -> bytes:
     from sentencepiece import sentencepiece_model_pb2
 
-    protocol: Any = sentencepiece_model_pb2  # whose classes are made when it is imported
-    model = protocol.ModelProto()
+    messages: Any = sentencepiece_model_pb2  # made by protobuf, without types
+    model = messages.ModelProto()
     kinds = model.SentencePiece
     names = {number: token for token, number in described["model"]["vocab"].items()}
     names |= {token["id"]: name for name, token in added.items()}
