@@ -10,8 +10,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from scripts.arithmetic.compiled import COMPILED
 from scripts.arithmetic.products import add_product_of
-from scripts.arithmetic.scalars import COMPILED
 
 _BLOCK = 64
 _MATRIX = types.Array(types.float64, 2, "C")

@@ -19,6 +19,8 @@ from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from scripts.arithmetic.compiled import COMPILED
+
 
 def _tile_of(features: dict[str, bool]) -> tuple[int, int]:
     """Bytes of a vector, and rows of a tile: as many as the processor has registers for."""
@@ -34,7 +36,6 @@ _COLUMN_BYTES = _VECTOR_BYTES * _VECTORS
 _DEPTH, _PANELS, _HEIGHT = 384, 40, 128
 _INT = ir.IntType(64)
 _KINDS = (types.float32, types.float64)
-_COMPILED: dict[str, Any] = {"nogil": True, "cache": True}
 
 
 def _read(kind: Any) -> Any:
@@ -109,7 +110,7 @@ def _add_tile(_, kind, depth, a, b, c, stride):
     return types.void(kind, types.intp, *addresses, types.intp), generate
 
 
-@numba.njit([types.void(_read(k), k[::1], types.intp, k) for k in _KINDS], **_COMPILED)
+@numba.njit([types.void(_read(k), k[::1], types.intp, k) for k in _KINDS], **COMPILED)
 def _pack(values, packed, width, factor):
     """factor · `values` [K, N] as panels [K, width], each in one piece; the last one is filled up
     with zeros."""
@@ -130,7 +131,7 @@ def _pack(values, packed, width, factor):
 
 
 @numba.njit(
-    [types.void(types.uintp, types.uintp, types.intp, _written(k)) for k in _KINDS], **_COMPILED
+    [types.void(types.uintp, types.uintp, types.intp, _written(k)) for k in _KINDS], **COMPILED
 )
 def _add_edge(at_a, at_b, terms, part):
     """As `_add_tile` for a part of C that is smaller than a tile."""
@@ -146,7 +147,7 @@ def _add_edge(at_a, at_b, terms, part):
             part[row, column] = tile[row, column]
 
 
-@numba.njit([types.void(_read(k), _read(k), _written(k), k) for k in _KINDS], **_COMPILED)
+@numba.njit([types.void(_read(k), _read(k), _written(k), k) for k in _KINDS], **COMPILED)
 def add_product_of(a, b, c, factor):
     """C [M, N] += factor · A [M, K] B [K, N] for compiled code; the rows of C lie each in one
     piece."""

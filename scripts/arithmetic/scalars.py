@@ -1,7 +1,5 @@
 """Operations on single floats for compiled code, with the same bits on every processor."""
 
-from typing import Any
-
 import numba
 import numpy as np
 from llvmlite import ir
@@ -9,7 +7,7 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-COMPILED: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+from scripts.arithmetic.compiled import COMPILED
 
 
 @intrinsic

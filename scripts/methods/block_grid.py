@@ -20,6 +20,8 @@ class Storage(IntEnum):
 
     HALF = storage.HALF
     """float16 numbers"""
+    POSITIVE = storage.POSITIVE
+    """float16 numbers above zero; no offsets"""
     MULTIPLES = storage.MULTIPLES
     """whole multiples of a float16 number that a block has for each of the two; no offset is above
     zero"""

@@ -28,6 +28,7 @@ GRIDS = {
     "zero points": BlockGrid(tuple(range(16)), 64, with_offset=True, storage=Storage.ZERO_POINTS),
     "single": BlockGrid(UNEVEN, 64, storage=Storage.SINGLE),
     "coded": BlockGrid(UNEVEN, 64, storage=Storage.CODED),
+    "positive": BlockGrid(tuple(range(-8, 8)), 64, storage=Storage.POSITIVE),
     "long": BlockGrid(tuple(range(-128, 128)), 256),
 }
 
@@ -152,7 +153,7 @@ def test_scales_are_stored_as_the_grid_says(weights: torch.Tensor, hessian: torc
         grid = GRIDS[name]
         return gptq(weights, factor_of(hessian, grid), grid, rounds=2, coded=coded(name))
 
-    for name in ("even", "offset", "zero points", "long"):
+    for name in ("even", "offset", "zero points", "positive", "long"):
         scales = rounded(name).scales
         assert np.array_equal(scales, scales.astype(np.float16).astype(np.float32))
     one = rounded("multiples")
@@ -168,6 +169,7 @@ def test_scales_are_stored_as_the_grid_says(weights: torch.Tensor, hessian: torc
     )
     assert np.array_equal(zeros, np.rint(zeros))
     assert (one.scales >= 0).all()
+    assert (rounded("positive").scales > 0).all()
     assert np.isin(rounded("coded").scales, TABLE * np.float32(0.2) + np.float32(0.2)).all()
 
 

@@ -138,7 +138,7 @@ class Float8:
 
     def blocks(self, columns: int) -> BlockGrid:
         """As `Layout.blocks`."""
-        return BlockGrid(E4M3.levels(), columns)
+        return BlockGrid(E4M3.levels(), columns, storage=Storage.POSITIVE)
 
     def coded(self, name: str, rows: int, columns: int) -> Coded | None:
         """As `Layout.coded`."""
@@ -206,7 +206,7 @@ class Float4:
 
 def _integers(bits: int, group: int) -> BlockGrid:
     middle = 2 ** (bits - 1)
-    return BlockGrid(tuple(range(-middle, middle)), group)
+    return BlockGrid(tuple(range(-middle, middle)), group, storage=Storage.POSITIVE)
 
 
 def factor_of(largest: float) -> float:

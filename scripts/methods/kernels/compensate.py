@@ -3,8 +3,8 @@
 import numba
 import numpy as np
 
+from scripts.arithmetic.compiled import COMPILED
 from scripts.arithmetic.products import add_product_of
-from scripts.arithmetic.scalars import COMPILED
 from scripts.methods.kernels.search import find_units, search_rows, triangle_of
 from scripts.methods.kernels.storage import CODED, copy, to_codes
 

@@ -6,8 +6,9 @@ Weights are [columns, rows], here in their own order.
 import numba
 import numpy as np
 
+from scripts.arithmetic.compiled import COMPILED
 from scripts.arithmetic.products import add_product_of
-from scripts.arithmetic.scalars import COMPILED, fma
+from scripts.arithmetic.scalars import fma
 from scripts.methods.kernels.storage import CODED, copy, round_column, snap, to_codes
 
 _BATCH = 128  # columns whose slopes are taken together

@@ -7,7 +7,8 @@ which are independent, so they become vectors, and no bit depends on how wide th
 import numba
 import numpy as np
 
-from scripts.arithmetic.scalars import COMPILED, fma, to_float16
+from scripts.arithmetic.compiled import COMPILED
+from scripts.arithmetic.scalars import fma, to_float16
 from scripts.methods.kernels.storage import (
     FREE,
     HALF,

@@ -6,10 +6,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.arithmetic.scalars import COMPILED, to_float16
+from scripts.arithmetic.compiled import COMPILED
+from scripts.arithmetic.scalars import to_float16
 
-HALF, MULTIPLES, ZERO_POINTS, SINGLE, CODED, FREE = range(6)
+HALF, MULTIPLES, ZERO_POINTS, SINGLE, CODED, POSITIVE, FREE = range(7)
 _ZERO, _ONE = np.float32(0), np.float32(1)
+_SMALLEST = np.float32(2.0**-24)  # that float16 holds above zero
 
 
 class Grid(NamedTuple):
@@ -83,6 +85,9 @@ def snap(grid, scale, offset, unit, low):
     if grid.storage in (HALF, FREE):
         _to_float16(scale)
         _to_float16(offset)
+    elif grid.storage == POSITIVE:
+        for at in range(len(scale)):
+            scale[at] = max(to_float16(scale[at]), _SMALLEST)
     elif grid.storage == MULTIPLES:
         _to_multiples(scale, unit, grid.smallest, grid.largest)
         _to_multiples(offset, low, grid.smallest, grid.largest)
