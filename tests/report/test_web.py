@@ -153,4 +153,5 @@ def test_it_tells_no_folder_of_this_machine(page: str) -> None:
 def test_colours_of_the_backends_are_those_of_their_faces(page: str) -> None:
     for name, face in faces().items():
         assert f"--{name}: light-dark({face.colour[0]}, {face.colour[1]});" in page
+    for name in ("bitsandbytes", "gguf", "onnx"):  # which the page has rows of
         assert f"var(--{name})" in page
