@@ -23,6 +23,21 @@ def captured_name(linear: Named, captured: Captured) -> str | None:
     return next((name for name in (parts, named, *outputs) if name in captured.names), None)
 
 
+def parts_of(linear: Named, captured: Captured) -> list[tuple[str, slice]]:
+    """The sources of a MatMul's Hessians, and the outputs that each is of: of merged linears the
+    value projection, which comes last, has its own."""
+    name = captured_name(linear, captured)
+    assert name is not None
+    values = name.replace("q_proj", "v_proj") if "qkv_proj" in linear.name else ""
+    rows = captured.mixed_rows(values)
+    if not rows:
+        return [(captured.source_of(name), slice(None))]
+    return [
+        (captured.source_of(name), slice(-rows)),
+        (captured.source_of(values), slice(-rows, None)),
+    ]
+
+
 def hessian_of(linear: Named, captured: Captured) -> torch.Tensor:
     """XᵀX / n of a MatMul's inputs, float32 [K, K]."""
     name = captured_name(linear, captured)

@@ -17,7 +17,7 @@ def factors_of(
     folded: Folded = lambda _, hessian: hessian,
 ) -> Callable[[str], Factor]:
     """A function from a weight to the factor of its Hessian, as `scripts.methods.gptq.factor` makes
-    it; weights that read one input share one. `folded` changes H for a weight, and for all that
+    it; weights that have one Hessian share one. `folded` changes H for a weight, and for all that
     read the same input alike."""
     first = {hessians.source_of(weight): weight for weight in reversed(hessians.seen)}
 

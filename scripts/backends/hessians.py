@@ -48,8 +48,8 @@ class Hessians:
         return torch.from_numpy(self._captured.hessian(self._names[weight]))
 
     def source_of(self, weight: str) -> str:
-        """The same name for weights that read one input."""
-        return self._captured.input_of(self._names[weight])
+        """The same name for weights that have one Hessian."""
+        return self._captured.source_of(self._names[weight])
 
     def _refuse_unusable(self) -> None:
         sources = {one: self.source_of(one) for one in self.seen}

@@ -2,7 +2,7 @@
 
 import inspect
 import threading
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from scripts.calibration.stand_ins import (
     stack_of,
     states_of,
 )
+from scripts.calibration.weights_by_part import WeightsByPart, empty
 from scripts.devices import Device, torch_device
 from scripts.errors import QuantmakeError
 from scripts.freed_memory import give_back
@@ -63,6 +64,7 @@ class Decoder:
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, buffer.to(self.device))
         self._model: Any = model.eval().requires_grad_(False)
+        self._parts = WeightsByPart(model, self._weights, self.device)
         self._stack, self.layers = stack_of(model)
         self._gives_tuples: bool | None = None
         self.embedding: Any = model.get_input_embeddings()
@@ -97,17 +99,17 @@ class Decoder:
 
     def load(self, index: int) -> None:
         """Read one layer's weights."""
-        self._fill(self.layers[index], f"{self._stack}.{index}.")
+        self._parts.fill(self.layers[index], f"{self._stack}.{index}.")
 
     def unload(self, index: int) -> None:
         """Forget them."""
-        _empty(self.layers[index])
+        empty(self.layers[index])
         give_back()
 
     def unload_ends(self) -> None:
         """Forget the weights of the embedding and of the head, until they are needed again."""
         for part in self._ends():
-            _empty(part)
+            empty(part)
         give_back()
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -153,7 +155,7 @@ class Decoder:
             raise self._unknown(f"ends with {type(failure).__name__}: {failure}") from failure
         if [*calls] != [*range(len(self.layers))]:
             raise self._unknown(f"goes through layers {[*calls]} of {len(self.layers)}")
-        if any(_want_gradients(call.others()) for call in calls.values()):
+        if any(_want_gradients(call.rest()) for call in calls.values()):
             raise self._unknown("gives the layers more of the embedding than their hidden states")
 
         def call(index: int, hidden: torch.Tensor) -> torch.Tensor:
@@ -273,37 +275,7 @@ class Decoder:
         parts = [part for part in self._ends() if part not in needed and not is_whole]
         parts.append(self.layers)
         left_out = {id(one) for part in parts for one in part.parameters()}
-        self._fill(self._model, "", left_out)
-
-    def _fill(self, module: nn.Module, prefix: str, left_out: Container[int] = ()) -> None:
-        """Load what is still empty of the parameters and buffers below a module."""
-        named = dict(module.named_parameters(remove_duplicate=False))
-        empty = {name for name, one in named.items() if one.is_meta and id(one) not in left_out}
-        buffers = dict(module.named_buffers())  # such as what balances experts
-        short = len(f"{self._model.base_model_prefix}.")
-        state = {}
-        for name in sorted({*empty, *buffers}):
-            whole = prefix + name
-            stored = next((one for one in (whole, whole[short:]) if one in self._weights), None)
-            if stored is not None:
-                dtype = buffers[name].dtype if name in buffers else torch.float32
-                # A copy even of float32: whoever changes a weight changes no file's map.
-                state[name] = self._weights[stored].to(self.device, dtype, copy=True)
-        module.load_state_dict(state, strict=False, assign=True)
-        if prefix == "":
-            self._model.tie_weights()
-        now = dict(module.named_parameters(remove_duplicate=False))
-        left = [prefix + name for name in sorted(empty) if now[name].is_meta]
-        if left:
-            raise QuantmakeError(f"the base has no tensors {', '.join(left)}; build it again")
-
-
-def _empty(module: nn.Module) -> None:
-    """Forget the values of its parameters. Buffers stay: some are in no file."""
-    for part in module.modules():
-        for name, one in part.named_parameters(recurse=False):
-            meta = torch.empty_like(one, device="meta")
-            part.register_parameter(name, nn.Parameter(meta, requires_grad=False))
+        self._parts.fill(self._model, "", left_out)
 
 
 def _want_gradients(value: object) -> bool:

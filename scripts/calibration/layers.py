@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from torch import nn
 
 from scripts.calibration.decoder import Decoder, LayerCall
 from scripts.calibration.part import Part
-from scripts.calibration.stored import HESSIAN, STATISTICS
+from scripts.calibration.stored import HESSIAN, MIXED, STATISTICS
 from scripts.calibration.sums import Sums, Watch
 from scripts.checkpoint import Checkpoints
 from scripts.devices import Device
@@ -99,7 +100,12 @@ def capture(
                 unsaved.clear()
         # In this thread alone: it takes the layers out of the model.
         over_windows(lambda at: decoder.end(tokens[at], states[at]), run=map)
-        writer.finish({"shared": json.dumps(shared)})
+        rows = {
+            name: linear.out_features
+            for name, linear in linears.items()
+            if name + MIXED in writer.names and isinstance(linear, nn.Linear)
+        }
+        writer.finish({"shared": json.dumps(shared), "mixed": json.dumps(rows)})
     if silent := [name for name in linears if name not in shared]:
         print(
             f"no token of the calibration reached {', '.join(silent)}. GGUF files have them by "

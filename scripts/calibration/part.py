@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scripts.calibration.stored import MIXED
 from scripts.tensors.appended import Appended
 
 _SHARED = "shared"
@@ -36,8 +37,9 @@ class Part:
         """What a checkpoint holds; names are in the order of the computation again."""
         shared: dict[str, str] = json.loads(tensors[_SHARED].numpy().tobytes())
         firsts = dict.fromkeys(shared.values())
+        mixed = [name + MIXED for name in shared if f"hessian/{name}{MIXED}" in tensors]
         return cls(
-            {name: tensors[f"hessian/{name}"].numpy() for name in firsts},
+            {name: tensors[f"hessian/{name}"].numpy() for name in (*firsts, *mixed)},
             {
                 name.removeprefix("statistic/"): one.numpy()
                 for name, one in tensors.items()

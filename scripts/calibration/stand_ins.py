@@ -33,7 +33,7 @@ class Call:
         )
         return states
 
-    def others(self) -> tuple[Any, ...]:
+    def rest(self) -> tuple[Any, ...]:
         """All but the hidden states."""
         named = {name: one for name, one in self.keywords.items() if name != "hidden_states"}
         return (*self.arguments[1:], named)

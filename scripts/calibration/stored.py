@@ -14,6 +14,8 @@ from scripts.errors import QuantmakeError
 STATISTICS = "statistics.safetensors"
 HESSIAN = "hessian.safetensors"
 GRADIENTS = "gradients.safetensors"
+MIXED = ".mixed"
+"""What follows a value projection's name where its Hessian is of inputs as attention mixes them."""
 _SQUARE = ".gradient_square"
 
 
@@ -23,7 +25,9 @@ class Captured:
     def __init__(self, folder: Path) -> None:
         self._statistics = safe_open(folder / STATISTICS, "np")
         self._hessian = safe_open(folder / HESSIAN, "np")
-        self._shared: dict[str, str] = json.loads(self._hessian.metadata()["shared"])
+        metadata = self._hessian.metadata()
+        self._shared: dict[str, str] = json.loads(metadata["shared"])
+        self._mixed: dict[str, int] = json.loads(metadata["mixed"])
 
     @property
     def names(self) -> list[str]:
@@ -47,9 +51,19 @@ class Captured:
         """Smallest and largest input, each [columns]."""
         return self._statistic(name, "minimum"), self._statistic(name, "maximum")
 
+    def source_of(self, name: str) -> str:
+        """The same for linears that have one Hessian, which `hessian` takes as well as a name."""
+        plain = name.removesuffix(MIXED)
+        return plain + MIXED if plain in self._mixed else self.input_of(plain)
+
+    def mixed_rows(self, name: str) -> int:
+        """Outputs of a value projection that has a Hessian of its own; 0 of any other linear."""
+        return self._mixed.get(name, 0)
+
     def hessian(self, name: str) -> NDArray[np.float32]:
-        """XᵀX / n of the inputs, [columns, columns]."""
-        hessian: NDArray[np.float32] = self._hessian.get_tensor(self.input_of(name))
+        """H [columns, columns] of a linear's inputs X: XᵀX / n; where attention mixes what it
+        gives, the same of inputs as attention mixes them, with the trace of XᵀX / n."""
+        hessian: NDArray[np.float32] = self._hessian.get_tensor(self.source_of(name))
         return hessian
 
     def _statistic(self, name: str, kind: str) -> NDArray[np.float32]:

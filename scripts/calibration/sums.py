@@ -12,24 +12,27 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scripts.arithmetic.products import add_product
+from scripts.calibration.attention import mixed, watched
 from scripts.calibration.part import Part
+from scripts.calibration.stored import MIXED
 from scripts.errors import QuantmakeError
 
 Result = TypeVar("Result")
 _PANELS = 4
 
 
-def upper(rows: torch.Tensor) -> NDArray[np.float32]:
-    """XᵀX for X [n, columns], of which only panels from the diagonal on are computed.
+def upper(rows: torch.Tensor, others: torch.Tensor) -> NDArray[np.float32]:
+    """XᵀY, which is symmetric, for X and Y [n, columns]: only panels from the diagonal on are
+    computed.
 
-    What lies left of them is zero: a third of the work less than the whole symmetric product.
+    What lies left of them is zero: a third of the work less than the whole product.
     """
-    values, columns = rows.numpy(), rows.shape[1]
+    values, right, columns = rows.numpy(), others.numpy(), rows.shape[1]
     total = np.zeros((columns, columns), np.float32)
     width = -(-columns // _PANELS)
     for start in range(0, columns, width):
         panel = slice(start, start + width)
-        add_product(total[panel, start:], values[:, panel].T, values[:, start:])
+        add_product(total[panel, start:], values[:, panel].T, right[:, start:])
     return total
 
 
@@ -43,11 +46,17 @@ class Seen:
     maximum: NDArray[np.float32]
 
 
+def _product(rows: torch.Tensor, others: torch.Tensor) -> Any:
+    return upper(rows, others) if rows.device.type == "cpu" else rows.T @ others
+
+
 @dataclass
 class Window:
-    """What one window fed to each linear: the distinct inputs, and which linear reads which."""
+    """What one window fed to each linear: the distinct inputs, and which linear reads which; and of
+    value projections the products of their inputs as attention mixes them."""
 
     inputs: dict[str, Seen] = field(default_factory=dict)
+    mixed: dict[str, Any] = field(default_factory=dict)
     shared: dict[str, str] = field(default_factory=dict)
     held: list[tuple[torch.Tensor, str]] = field(default_factory=list)
 
@@ -63,10 +72,17 @@ class Window:
         rows = value.detach().reshape(-1, value.shape[-1])
         self.inputs[name] = Seen(
             rows=rows.shape[0],
-            product=upper(rows) if rows.device.type == "cpu" else rows.T @ rows,
+            product=_product(rows, rows),
             minimum=rows.amin(0).cpu().numpy(),
             maximum=rows.amax(0).cpu().numpy(),
         )
+
+    def see_mixed(self, name: str, weights: Callable[[], torch.Tensor]) -> None:
+        """Attention mixes the values of the linear `name` by these weights [1, n, heads, n]."""
+        first = self.shared.get(name)
+        inputs = next((value for value, other in self.held if other == first), None)
+        if inputs is not None and len(inputs) == 1:
+            self.mixed[name] = _product(inputs[0], mixed(inputs[0], weights()[0]))
 
 
 class Watch:
@@ -87,9 +103,17 @@ class Watch:
 
             return note
 
+        names = {linear: name for name, linear in linears.items()}
+
+        def note_mixed(projection: nn.Module, weights: Callable[[], torch.Tensor]) -> None:
+            window = getattr(self._local, "window", None)
+            if window is not None and projection in names:
+                window.see_mixed(names[projection], weights)
+
         handles = [linear.register_forward_pre_hook(hook(name)) for name, linear in linears.items()]
         try:
-            yield
+            with watched(note_mixed):
+                yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -109,6 +133,7 @@ class Sums:
 
     def __init__(self) -> None:
         self._totals: dict[str, Any] = {}
+        self._mixed: dict[str, Any] = {}
         self._rows: dict[str, int] = {}
         self._edges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         self._shared: dict[str, str] = {}
@@ -118,28 +143,23 @@ class Sums:
         self._shared.update(window.shared)
         for name, seen in window.inputs.items():
             if name not in self._totals:
-                of = seen.product
-                self._totals[name] = (
-                    of.double().zero_() if isinstance(of, torch.Tensor) else np.zeros(of.shape)
-                )
                 self._edges[name] = seen.minimum, seen.maximum
-            self._totals[name] += seen.product
+            _add(self._totals, name, seen.product)
             self._rows[name] = self._rows.get(name, 0) + seen.rows
             minimum, maximum = self._edges[name]
             self._edges[name] = (
                 np.minimum(minimum, seen.minimum),
                 np.maximum(maximum, seen.maximum),
             )
+        for name, product in window.mixed.items():
+            _add(self._mixed, name, product)
 
     def finish(self) -> Part:
         """The means.
 
         Raises QuantmakeError that names every linear whose inputs are all zero or not finite.
         """
-        self._totals = {
-            name: one.cpu().numpy() if isinstance(one, torch.Tensor) else one
-            for name, one in self._totals.items()
-        }
+        self._totals, self._mixed = _on_cpu(self._totals), _on_cpu(self._mixed)
         bad = [
             name
             for name, first in self._shared.items()
@@ -153,8 +173,12 @@ class Sums:
         self._tell_scarce()
         hessians, statistics = {}, {}
         for name, total in self._totals.items():
-            whole = np.triu(total) + np.triu(total, 1).T
-            hessians[name] = (whole / self._rows[name]).astype(np.float32)
+            hessians[name] = _whole(total / self._rows[name])
+        for name, total in self._mixed.items():
+            first = self._shared[name]
+            # As large as that of the inputs: gradients are known of the values, not of mixtures.
+            share = self._totals[first].trace() / total.trace() / self._rows[first]
+            hessians[name + MIXED] = _whole(total * share)
         for name, first in self._shared.items():
             square = self._totals[first].diagonal() / self._rows[first]
             statistics[f"{name}.mean_square"] = square.astype(np.float32)
@@ -174,3 +198,23 @@ class Sums:
                 f"fewer tokens than columns reached {', '.join(scarce)}: what is rounded by what "
                 "these saw gains less. A longer calibration helps."
             )
+
+
+def _add(totals: dict[str, Any], name: str, product: Any) -> None:
+    if name not in totals:
+        is_tensor = isinstance(product, torch.Tensor)
+        totals[name] = product.double().zero_() if is_tensor else np.zeros(product.shape)
+    totals[name] += product
+
+
+def _on_cpu(totals: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    return {
+        name: one.cpu().numpy() if isinstance(one, torch.Tensor) else one
+        for name, one in totals.items()
+    }
+
+
+def _whole(upper: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The symmetric matrix of which one half is there."""
+    whole: NDArray[np.float32] = (np.triu(upper) + np.triu(upper, 1).T).astype(np.float32)
+    return whole

@@ -5,7 +5,8 @@ with a scale and a zero point: the value is (code - zero point) · scale. Scales
 which is how they are stored.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -52,6 +53,13 @@ class IntegerGrid:
 
 # Integer codes [N, K] and their grid.
 Rounded = tuple[torch.Tensor, IntegerGrid]
+
+
+def joined(parts: Sequence[Rounded]) -> Rounded:
+    """The rows of all the parts, which have one number of bits and one block size."""
+    codes, grids = zip(*parts, strict=True)
+    scales, zeros = (torch.cat([getattr(g, name) for g in grids]) for name in ("scales", "zeros"))
+    return torch.cat(codes), replace(grids[0], scales=scales, zeros=zeros)
 
 
 def nearest(

@@ -1,6 +1,7 @@
 """A safetensors file whose tensors are written one after the other, before all are known."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,11 @@ class Appended:
         self._entries[name] = {"dtype": "F32", "shape": list(data.shape), "data_offsets": span}
         self._file.write(data.data)
         self._end = span[1]
+
+    @property
+    def names(self) -> Collection[str]:
+        """The tensors that are there."""
+        return self._entries.keys()
 
     def finish(self, metadata: dict[str, str]) -> None:
         """Write the header; `metadata` is for readers."""

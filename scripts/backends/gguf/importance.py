@@ -19,7 +19,7 @@ _REORDERED = ("attn_q.weight", "attn_k.weight")
 
 @dataclass(frozen=True)
 class Importance:
-    """Of matrices that read the same input: their loss is ½ Σ_r rows[r] · dW[r] H dW[r]ᵀ nats.
+    """Of matrices that have one Hessian: their loss is ½ Σ_r rows[r] · dW[r] H dW[r]ᵀ nats.
 
     `hessian` [columns, columns]; `rows` has the [rows] of each matrix.
     """
@@ -57,7 +57,7 @@ def importances(f16: Path, capture: Path, gradients: Path | None) -> Iterator[Im
         if matrix == output:
             head = module
         if matrix in squares and matrix.tensor in names.shapes:
-            sharing.setdefault(captured.input_of(module), []).append(matrix)
+            sharing.setdefault(captured.source_of(module), []).append(matrix)
     for source, matrices in sharing.items():
         rows = {
             matrix: square.mean().expand(len(square))

@@ -1,0 +1,70 @@
+"""How attention weighs the tokens whose values it adds up.
+
+A head gives Σ a_s v_s over tokens s, so of an error dW of the value projection it gives
+dW Σ a_s x_s: what counts is the Hessian of inputs as attention mixes them, not of the inputs alone
+(Kim et al., Towards Next-Level Post-Training Quantization of Hyper-Scale Transformers, 2024,
+arXiv:2402.08958, section 3). Heads that look at the first token nearly always make the difference:
+it is one of hundreds of inputs, and most of the mixture.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from scripts.arithmetic.products import add_product, product
+
+Tell = Callable[[nn.Module, Callable[[], torch.Tensor]], None]
+"""Is told the value projection of an attention, and what gives its weights a of this call,
+[batch, tokens, heads, tokens]."""
+_COMPUTED_BY = "sdpa"  # of transformers' names, that which models have here by default
+
+
+@contextmanager
+def watched(tell: Tell) -> Iterator[None]:
+    """While it is open, every attention with a value projection of its own is told of. Families
+    that compute attention in a way of their own are not."""
+    attend: Any = ALL_ATTENTION_FUNCTIONS[_COMPUTED_BY]
+
+    def watching(
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *arguments: Any,
+        **keywords: Any,
+    ) -> Any:
+        projection = getattr(module, "v_proj", None)
+        if projection is not None:
+            tokens = key.shape[-2]
+
+            def weights() -> torch.Tensor:
+                # With a value of its own for every token, the sum is the weights.
+                each = torch.eye(tokens, dtype=value.dtype, device=value.device)
+                values = each.expand(*key.shape[:2], tokens, tokens)
+                given: torch.Tensor = attend(module, query, key, values, *arguments, **keywords)[0]
+                return given
+
+            tell(projection, weights)
+        return attend(module, query, key, value, *arguments, **keywords)
+
+    ALL_ATTENTION_FUNCTIONS[_COMPUTED_BY] = watching
+    try:
+        yield
+    finally:
+        del ALL_ATTENTION_FUNCTIONS[_COMPUTED_BY]
+
+
+def mixed(inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Y [tokens, columns] for inputs X [tokens, columns], so that XᵀY is the mean over heads of
+    MᵀM, M [tokens, columns] being what a head's `weights` [tokens, heads, tokens] make of X."""
+    flat = weights.flatten(0, 1)
+    if inputs.device.type != "cpu":
+        return flat.T @ flat / weights.shape[1] @ inputs
+    # Products of tokens: they are fewer than all rows of M, and often than the columns.
+    pairs = torch.zeros(len(inputs), len(inputs))
+    add_product(pairs.numpy(), flat.numpy().T, flat.numpy(), 1 / weights.shape[1])
+    return torch.from_numpy(product(pairs.numpy(), inputs.numpy()))
