@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 from scripts.arithmetic.compiled import COMPILED
 
 
-def _tile_of(features: dict[str, bool]) -> tuple[int, int]:
-    """Bytes of a vector, and rows of a tile: as many as the processor has registers for."""
+def _tile_of(features: dict[str, bool]) -> tuple[int, int, int]:
+    """Bytes of a vector, rows of a tile, and vectors in each: together with the vectors of B and
+    a number of A, as many as the processor has registers for, 32 or 16."""
     if features.get("avx512f"):
-        return 64, 8
-    return (32, 4) if features.get("avx2") else (16, 8)
+        return 64, 8, 3
+    return (32 if features.get("avx2") else 16), 6, 2
 
 
-_VECTOR_BYTES, _ROWS = _tile_of(binding.get_host_cpu_features())
-_VECTORS = 3
+_VECTOR_BYTES, _ROWS, _VECTORS = _tile_of(binding.get_host_cpu_features())
 _COLUMN_BYTES = _VECTOR_BYTES * _VECTORS
-# A panel of B stays in the second cache, one of A in the first.
-_DEPTH, _PANELS, _HEIGHT = 384, 40, 128
+# Parts of A stay in the second cache, one panel of B in the first.
+_DEPTH, _PANELS, _HEIGHT = 384, 7680 // _COLUMN_BYTES, 192
 _INT = ir.IntType(64)
 _KINDS = (types.float32, types.float64)
 
@@ -93,9 +93,10 @@ def _add_tile(_, kind, depth, a, b, c, stride):
         sums = [builder.phi(whole) for _ in cells]
         at_a, at_b = (builder.mul(term, _INT(width)) for width in (_ROWS, lanes * _VECTORS))
         right = [load(vector_at(b, builder.add(at_b, _INT(at * lanes)))) for at in range(_VECTORS)]
-        left = [repeated(a, builder.add(at_a, _INT(row))) for row in range(_ROWS)]
-        pairs = [(one, other) for one in left for other in right]
-        added = [builder.call(fma, [*pair, total]) for pair, total in zip(pairs, sums, strict=True)]
+        added, totals = [], iter(sums)
+        for row in range(_ROWS):
+            left = repeated(a, builder.add(at_a, _INT(row)))
+            added += [builder.call(fma, [left, other, next(totals)]) for other in right]
         following = builder.add(term, _INT(1))
         for phi, first, then in ((term, _INT(0), following), *zip(sums, start, added, strict=True)):
             phi.add_incoming(first, before)

@@ -27,7 +27,7 @@ class Captured:
         self._hessian = safe_open(folder / HESSIAN, "np")
         metadata = self._hessian.metadata()
         self._shared: dict[str, str] = json.loads(metadata["shared"])
-        self._mixed: dict[str, int] = json.loads(metadata["mixed"])
+        self._mixed: dict[str, int] = json.loads(metadata.get("mixed", "{}"))
 
     @property
     def names(self) -> list[str]:

@@ -47,7 +47,7 @@ def assert_same(stored: Captured, wanted: dict[str, torch.Tensor]) -> None:
     for name, x in wanted.items():
         product = (x.T @ x / len(x)).numpy()
         scale = product.diagonal().max()
-        assert np.abs(stored.hessian(name) - product).max() < 1e-4 * scale, name
+        assert np.abs(stored.hessian(stored.input_of(name)) - product).max() < 1e-4 * scale, name
         np.testing.assert_allclose(stored.mean_square(name), product.diagonal(), rtol=1e-3)
         minimum, maximum = stored.range(name)
         np.testing.assert_allclose(minimum, x.amin(0), atol=1e-3)
@@ -96,7 +96,9 @@ def test_linears_with_the_same_input_share_a_hessian(tiny_capture: Path) -> None
     assert stored.input_of(f"{layer}mlp.up_proj") == f"{layer}mlp.gate_proj"
     assert stored.input_of(f"{layer}mlp.down_proj") == f"{layer}mlp.down_proj"
     hessians = load_file(tiny_capture / HESSIAN)
-    assert len(hessians) == 4 * 3 + 1
+    assert len(hessians) == 4 * 3 + 1 + 3  # of the layers, the head, the value projections
+    assert stored.source_of(f"{layer}self_attn.v_proj") not in stored.names
+    assert stored.source_of(f"{layer}self_attn.k_proj") == f"{layer}self_attn.q_proj"
     assert hessians["lm_head"].shape == (128, 128)
     assert len(load_file(tiny_capture / STATISTICS)) == 3 * (7 * 3 + 1)
 
