@@ -16,7 +16,9 @@ class Capture(Stage):
     `NAME.minimum` and `NAME.maximum` of its input columns; and `hessian.safetensors` with
     XᵀX / n, float32 [columns, columns], of n tokens X [n, columns]. Linears that read the same
     input share one Hessian, named after the first of them: the file's metadata entry
-    `shared` is a JSON object from each linear's name to that name.
+    `shared` is a JSON object from each linear's name to that name. Value projections have one of
+    their own beside it, `NAME.mixed`, of inputs as attention mixes them, where it is transformers'
+    own attention; the entry `mixed` has their numbers of outputs.
 
     The base is computed in float32 with one decoder layer in memory at a time. Every window is
     computed on one thread and sums are taken in the order of the windows, so the bytes do not
