@@ -156,13 +156,13 @@ def test_report_is_written_of_what_there_is(built: Checkout) -> None:
     assert done.returncode == 2  # what the recipe asks for can't be had
     assert "report: written without what failed." in done.stdout
     report = (built.folder / "QUANTISATION-REPORT.md").read_text()
-    assert "Write `max_bytes: " in report
+    assert r"Write \`max\_bytes: " in report
     assert all(name in report for name in built.artifacts)
     built.artifacts = kept
     built.write_recipe()
     done = built.doit()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Write `max_bytes: " not in (built.folder / "QUANTISATION-REPORT.md").read_text()
+    assert r"Write \`max\_bytes: " not in (built.folder / "QUANTISATION-REPORT.md").read_text()
 
 
 LOADED_WITHOUT_KEY = {"scripts.exec": "it starts the stage and hands it its paths"}
