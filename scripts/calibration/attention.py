@@ -19,7 +19,9 @@ from scripts.arithmetic.products import add_product, product
 
 Tell = Callable[[nn.Module, Callable[[], torch.Tensor]], None]
 """Is told the value projection of an attention, and what gives its weights a of this call,
-[batch, tokens, heads, tokens]."""
+[batch, queries, heads, tokens]."""
+EVERY = 4
+"""Of so many tokens one is a query: what one sees, the next one sees nearly too."""
 _COMPUTED_BY = "sdpa"  # of transformers' names, that which models have here by default
 
 
@@ -34,22 +36,29 @@ def watched(tell: Tell) -> Iterator[None]:
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        *arguments: Any,
+        attention_mask: torch.Tensor | None,
         **keywords: Any,
     ) -> Any:
         projection = getattr(module, "v_proj", None)
         if projection is not None:
-            tokens = key.shape[-2]
 
             def weights() -> torch.Tensor:
                 # With a value of its own for every token, the sum is the weights.
-                each = torch.eye(tokens, dtype=value.dtype, device=value.device)
-                values = each.expand(*key.shape[:2], tokens, tokens)
-                given: torch.Tensor = attend(module, query, key, values, *arguments, **keywords)[0]
+                tokens, device = key.shape[-2], key.device
+                some = torch.arange((tokens - 1) % EVERY, tokens, EVERY, device=device)
+                mask = attention_mask
+                if mask is None:  # each token sees those up to itself
+                    mask = (torch.arange(tokens, device=device) <= some[:, None])[None, None]
+                else:
+                    mask = mask[..., some, :]
+                values = torch.eye(tokens, dtype=value.dtype, device=device)
+                values = values.expand(*key.shape[:2], tokens, tokens)
+                asked = query[..., some, :]
+                given: torch.Tensor = attend(module, asked, key, values, mask, **keywords)[0]
                 return given
 
             tell(projection, weights)
-        return attend(module, query, key, value, *arguments, **keywords)
+        return attend(module, query, key, value, attention_mask, **keywords)
 
     ALL_ATTENTION_FUNCTIONS[_COMPUTED_BY] = watching
     try:
@@ -60,7 +69,7 @@ def watched(tell: Tell) -> Iterator[None]:
 
 def mixed(inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Y [tokens, columns] for inputs X [tokens, columns], so that XᵀY is the mean over heads of
-    MᵀM, M [tokens, columns] being what a head's `weights` [tokens, heads, tokens] make of X."""
+    MᵀM, M [queries, columns] being what a head's `weights` [queries, heads, tokens] make of X."""
     flat = weights.flatten(0, 1)
     if inputs.device.type != "cpu":
         return flat.T @ flat / weights.shape[1] @ inputs

@@ -78,7 +78,7 @@ class Window:
         )
 
     def see_mixed(self, name: str, weights: Callable[[], torch.Tensor]) -> None:
-        """Attention mixes the values of the linear `name` by these weights [1, n, heads, n]."""
+        """Attention mixes the values of the linear `name` by weights [1, queries, heads, n]."""
         first = self.shared.get(name)
         inputs = next((value for value, other in self.held if other == first), None)
         if inputs is not None and len(inputs) == 1:

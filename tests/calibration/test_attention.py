@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from scripts.calibration.attention import mixed, watched
+from scripts.calibration.attention import EVERY, mixed, watched
 from scripts.calibration.capture import Capture
 from scripts.calibration.stored import Captured
 from scripts.exec import run_stage
@@ -20,7 +20,7 @@ MIXING = ("llama3", "qwen3", "gemma2", "gemma3", "granite", "olmo2", "qwen3-moe"
 
 
 def wanted(base: Path, calibration: Path) -> dict[str, torch.Tensor]:
-    """Mean of MᵀM over heads and tokens, with the trace of XᵀX / n, for each value projection."""
+    """Mean of MᵀM over heads and queries, with the trace of XᵀX / n, for each value projection."""
     inputs, heads = observed(base, calibration), dict[int, list[torch.Tensor]]()
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float64, attn_implementation="eager"
@@ -29,7 +29,7 @@ def wanted(base: Path, calibration: Path) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
         for window in windows:
             for layer, weights in enumerate(model(window, output_attentions=True).attentions):
-                heads.setdefault(layer, []).append(weights[0])
+                heads.setdefault(layer, []).append(weights[0][:, EVERY - 1 :: EVERY])
     found = {}
     for layer, weights_of_windows in heads.items():
         name = f"model.layers.{layer}.self_attn.v_proj"
