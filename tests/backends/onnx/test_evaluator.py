@@ -135,7 +135,8 @@ def test_rotary_embedding_is_onnxruntimes(dimensions: int, interleaved: int) -> 
 def test_dynamic_quantisation_is_onnxruntimes() -> None:
     feeds = {
         "x": floats(1, 6, 700),
-        "w": RNG.integers(-127, 128, (700, 20)).astype(np.int8),
+        # In 7 bits: onnxruntime adds pairs in int16, and saturates, on processors without VNNI.
+        "w": RNG.integers(-64, 64, (700, 20)).astype(np.int8),
         "scale": np.abs(floats(20)) / 100,
     }
     _same_as_onnxruntime("DynamicQuantizeMatMul", list(feeds), feeds, 1, {})

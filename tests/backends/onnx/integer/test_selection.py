@@ -18,8 +18,8 @@ STATIC = "scripts.backends.onnx.formats.static:OnnxStatic"
 
 
 def integer(model, chosen) -> None:
-    """Plain integer MatMuls."""
-    dynamic(model, chosen, per_channel=True, reduce_range=False)
+    """Integer MatMuls with weights of 7 bits, with which no processor saturates."""
+    dynamic(model, chosen, per_channel=True, reduce_range=True)
 
 
 def clumsy(model, chosen) -> None:
