@@ -76,5 +76,6 @@ def test_attention_gives_what_it_gave(tiny_base: Path) -> None:
         rows = list[torch.Tensor]()
         with watched(lambda _, weights: rows.append(weights())):
             assert torch.equal(model(tokens).logits, before)
+        assert len(rows) == model.config.num_hidden_layers
         assert all(torch.allclose(weights.sum(-1), torch.ones(())) for weights in rows)
         assert torch.equal(model(tokens).logits, before)
