@@ -62,17 +62,41 @@ def select(
             alone.append(kld)
             bar.advance()
         ranking = np.argsort(np.array(alone), kind="stable").tolist()
-        low, high, reached = 0, trial.count, 0.0
-        while low < high:  # the first `low` of the ranking are known to fit
-            middle = (low + high + 1) // 2
-            kld = trial.divergence(ranking[:middle], windows, pool)
-            bar.advance()
-            if kld <= max_kld:
-                low, reached = middle, kld
-            else:
-                high = middle - 1
+        low, reached = longest_run(trial, ranking, windows, max_kld, pool, bar)
     names = [trial.names[place] for place in ranking[:low]]
     return Selection(frozenset(names), reached, trial.count)
+
+
+def longest_run(
+    trial: "Trial",
+    ranking: Sequence[int],
+    windows: NDArray[np.int64],
+    max_kld: float,
+    pool: Executor,
+    bar: Progress,
+) -> tuple[int, float]:
+    """How many of the first of the ranking fit, and their KL divergence on the worst window.
+
+    Bisection looks only at windows that were the worst of all before, which is most often one; all
+    windows are measured where these fit. Those that then don't fit are looked at from there on.
+    """
+    low = fits = 0  # the first `low` fit on all windows, the first `fits` on the worst ones
+    high, reached, worst = len(ranking), 0.0, set[int]()
+    while low < high:
+        of_all = not worst or fits == high
+        middle = high if fits == high else (fits + high + 1) // 2
+        looked_at = range(len(windows)) if of_all else sorted(worst)
+        klds = trial.divergences(ranking[:middle], windows[list(looked_at)], pool)
+        bar.advance()
+        if max(klds) <= max_kld:
+            fits = middle
+            low, reached = (middle, max(klds)) if of_all else (low, reached)
+        else:
+            high = middle - 1
+            fits = low if of_all else fits
+        if of_all:
+            worst.add(int(np.argmax(klds)))
+    return low, reached
 
 
 class Trial:
@@ -103,12 +127,12 @@ class Trial:
         self._float[window.tobytes()] = _normalised(values.pop("logits"))
         self._kept[window.tobytes()] = values
 
-    def divergence(
+    def divergences(
         self, integer: Sequence[int], windows: NDArray[np.int64], pool: Executor
-    ) -> float:
-        """KL divergence in nats from the float graph, where these are integer, on the worst of the
-        windows."""
-        return max(pool.map(self.of_window, [integer] * len(windows), windows))
+    ) -> list[float]:
+        """KL divergence in nats from the float graph on each of the windows, where these are
+        integer."""
+        return list(pool.map(self.of_window, [integer] * len(windows), windows))
 
     def of_window(self, integer: Sequence[int], window: NDArray[np.int64]) -> float:
         """The mean KL divergence on one window [context]."""

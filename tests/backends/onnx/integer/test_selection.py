@@ -1,5 +1,7 @@
 """Choosing which MatMuls may be integer: by what they cost together, measured."""
 
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,12 @@ import pytest
 from scripts.backends.onnx.check import kinds_of_matmul
 from scripts.backends.onnx.graph import head, linears, open_graph
 from scripts.backends.onnx.integer.nodes import dynamic
-from scripts.backends.onnx.integer.selection import Trial, select
+from scripts.backends.onnx.integer.selection import Trial, longest_run, select
 from scripts.errors import RecipeError
 from scripts.exec import load_stage, run_stage
+from scripts.progress import Progress
 from scripts.token_windows import read_windows
+from scripts.workers import single_core_workers
 
 DYNAMIC = "scripts.backends.onnx.formats.dynamic:OnnxDynamic"
 STATIC = "scripts.backends.onnx.formats.static:OnnxStatic"
@@ -121,6 +125,34 @@ def test_limit_that_nothing_keeps_leaves_all_weight_only(
         model, candidates(model), integer, windows, max_kld=1e-20, threads=1, scratch=tmp_path
     )
     assert not selection.integer
+
+
+@dataclass
+class Curves:
+    """A trial whose windows [n] have known divergences [n, count + 1] by how many are integer."""
+
+    curves: np.ndarray
+    measured: int = 0
+
+    def divergences(self, integer: list[int], windows: np.ndarray, _: Executor) -> list[float]:
+        self.measured += len(windows)
+        return [float(self.curves[window, len(integer)]) for window in windows]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_longest_run_fits_on_all_windows_and_few_are_measured_often(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    steps = generator.exponential(1, (60, 201)) * np.linspace(0, 1, 201) ** 4
+    curves = np.cumsum(steps, 1) * generator.lognormal(0, 0.3, (60, 1))
+    limit = float(generator.uniform(0, 1.1 * curves.max()))
+    trial = Curves(curves)
+    with single_core_workers(1) as pool:
+        low, reached = longest_run(
+            trial, list(range(200)), np.arange(60), limit, pool, Progress("choosing", 20)
+        )
+    assert low == max(np.flatnonzero(curves.max(0) <= limit))
+    assert reached == (curves[:, low].max() if low else 0)
+    assert trial.measured < 5 * 60  # bisection over all of them takes 7 or 8 times 60
 
 
 @pytest.mark.parametrize(("stage", "method"), [(DYNAMIC, "dynamic"), (STATIC, "static")])
