@@ -89,7 +89,7 @@ def test_all_that_stages_write_themselves_is_hashed_on_the_way(told: Path, tmp_p
         spill.add({"b": torch.arange(7), "a": torch.ones(3).half()})
         spill.save(tmp_path / "spilled", {"format": "pt"})
     model = one_matmul(np.ones((512, 1024), np.float32))
-    dynamic(model, linears(model), per_channel=True, reduce_range=False)
+    dynamic(model, linears(model), per_channel=True)
     constant(model, "unused", np.ones(3))
     write_model(model, tmp_path)
     assert_known(told, tmp_path / "model.safetensors", tmp_path / "spilled", tmp_path / DATA)

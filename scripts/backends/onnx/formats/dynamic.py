@@ -30,4 +30,4 @@ class OnnxDynamic(OnnxInteger):
 
         from scripts.backends.onnx.integer.nodes import dynamic
 
-        return partial(dynamic, per_channel=self.per_channel, reduce_range=self.reduce_range)
+        return partial(dynamic, per_channel=self.per_channel)

@@ -56,6 +56,4 @@ class OnnxStatic(OnnxInteger):
             percentile=self.percentile,
             threads=available_cores(),
         )
-        return partial(
-            static, ranges=ranges, per_channel=self.per_channel, reduce_range=self.reduce_range
-        )
+        return partial(static, ranges=ranges, per_channel=self.per_channel)

@@ -27,7 +27,7 @@ _WINDOWS_TO_CHOOSE_ON = 4
 
 
 class OnnxInteger(Format):
-    """MatMuls of int8 weights and uint8 activations.
+    """MatMuls of 8-bit weights and activations.
 
     Those whose inputs have too wide a range for 8 bits are weight-only, and so is the embedding
     with the head.
@@ -46,8 +46,6 @@ class OnnxInteger(Format):
     """fold outliers of the activations into the weights (SmoothQuant)"""
     per_channel: bool = True
     """a scale for each column of a weight, not one for all"""
-    reduce_range: bool = False
-    """7 bits, for x86 processors without VNNI"""
 
     title: ClassVar[str]
     backend = "onnx"

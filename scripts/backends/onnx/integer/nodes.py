@@ -13,35 +13,45 @@ from numpy.typing import NDArray
 from scripts.backends.onnx.graph import Linear, constant, replace
 from scripts.progress import track
 
+_MAX_CODE = 127
+ZERO_POINT = 128
+
 
 def integer_weight(
-    weight: NDArray[np.float32], *, per_channel: bool, reduce_range: bool
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 [K, N] of a weight [K, N] with scales [N], or one scale [].
+    weight: NDArray[np.float32], *, per_channel: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Integer codes [K, N] of a weight [K, N], symmetric around ZERO_POINT, with scales [N], or
+    one scale [].
 
-    `reduce_range` keeps to 7 bits, for processors whose 16-bit sums saturate (x86 without VNNI).
+    Of uint8 activations and int8 weights onnxruntime's kernels for x86 processors without VNNI add
+    pairs of products in 16 bits, which saturate; those for uint8 weights are exact on all.
     """
-    max_code = 63 if reduce_range else 127
     magnitude = np.abs(weight).max(axis=0 if per_channel else None)
-    scale = np.where(magnitude == 0, 1, magnitude).astype(np.float32) / np.float32(max_code)
-    return np.clip(np.rint(weight / scale), -max_code, max_code).astype(np.int8), scale
+    scale = np.where(magnitude == 0, 1, magnitude).astype(np.float32) / np.float32(_MAX_CODE)
+    codes = np.clip(np.rint(weight / scale), -_MAX_CODE, _MAX_CODE)
+    return (codes + ZERO_POINT).astype(np.uint8), scale
 
 
-def dynamic(
-    model: ir.Model, chosen: Sequence[Linear], *, per_channel: bool, reduce_range: bool
-) -> None:
+def _stored(
+    model: ir.Model, linear: Linear, *, per_channel: bool
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Integer codes, scales and zero points of a MatMul's weight, as constants of the model."""
+    codes, scale = integer_weight(linear.weight(), per_channel=per_channel)
+    value = linear.node.inputs[1]
+    name = linear.name if value is None else value.name
+    zeros = np.full(scale.shape, ZERO_POINT, np.uint8)
+    return (
+        constant(model, f"{name}_uint8", codes),
+        constant(model, f"{name}_scale", scale),
+        constant(model, f"{name}_zero_point", zeros),
+    )
+
+
+def dynamic(model: ir.Model, chosen: Sequence[Linear], *, per_channel: bool) -> None:
     """Activations are quantised to uint8 at run time, one scale for all of a call's tokens."""
     for linear in track(list(chosen), "quantising", lambda one: one.bytes):
         old = linear.node
-        weight, scale = integer_weight(
-            linear.weight(), per_channel=per_channel, reduce_range=reduce_range
-        )
-        name = old.inputs[1].name if old.inputs[1] is not None else linear.name
-        inputs = [
-            old.inputs[0],
-            constant(model, f"{name}_int8", weight),
-            constant(model, f"{name}_scale", scale),
-        ]
+        inputs = [old.inputs[0], *_stored(model, linear, per_channel=per_channel)]
         node = ir.node(
             "DynamicQuantizeMatMul", inputs, domain="com.microsoft", name=f"{linear.name}_int8"
         )
@@ -61,26 +71,21 @@ def static(
     ranges: Mapping[str, tuple[float, float]],
     *,
     per_channel: bool,
-    reduce_range: bool,
 ) -> None:
     """Activations are quantised to uint8 with fixed ranges, by the name of the MatMul's input."""
     quantised: dict[str, ir.Value] = {}
     for linear in track(list(chosen), "quantising", lambda one: one.bytes):
         old = linear.node
-        weight, scale = integer_weight(
-            linear.weight(), per_channel=per_channel, reduce_range=reduce_range
-        )
         source = old.inputs[0]
         assert source is not None
         assert source.name is not None
-        name = old.inputs[1].name if old.inputs[1] is not None else linear.name
         before: list[ir.Node] = []
         if source.name not in quantised:
             before = _quantise_dequantise(model, source, ranges[source.name])
             quantised[source.name] = before[-1].outputs[0]
         weights = ir.node(
             "DequantizeLinear",
-            [constant(model, f"{name}_int8", weight), constant(model, f"{name}_scale", scale)],
+            _stored(model, linear, per_channel=per_channel),
             {"axis": 1} if per_channel else {},
             name=f"{linear.name}_weight_DQ",
         )

@@ -1,10 +1,17 @@
 """Integer weights and activation scales against float64, and the nodes that compute with them."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from scripts.backends.onnx.graph import linears
-from scripts.backends.onnx.integer.nodes import activation_scale, dynamic, integer_weight, static
+from scripts.backends.onnx.integer.nodes import (
+    ZERO_POINT,
+    activation_scale,
+    dynamic,
+    integer_weight,
+    static,
+)
 from tests.onnx_models import compute, one_matmul
 
 
@@ -15,14 +22,12 @@ def weight() -> np.ndarray:
     return weight.astype(np.float32)
 
 
-@pytest.mark.parametrize("reduce_range", [True, False])
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_weights_are_within_half_a_step(
-    per_channel: bool, reduce_range: bool, weight: np.ndarray
-) -> None:
-    whole, scale = integer_weight(weight, per_channel=per_channel, reduce_range=reduce_range)
+def test_weights_are_within_half_a_step(per_channel: bool, weight: np.ndarray) -> None:
+    codes, scale = integer_weight(weight, per_channel=per_channel)
+    whole = codes.astype(np.int64) - ZERO_POINT
     assert scale.shape == ((24,) if per_channel else ())
-    assert np.abs(whole).max() == (63 if reduce_range else 127)
+    assert np.abs(whole).max() == 127
     error = np.abs(whole * scale.astype(np.float64) - weight)
     assert (error <= 0.5001 * scale).all()
 
@@ -41,13 +46,29 @@ def test_activation_scale_holds_zero_exactly(least: float, greatest: float, zero
 def test_node_multiplies_as_the_float_one(kind: str, per_channel: bool, weight: np.ndarray) -> None:
     model = one_matmul(weight)
     x = np.random.default_rng(1).normal(size=(9, 64)).astype(np.float32)
-    options = {"per_channel": per_channel, "reduce_range": False}
-    if kind == "dynamic":
-        dynamic(model, linears(model), **options)
-    else:
-        static(model, linears(model), {"x": (float(x.min()), float(x.max()))}, **options)
+    _quantise(model, kind, x, per_channel=per_channel)
     got, wanted = compute(model, {"x": x}), x @ weight
     error = np.sqrt(((got - wanted) ** 2).mean(0) / np.maximum((wanted**2).mean(0), 1e-12))
     assert (got != wanted).any()
     assert error[-1] < 0.02
     assert (error[0] < 0.02) == per_channel
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_products_do_not_saturate_on_any_processor(kind: str) -> None:
+    weight = np.random.default_rng(0).choice([-1, 1], (512, 24)).astype(np.float32)
+    x = np.random.default_rng(1).uniform(-1, 1, (9, 512)).astype(np.float32)
+    x[:, :64], weight[:64] = 1, 1  # pairs of 255 · 127, which don't fit into 16 bits
+    model = one_matmul(weight)
+    _quantise(model, kind, x, per_channel=True)
+    step = activation_scale(float(x.min()), float(x.max()))[0]
+    exact = np.rint(x / step).astype(np.float64) * step @ weight
+    assert np.abs(compute(model, {"x": x}) - exact).max() < 1e-3 * np.abs(exact).max()
+
+
+def _quantise(model: ir.Model, kind: str, x: np.ndarray, *, per_channel: bool) -> None:
+    if kind == "dynamic":
+        dynamic(model, linears(model), per_channel=per_channel)
+    else:
+        edges = {"x": (float(x.min()), float(x.max()))}
+        static(model, linears(model), edges, per_channel=per_channel)

@@ -22,8 +22,7 @@ STATIC = "scripts.backends.onnx.formats.static:OnnxStatic"
 
 
 def integer(model, chosen) -> None:
-    """Integer MatMuls with weights of 7 bits, with which no processor saturates."""
-    dynamic(model, chosen, per_channel=True, reduce_range=True)
+    dynamic(model, chosen, per_channel=True)
 
 
 def clumsy(model, chosen) -> None:
