@@ -244,9 +244,10 @@ def _erf(inputs: Inputs, _: Attributes) -> tuple[Array]:
 
 
 def _gather(inputs: Inputs, attributes: Attributes) -> tuple[Array]:
-    """Without the copy of the whole table that the reference makes of a transposed one."""
+    """Without the copy of the whole table that `numpy.take` makes of a transposed one."""
     table, indices = inputs[:2]
-    return (np.take(table, indices, axis=int(attributes.get("axis", 0))),)
+    axis = int(attributes.get("axis", 0)) % table.ndim
+    return (table[(*[slice(None)] * axis, indices)],)
 
 
 KERNELS: dict[str, Kernel] = {
