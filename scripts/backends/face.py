@@ -17,8 +17,8 @@ class Face:
     `title` says what one deploys with, `runtime` what the code below it runs, `short` is for
     legends. `colour` is for light and for dark paper, `marker` one of matplotlib's. `code` loads
     what the variable `path` names and completes a sentence, in `language`; `install` is what it
-    needs, `remark` what else there is to say of it. `library` and `tags` are the hub's. `terms` explain the
-    backend's kind of files.
+    needs, `remark` what else there is to say of it. `library` and `tags` are the hub's. `terms`
+    explain the backend's kind of files.
     """
 
     title: str

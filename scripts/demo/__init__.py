@@ -1,1 +1,1 @@
-"""`doit demo`: an artefact answers in the browser, by the very files that a web site would serve."""
+"""`doit demo`: an artefact answers in the browser, by the files that a web site would serve."""

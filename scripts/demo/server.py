@@ -2,12 +2,10 @@
 
 import errno
 import re
-import shutil
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePosixPath
-from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from scripts.backends.site import Part
@@ -38,6 +36,7 @@ _HEADERS = {
     # An artefact that is built anew has the same address.
     "Cache-Control": "no-cache",
 }
+_AT_ONCE = 1 << 20
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -122,7 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             with content.path.open("rb") as file:
                 file.seek(content.start + start)
-                shutil.copyfileobj(_Limited(file, end - start), self.wfile, 1 << 20)
+                while start < end and (data := file.read(min(end - start, _AT_ONCE))):
+                    self.wfile.write(data)
+                    start += len(data)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the page was closed, or loaded anew
 
@@ -138,19 +139,6 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in _HEADERS.items():
             self.send_header(name, value)
         self.end_headers()
-
-
-class _Limited:
-    """The next `size` bytes of a file, for `copyfileobj`."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file, self._left = file, size
-
-    def read(self, most: int) -> bytes:
-        """At most so many of what is left."""
-        data = self._file.read(min(most, self._left))
-        self._left -= len(data)
-        return data
 
 
 def _wanted(header: str | None, size: int) -> tuple[int, int] | None:

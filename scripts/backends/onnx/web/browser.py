@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from scripts.backends.format import Format
 from scripts.forecast import Inputs
@@ -11,7 +11,8 @@ from scripts.forecast import Inputs
 class InBrowser(Format):
     """An ONNX format in transformers.js' naming; it stands before that format among the bases."""
 
-    format: Literal["onnx-web"]
+    if not TYPE_CHECKING:  # in the place of that of the ONNX format, which is another
+        format: Literal["onnx-web"]
 
     backend = "onnx-web"
 

@@ -32,8 +32,8 @@ def too_large(size: int) -> str:
     if size < MOST_BYTES:
         return ""
     return (
-        f"its weights take {size / 2**30:.1f} GiB, and a browser's WebAssembly addresses 4 GiB with "
-        "all that the model computes; take a smaller model, or fewer bits"
+        f"its weights take {size / 2**30:.1f} GiB, and a browser's WebAssembly addresses 4 GiB in "
+        "all; take a smaller model, or fewer bits"
     )
 
 
@@ -79,7 +79,8 @@ def refuse_misnamed(folder: Path) -> None:
             f"{folder.name}: transformers.js would look for {', '.join(absent)}, which is not there"
         )
     model = onnx.load(folder / FOLDER / graph, load_external_data=False)
-    read = {e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"}
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    read = {entry.value for entry in entries if entry.key == "location"}
     if read != data:
         raise QuantmakeError(
             f"{folder.name}: {FOLDER}/{graph} reads {', '.join(sorted(read)) or 'no other file'}, "

@@ -115,27 +115,30 @@ def dtype_of(folder: Path) -> str:
     return "q8" if kinds["8"] or kinds["dynamic"] or kinds["static"] else "fp32"
 
 
-def _place_data(model: onnx.ModelProto, folder: Path, name: str) -> dict[str, Part]:
+def _place_data(model: onnx.ModelProto, folder: Path, graph: str) -> dict[str, Part]:
     """Point the graph's tensors to files of transformers.js' names; these, as parts of what is
     there."""
-    tensors = [one for one in model.graph.initializer if one.external_data]
-    entries = {id(one): {e.key: e.value for e in one.external_data} for one in tensors}
-
-    def place(tensor: onnx.TensorProto) -> tuple[str, int]:
-        entry = entries[id(tensor)]
-        return entry["location"], int(entry.get("offset", 0))
-
+    read = {
+        tensor.name: {entry.key: entry.value for entry in tensor.external_data}
+        for tensor in model.graph.initializer
+        if tensor.external_data
+    }
+    places = {
+        name: (folder / entry["location"], int(entry.get("offset", 0)), int(entry["length"]))
+        for name, entry in read.items()
+    }
     parts: list[Part] = []
-    for tensor in sorted(tensors, key=place):
-        (location, start), path = place(tensor), folder / entries[id(tensor)]["location"]
-        end = start + int(entries[id(tensor)]["length"])
-        last = parts[-1] if parts else None
-        if last is None or last.path != path or end - last.start > LARGEST_FILE:
-            parts.append(Part(path, start if last and last.path == path else 0, 0))
-        last = parts[-1]
-        parts[-1] = Part(path, last.start, max(last.size, end - last.start))
-        _point(tensor, data_name(name, len(parts) - 1), start - last.start)
-    return {data_name(name, number): part for number, part in enumerate(parts)}
+    moved: dict[str, tuple[str, int]] = {}
+    for tensor, (path, offset, length) in sorted(places.items(), key=lambda item: item[1]):
+        last = parts[-1] if parts and parts[-1].path == path else None
+        if last is None or offset + length - last.start > LARGEST_FILE:
+            parts.append(Part(path, offset if last else 0, 0))
+        parts[-1] = Part(path, parts[-1].start, offset + length - parts[-1].start)
+        moved[tensor] = data_name(graph, len(parts) - 1), offset - parts[-1].start
+    for initialiser in model.graph.initializer:
+        if initialiser.name in moved:
+            _point(initialiser, *moved[initialiser.name])
+    return {data_name(graph, number): part for number, part in enumerate(parts)}
 
 
 def _point(tensor: onnx.TensorProto, location: str, offset: int) -> None:

@@ -48,4 +48,6 @@ def data_name(graph: str, number: int) -> str:
 
 def cache_names(layers: int) -> set[str]:
     """The inputs of a graph that hold the cache."""
-    return {f"past_key_values.{layer}.{kind}" for layer in range(layers) for kind in ("key", "value")}
+    return {
+        f"past_key_values.{layer}.{kind}" for layer in range(layers) for kind in ("key", "value")
+    }
