@@ -47,9 +47,9 @@ ONNXRUNTIME = Package(
     "onnxruntime-web",
     "1.31.0-dev.20260914-8d85527a0",
     "sha512-Iy7rtadoBgxS/LLvDr3QW38DB1PNXRnr0GJMcL0TAt7c9qjgVQl83UlGCVyeAnK2InpmW8Uc3PL8XIuqtDeF6g==",
-    ("dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm"),
+    ("dist/ort-wasm-simd-threaded.asyncify.mjs", "dist/ort-wasm-simd-threaded.asyncify.wasm"),
 )
-"""WebAssembly for processors: half the size of the build that can do WebGPU too, and faster."""
+"""The build that transformers.js itself loads, for processors and for GPUs by WebGPU."""
 
 
 def fetched(package: Package, cache: Path = CACHE) -> Path:

@@ -131,6 +131,17 @@ at("reset").addEventListener("click", () => {
   prompt.focus();
 });
 
+// The processor, which all browsers have; the GPU where this one gives access to it.
+const device = at("device");
+if (await navigator.gpu?.requestAdapter().catch(() => null)) {
+  device.append(new Option("GPU (WebGPU)", "webgpu"));
+  device.value = new URLSearchParams(location.search).get("device") ?? "wasm";
+}
+device.disabled = device.options.length === 1;
+device.addEventListener("change", () => {
+  location.search = `?device=${device.value}`;
+});
+
 const about = await (await fetch("about.json")).json();
 total = about.bytes;
 document.title = `${about.model}, ${about.label}`;
@@ -139,7 +150,7 @@ at("artefact").textContent = `${about.name}: ${about.label}`;
 at("size").textContent = megabytes(about.bytes);
 at("dtype").textContent = about.dtype;
 
-const worker = new Worker("worker.js", { type: "module" });
+const worker = new Worker(`worker.js?device=${device.value}`, { type: "module" });
 worker.addEventListener("message", ({ data }) => received[data.kind](data));
 worker.addEventListener("error", (event) => {
   received.error({ text: `The model's part of the page failed: ${event.message || "it did not load"}` });

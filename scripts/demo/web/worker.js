@@ -5,6 +5,7 @@ import {
 
 const ARTEFACT = "artefact";
 const MAX_NEW_TOKENS = 256;
+const device = new URLSearchParams(location.search).get("device");
 const here = (path) => new URL(path, import.meta.url).href;
 
 env.allowRemoteModels = false;
@@ -14,8 +15,8 @@ env.localModelPath = new URL("./", import.meta.url).pathname;
 env.useBrowserCache = false;
 env.useWasmCache = false;
 env.backends.onnx.wasm.wasmPaths = {
-  mjs: here("./npm/ort-wasm-simd-threaded.mjs"),
-  wasm: here("./npm/ort-wasm-simd-threaded.wasm"),
+  mjs: here("./npm/ort-wasm-simd-threaded.asyncify.mjs"),
+  wasm: here("./npm/ort-wasm-simd-threaded.asyncify.wasm"),
 };
 
 let loaded = 0;
@@ -37,7 +38,7 @@ let model;
 
 async function load() {
   tokenizer = await AutoTokenizer.from_pretrained(ARTEFACT);
-  model = await AutoModelForCausalLM.from_pretrained(ARTEFACT);
+  model = await AutoModelForCausalLM.from_pretrained(ARTEFACT, { device });
   postMessage({ kind: "ready", threads: env.backends.onnx.wasm.numThreads || 1 });
 }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 
 from scripts.backends.onnx.graph import MODEL
+from scripts.backends.onnx.web.embedding import spell_out_embedding
 from scripts.backends.onnx.web.fit import refuse_misnamed, refuse_unfit
 from scripts.backends.onnx.web.names import FOLDER, data_name, graph_name
 from scripts.backends.site import Layout, Part
@@ -38,6 +39,7 @@ def layout_of(folder: Path, generation: Path | None = None) -> Layout:
     dtype = dtype_of(folder)
     name = graph_name(dtype)
     model = onnx.load(folder / MODEL, load_external_data=False)
+    spell_out_embedding(model)
     files: dict[str, bytes | Part] = {}
     data = _place_data(model, folder, name)
     config = _json(folder / "config.json")
