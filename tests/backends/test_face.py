@@ -13,7 +13,7 @@ from scripts.engine.build.sources import ROOT, source_digests
 from scripts.evaluation.evaluate import Evaluate
 
 _NAMES = re.compile(rf"(?<![.\w])({'|'.join(BACKENDS)})\b", re.IGNORECASE)
-_ROOMS = ("cards", "chat", "evaluation", "harness", "recipe", "report")
+_ROOMS = ("cards", "chat", "demo", "evaluation", "harness", "recipe", "report")
 _MAY_STAY = {
     # An example of a recipe's line, in a message.
     "scripts/recipe/artifacts.py": {"{format: gguf, type: q4_0}"},
