@@ -24,7 +24,7 @@ class DemoCommand(TerminalCommand):
         from scripts.demo.site import site_of
 
         if len(given) != 1:
-            raise InvalidCommand("`demo` takes one artefact, such as quantized/model-int4-onnx")
+            raise InvalidCommand("`demo` takes one artefact, such as quantized/model-int8")
         recipe = chosen_recipe(options["recipe"])
         row = find_row(recipe, given[0])
         handle_signals()

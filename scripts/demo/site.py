@@ -49,11 +49,11 @@ def refuse_other_runtimes(recipe: Recipe, row: Row) -> None:
     """Raises RecipeError for an artefact that no browser runs; it names those that one does."""
     if BACKENDS[row.backend].site:
         return
-    fit = [one.name for one in recipe.rows() if BACKENDS[one.backend].site]
-    other = f"of this recipe, {listed(fit)} do" if fit else "add one with `format: onnx-web`"
+    formats = listed(name for name, one in BACKENDS.items() if one.site)
+    fit = listed(one.name for one in recipe.rows() if BACKENDS[one.backend].site)
     raise RecipeError(
-        f"{row.name} is {row.label}, which does not run in a browser: onnxruntime-web loads ONNX "
-        f"alone; {other}"
+        f"{row.name} is {row.label}, which does not run in a browser. Artefacts with these formats "
+        f"do: {formats}; in {recipe.path} there are of them: {fit or 'none'}"
     )
 
 

@@ -243,14 +243,13 @@ def test_page_fits_and_its_parts_have_names(
 def test_code_of_the_report_loads_the_artefact(browser: Any, checkout: Checkout, npm: Path) -> None:
     """As a site has it: the folder below its root, transformers.js by its name."""
     folder = "quantized/web-int8"
-    code = snippet(face_of("onnx-web"), [folder]).replace("console.log", "document.write")
+    code = snippet(face_of("onnx-web"), [folder]).replace("console.log", "document.body.append")
     code = code.replace('"@huggingface/transformers"', '"/npm/transformers.min.js"')
     parts = [npm / one.folder / path for one in (TRANSFORMERS, ONNXRUNTIME) for path in one.files]
     # Where a page says nothing of it, transformers.js takes onnxruntime-web from a network.
     paths = {path.suffix[1:]: f"/npm/{path.name}" for path in parts if path.name.startswith("ort-")}
-    code = code.replace(
-        "env.allowLocalModels", f"env.backends.onnx.wasm.wasmPaths = {paths};\nenv.allowLocalModels"
-    )
+    ours = f"env.useWasmCache = false;\nenv.backends.onnx.wasm.wasmPaths = {paths};\n"
+    code = code.replace("env.allowLocalModels", f"{ours}env.allowLocalModels")
     layout = layout_as_it_is(checkout.folder / folder)
     files = {
         "/index.html": b'<!DOCTYPE html><title>code</title><script type="module" src="code.js">'
@@ -273,13 +272,14 @@ def test_code_of_the_report_loads_the_artefact(browser: Any, checkout: Checkout,
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("demo",), 2, "`demo` takes one artefact, such as quantized/model-int4-onnx"),
+        (("demo",), 2, "`demo` takes one artefact, such as quantized/model-int8"),
         (("demo", "web-int"), 2, "did you mean 'web-int8'?"),
         (
             ("demo", "quantized/model.gguf"),
             2,
-            "model.gguf is Q4_0 (GGUF), which does not run in a browser: onnxruntime-web loads "
-            "ONNX alone; of this recipe, graph, model-int4-onnx, web-int8, not-built do",
+            "model.gguf is GGUF Q4_0, which does not run in a browser. Artefacts with these formats do: "
+            "onnx, onnx-web; in recipes/tiny.yaml there are of them: graph, model-int4-onnx, "
+            "web-int8, not-built",
         ),
         (("demo", "base"), 2, "base is FP16 base (PyTorch), which does not run in a browser"),
         (("demo", "not-built"), 1, "not-built is not built yet; run `doit quantized/not-built`"),
