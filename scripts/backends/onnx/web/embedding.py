@@ -6,6 +6,7 @@ of the tokens alone and gives the same floats, bit for bit.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -101,7 +102,7 @@ class _Lookup:
         last = self._constant(f"last_{len(self.nodes)}", np.array([-1], np.int64))
         return self._add("Unsqueeze", f"column_{len(self.nodes)}", values, last)
 
-    def _add(self, kind: str, label: str, *inputs: str, **attributes: int) -> str:
+    def _add(self, kind: str, label: str, *inputs: str, **attributes: Any) -> str:
         out = f"{self.node.name}/{label}"
         self.nodes.append(helper.make_node(kind, list(inputs), [out], out, **attributes))
         return out
