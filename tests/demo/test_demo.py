@@ -278,8 +278,8 @@ def test_code_of_the_report_loads_the_artefact(browser: Any, checkout: Checkout,
             ("demo", "quantized/model.gguf"),
             2,
             "model.gguf is GGUF Q4_0, which does not run in a browser. Artefacts with these "
-            "formats do: onnx, onnx-web; in recipes/tiny.yaml there are of them: graph, model-int4-onnx, "
-            "web-int8, not-built",
+            "formats do: onnx, onnx-web; in recipes/tiny.yaml there are of them: graph, "
+            "model-int4-onnx, web-int8, not-built",
         ),
         (("demo", "base"), 2, "base is FP16 base (PyTorch), which does not run in a browser"),
         (("demo", "not-built"), 1, "not-built is not built yet; run `doit quantized/not-built`"),
