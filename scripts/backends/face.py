@@ -2,6 +2,7 @@
 
 import pkgutil
 from dataclasses import dataclass
+from typing import Literal
 
 from scripts.backends.table import BACKENDS
 
@@ -15,9 +16,9 @@ class Face:
 
     `title` says what one deploys with, `runtime` what the code below it runs, `short` is for
     legends. `colour` is for light and for dark paper, `marker` one of matplotlib's. `code` loads
-    what the variable `path` names and completes a sentence; `install` is what it needs, `remark`
-    what else there is to say of it. `library` and `tags` are the hub's. `terms` explain the
-    backend's kind of files.
+    what the variable `path` names and completes a sentence, in `language`; `install` is what it
+    needs, `remark` what else there is to say of it. `library` and `tags` are the hub's. `terms`
+    explain the backend's kind of files.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Face:
     library: str
     tags: tuple[str, ...]
     terms: Terms
+    language: Literal["python", "javascript"] = "python"
 
 
 def face_modules() -> tuple[str, ...]:

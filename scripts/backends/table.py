@@ -1,4 +1,4 @@
-"""The table of backends: one row for each folder beside this file, which nothing else names.
+"""The table of backends: one row for each kind of files, which nothing else names.
 
 The modules are named, not imported: a graph is drawn without torch, onnxruntime and llama.cpp.
 """
@@ -46,6 +46,7 @@ class Backend:
     load_factor: float = 1.3
     formats: tuple[str, ...] = ()
     face: str = ""
+    site: str = ""
 
 
 def modules_of(backend: str) -> tuple[str, ...]:
@@ -55,6 +56,7 @@ def modules_of(backend: str) -> tuple[str, ...]:
 
 
 _BASE = FloatModel("base", "FP16 base (PyTorch)")
+_ONNX_GRAPH = FloatModel("graph", "FP32 graph (ONNX)", rounding=1e-3)
 _TORCH = ("scripts.backends.torch_model:TorchModel", "scripts.backends.torch_inventory:inventory")
 
 BACKENDS = {
@@ -85,10 +87,22 @@ BACKENDS = {
             "onnx",
             "scripts.backends.onnx.loader:OrtModel",
             "scripts.backends.onnx.inventory:inventory",
-            FloatModel("graph", "FP32 graph (ONNX)", rounding=1e-3),
+            _ONNX_GRAPH,
             packages=("onnxruntime",),
             formats=("scripts.backends.onnx.formats",),
             face="scripts.backends.onnx.face:FACE",
+            site="scripts.backends.onnx.web.layout:layout_of",
+        ),
+        # Measured by onnxruntime: the graph at the folder's top reads the same weights.
+        Backend(
+            "onnx-web",
+            "scripts.backends.onnx.loader:OrtModel",
+            "scripts.backends.onnx.web.inventory:inventory",
+            _ONNX_GRAPH,
+            packages=("onnxruntime",),
+            formats=("scripts.backends.onnx.web.formats",),
+            face="scripts.backends.onnx.web.face:FACE",
+            site="scripts.backends.onnx.web.layout:layout_as_it_is",
         ),
         Backend(
             "gguf",

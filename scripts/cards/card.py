@@ -89,7 +89,7 @@ def _loading(row: Evaluation, origin: Origin) -> str:
     face = face_of(row.backend)
     path = row.artifact.rpartition("/")[2] if origin.kind == "file" else "."
     code = snippet(face, [path]).strip()
-    return f"`{face.install}`\n\n```python\n{code}\n```\n\n{face.remark}"
+    return f"`{face.install}`\n\n```{face.language}\n{code}\n```\n\n{face.remark}"
 
 
 def _provenance(subject: Subject, row: Evaluation, origin: Origin) -> str:

@@ -14,6 +14,8 @@ _LOADING = """\
 Run these from the folder that this page lies in. They continue a plain text, which works with \
 every model; an instruction-tuned one answers better to its chat template."""
 _CHOOSING = ("format", "type", "bits", "method")
+# A language's name, what declares a variable, what ends a statement, what begins a comment.
+_LANGUAGES = {"python": ("Python", "", "", "#"), "javascript": ("JavaScript", "const ", ";", "//")}
 
 
 def loading(facts: Facts, lineup: Lineup, folder: str) -> Section:
@@ -37,14 +39,16 @@ def _parts(facts: Facts, lineup: Lineup, folder: str) -> Iterator[Part]:
         header = ("artefact", "is", "in the recipe")
         yield Table(f"Artefacts for {face.runtime}", header, tuple(rows))
         yield Paragraph(code(face.install))
-        yield Code("python", f"Python for {face.runtime}", snippet(face, paths))
+        language = _LANGUAGES[face.language][0]
+        yield Code(face.language, f"{language} for {face.runtime}", snippet(face, paths))
         yield Paragraph(face.remark)
 
 
 def snippet(face: Face, paths: Sequence[str]) -> str:
-    """Python that loads the first of `paths` and completes a sentence; the others are named."""
-    first, *others = (json.dumps(path) for path in paths)
-    lines = [f"path = {first}", *(f"# path = {other}" for other in others)]
+    """Code that loads the first of `paths` and completes a sentence; the others are named."""
+    _, declares, ends, remarks = _LANGUAGES[face.language]
+    first, *others = (f"{declares}path = {json.dumps(path)}{ends}" for path in paths)
+    lines = [first, *(f"{remarks} {other}" for other in others)]
     imports, _, rest = face.code.partition("\n\n")
     return "\n".join([imports, "", *lines, "", rest])
 

@@ -1,0 +1,1 @@
+"""ONNX folders as transformers.js loads them in a browser."""
