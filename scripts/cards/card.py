@@ -102,5 +102,7 @@ def _provenance(subject: Subject, row: Evaluation, origin: Origin) -> str:
         f"quantmake built it from `{subject.source_name}` by the line `{line}` of "
         f"`{subject.recipe}`, with {packages}. Its entry in the lock has the key `{origin.key}`. "
         f"The same line and versions give these bytes again:\n\n"
-        f"| file | bytes | SHA-256 |\n| --- | ---: | --- |\n{files}"
+        f"| file | bytes | SHA-256 |\n| --- | ---: | --- |\n{files}\n\n"
+        f"With `{subject.recipe}` and its lock in a clone of quantmake, this makes them, or says "
+        f"what differs:\n\n```sh\ndoit --locked {subject.folder}/{row.artifact}\n```"
     )

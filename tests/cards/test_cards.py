@@ -83,6 +83,7 @@ def test_figures_are_those_of_the_report(cards: Path) -> None:
     assert "| size MB | 155.0 | 269.0 |" in text
     assert "indistinguishable in practice" in text
     assert "`{format: onnx, bits: 8, weight_only: [lm_head], fast: true}`" in text
+    assert "```sh\ndoit --locked quantized/model-int8\n```" in text
 
 
 def test_bill_of_materials_is_valid_and_holds_the_digests(cards: Path) -> None:
