@@ -17,7 +17,7 @@ class Face:
     legends. `colour` is for light and for dark paper, `marker` one of matplotlib's. `code` loads
     what the variable `path` names and completes a sentence; `install` is what it needs, `remark`
     what else there is to say of it. `library` and `tags` are the hub's. `terms` explain the
-    backend's kind of files.
+    backend's kind of files. `ollama` says whether Ollama takes the files, by a Modelfile.
     """
 
     title: str
@@ -31,6 +31,7 @@ class Face:
     library: str
     tags: tuple[str, ...]
     terms: Terms
+    ollama: bool = False
 
 
 def face_modules() -> tuple[str, ...]:

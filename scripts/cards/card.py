@@ -89,7 +89,12 @@ def _loading(row: Evaluation, origin: Origin) -> str:
     face = face_of(row.backend)
     path = row.artifact.rpartition("/")[2] if origin.kind == "file" else "."
     code = snippet(face, [path]).strip()
-    return f"`{face.install}`\n\n```python\n{code}\n```\n\n{face.remark}"
+    return f"`{face.install}`\n\n```python\n{code}\n```\n\n{face.remark}" + (
+        "\n\nOllama: `ollama create NAME -f` and the path of the Modelfile beside it. LM Studio: "
+        "`lms import` and the path of the file, which has its chat template in it."
+        if face.ollama
+        else ""
+    )
 
 
 def _provenance(subject: Subject, row: Evaluation, origin: Origin) -> str:
