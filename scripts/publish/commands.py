@@ -8,7 +8,7 @@ from typing import TextIO
 
 from doit.exceptions import InvalidCommand
 
-from scripts.engine.commands.graph_command import GraphCommand, option, options_first
+from scripts.engine.commands.graph_command import GraphCommand, option
 from scripts.engine.graph.tasks import UpToDate
 from scripts.errors import RecipeError
 from scripts.publish.package import Package, pack, verify
@@ -33,9 +33,9 @@ class PublishCommand(GraphCommand):
     )
 
     def parse_execute(self, in_args: list[str]) -> int:
-        """Options may stand before or after the artefacts."""
+        """As every command; Ctrl-C stops it with one line."""
         try:
-            return super().parse_execute(options_first(self, in_args))
+            return super().parse_execute(in_args)
         except KeyboardInterrupt:
             sys.stderr.write("\nstopped: what was sent is kept, and the same command goes on\n")
             return 130

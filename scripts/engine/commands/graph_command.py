@@ -51,9 +51,9 @@ class GraphCommand(DoitCmdBase):
     doc_description: Any = None
 
     def parse_execute(self, in_args: list[str]) -> int:
-        """Parse the command line and do the work; errors are for people."""
+        """Parse the command line, options before or after the targets; errors are for people."""
         try:
-            result: int = super().parse_execute(in_args)
+            result: int = super().parse_execute(options_first(self, in_args))
         except QuantmakeError as error:
             sys.stderr.write(f"error: {error}\n")
             return error.exit_code
