@@ -78,7 +78,7 @@ def test_published_is_what_is_built_and_nothing_stale(built: Checkout, tmp_path:
     built.artifacts = kept
     built.write_recipe()
     assert done.returncode == 1
-    assert f"{target} is stale (options.type: 'q4_0' → 'q5_0')" in done.stderr
+    assert f"{target} is stale (option type: q4_0 → q5_0)" in done.stderr
 
 
 def test_changed_line_rebuilds_that_artefact_its_evaluation_and_the_report(
