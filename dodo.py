@@ -158,8 +158,8 @@ def task_origin():
 def task_texts():
     """Write model cards, bills of materials and statements of provenance"""
     for r in RECIPES:
-        inputs = {f"origin/{name}": r.origin(name) for name in r.artifacts} | r.row_inputs()
-        yield build(r.task("_texts"), r.node("cards"), Cards(subject=r.subject()), **inputs)
+        stage = Cards(subject=r.subject())
+        yield build(r.task("_texts"), r.node("cards"), stage, **r.card_inputs())
 
 
 def task_cards():

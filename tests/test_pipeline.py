@@ -61,6 +61,26 @@ def test_second_doit_runs_nothing(built: Checkout) -> None:
     assert "Nothing to do" in done.stdout
 
 
+def test_published_is_what_is_built_and_nothing_stale(built: Checkout, tmp_path: Path) -> None:
+    target, out = "quantized/model.gguf", tmp_path / "out"
+    done = built.doit("publish", target, "--to", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=out, check=False)
+    assert checked.returncode == 0
+    assert (out / "model.gguf").read_bytes() == (built.folder / target).read_bytes()
+    assert "FROM ./model.gguf\n" in (out / "Modelfile").read_text()
+    assert "{{ .Content }}" in (out / "Modelfile").read_text()
+    assert not (out / "recipes/tiny.yaml").exists()  # its sources are folders of this machine
+    kept = dict(built.artifacts)
+    built.artifacts["model.gguf"] = "{format: gguf, type: q5_0}"
+    built.write_recipe()
+    done = built.doit("publish", target, "--to", str(out))
+    built.artifacts = kept
+    built.write_recipe()
+    assert done.returncode == 1
+    assert f"{target} is stale (option type: q4_0 → q5_0)" in done.stderr
+
+
 def test_changed_line_rebuilds_that_artefact_its_evaluation_and_the_report(
     built: Checkout,
 ) -> None:

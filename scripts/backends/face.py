@@ -18,7 +18,8 @@ class Face:
     legends. `colour` is for light and for dark paper, `marker` one of matplotlib's. `code` loads
     what the variable `path` names and completes a sentence, in `language`; `install` is what it
     needs, `remark` what else there is to say of it. `library` and `tags` are the hub's. `terms`
-    explain the backend's kind of files.
+    explain the backend's kind of files. `ollama` says whether Ollama takes the files, by a
+    Modelfile.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Face:
     tags: tuple[str, ...]
     terms: Terms
     language: Literal["python", "javascript"] = "python"
+    ollama: bool = False
 
 
 def face_modules() -> tuple[str, ...]:

@@ -89,7 +89,12 @@ def _loading(row: Evaluation, origin: Origin) -> str:
     face = face_of(row.backend)
     path = row.artifact.rpartition("/")[2] if origin.kind == "file" else "."
     code = snippet(face, [path]).strip()
-    return f"`{face.install}`\n\n```{face.language}\n{code}\n```\n\n{face.remark}"
+    return f"`{face.install}`\n\n```{face.language}\n{code}\n```\n\n{face.remark}" + (
+        "\n\nOllama: `ollama create NAME -f` and the path of the Modelfile beside it. LM Studio: "
+        "`lms import` and the path of the file, which has its chat template in it."
+        if face.ollama
+        else ""
+    )
 
 
 def _provenance(subject: Subject, row: Evaluation, origin: Origin) -> str:
@@ -102,5 +107,7 @@ def _provenance(subject: Subject, row: Evaluation, origin: Origin) -> str:
         f"quantmake built it from `{subject.source_name}` by the line `{line}` of "
         f"`{subject.recipe}`, with {packages}. Its entry in the lock has the key `{origin.key}`. "
         f"The same line and versions give these bytes again:\n\n"
-        f"| file | bytes | SHA-256 |\n| --- | ---: | --- |\n{files}"
+        f"| file | bytes | SHA-256 |\n| --- | ---: | --- |\n{files}\n\n"
+        f"With `{subject.recipe}` and its lock in a clone of quantmake, this makes them, or says "
+        f"what differs:\n\n```sh\ndoit --locked {subject.folder}/{row.artifact}\n```"
     )

@@ -1,21 +1,24 @@
-"""Model cards, ML-BOMs and statements of provenance, one of each for every artefact."""
+"""Model cards, ML-BOMs and statements of provenance, one of each for every artefact, and
+Modelfiles."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.backends.face import face_modules
+from scripts.backends.face import face_modules, face_of
 from scripts.cards.subject import Subject
 from scripts.stage import Stage
 
 README, BOM, STATEMENT = "README.md", "bom.cdx.json", "provenance.intoto.json"
+MODELFILE = "Modelfile"
 
 
 class Cards(Stage):
     """Write model cards, bills of materials and provenance of the artefacts
 
-    Inputs: `evaluation/NAME` for each row, `timings`, and `origin/NAME` for each artefact. `out`
-    mirrors the folder of the artefacts: `NAME/README.md` and so on inside one that is a folder,
-    `NAME.README.md` beside a file. Artefacts that may not be shipped or were not measured get none.
+    Inputs: `base`, `evaluation/NAME` for each row, `timings`, and `origin/NAME` for each artefact.
+    `out` mirrors the folder of the artefacts: `NAME/README.md` and so on inside one that is a
+    folder, `NAME.README.md` beside a file. Artefacts that may not be shipped or were not measured
+    get none. What Ollama loads gets a Modelfile.
     """
 
     subject: Subject
@@ -28,6 +31,7 @@ class Cards(Stage):
         """The same evaluations give the same bytes. Raises QuantmakeError for broken records."""
         from scripts.cards.bom import write_bom
         from scripts.cards.card import write_card
+        from scripts.cards.modelfile import write_modelfile
         from scripts.cards.provenance import write_statement
         from scripts.cards.subject import read_origin
         from scripts.report.join import judge, read_lineup
@@ -44,6 +48,9 @@ class Cards(Stage):
                 BOM: write_bom(subject, row, origin),
                 STATEMENT: write_statement(subject, row, origin),
             }
+            if face_of(row.backend).ollama:
+                name, title = Path(row.artifact).name, f"{subject.model}, {row.label}"
+                texts[MODELFILE] = write_modelfile(inputs["base"], name, title)
             joint = "/" if origin.kind == "folder" else "."
             for name, text in texts.items():
                 place = out / f"{row.artifact}{joint}{name}"

@@ -156,6 +156,11 @@ class Recipe:
         """All that the report is written from."""
         return {**self.row_inputs(), "sensitivity": self.node("sensitivity.json")}
 
+    def card_inputs(self) -> dict[str, Path]:
+        """All that the cards are written from."""
+        origins = {f"origin/{name}": self.origin(name) for name in self.artifacts}
+        return {"base": self.node("base"), **origins, **self.row_inputs()}
+
     def origin(self, name: str) -> Path:
         """Where it is kept what the artefact `name` was made from."""
         return self.node("origin") / f"{name}.json"

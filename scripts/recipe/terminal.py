@@ -1,13 +1,13 @@
 """What commands for the terminal have in common: their options, their recipe, their errors."""
 
 import sys
-from itertools import islice
 from typing import Any
 
 from doit.cmd_base import Command
+from doit.cmdparse import CmdParseError
 from doit.exceptions import InvalidCommand
 
-from scripts.engine.commands.graph_command import option
+from scripts.engine.commands.graph_command import option, options_first
 from scripts.errors import QuantmakeError, RecipeError
 from scripts.recipe.load import load_all
 from scripts.recipe.problems import listed, nearest
@@ -25,19 +25,6 @@ def chosen_recipe(name: str) -> Recipe:
     return recipes[name] if name else next(iter(recipes.values()))
 
 
-def options_first(arguments: list[str]) -> list[str]:
-    """The arguments with options, which all take a value, before the others: doit's parser
-    takes whatever follows the first other argument for one of those."""
-    options, others = list[str](), list[str]()
-    rest = iter(arguments)
-    for argument in rest:
-        if not argument.startswith("--"):
-            others.append(argument)
-        else:
-            options += [argument] if "=" in argument else [argument, *islice(rest, 1)]
-    return [*options, *others]
-
-
 class TerminalCommand(Command):  # type: ignore[misc]
     """A command whose mistakes are one line on standard error."""
 
@@ -45,7 +32,11 @@ class TerminalCommand(Command):  # type: ignore[misc]
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Options may stand before or after what they are about."""
-        result: int = super().parse_execute(options_first(in_args))
+        try:
+            result: int = super().parse_execute(options_first(self, in_args))
+        except CmdParseError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return RecipeError.exit_code
         return result
 
     def execute(self, opt_values: Any, pos_args: list[str]) -> int:

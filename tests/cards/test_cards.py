@@ -14,7 +14,9 @@ from scripts.cards.write_cards import Cards
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
 from scripts.report.lineup import Lineup
+from tests.cards.test_modelfile import make_base
 from tests.report.factory import facts_of, failure, inputs_of, usual
+from tests.tiny import CHAT_TEMPLATE
 
 FACTS = {"base_model": "org/tiny", "license": "apache-2.0", "language": ["en"]}
 SHA256 = hashlib.sha256(b"").hexdigest()
@@ -46,7 +48,8 @@ def write(folder: Path, **changes: Any) -> Path:
     """The cards of the usual line-up."""
     rows = usual()
     stage = Cards(subject=subject(rows, **changes))
-    inputs = inputs_of(rows, folder / "evaluation")
+    inputs = {**inputs_of(rows, folder / "evaluation"), "base": folder / "base"}
+    make_base(folder / "base", CHAT_TEMPLATE)
     for row in rows.artifacts:
         is_file = row.artifact.endswith(".gguf")
         files = (row.artifact,) if is_file else ("config.json", "model.onnx")
@@ -83,6 +86,7 @@ def test_figures_are_those_of_the_report(cards: Path) -> None:
     assert "| size MB | 155.0 | 269.0 |" in text
     assert "indistinguishable in practice" in text
     assert "`{format: onnx, bits: 8, weight_only: [lm_head], fast: true}`" in text
+    assert "```sh\ndoit --locked quantized/model-int8\n```" in text
 
 
 def test_bill_of_materials_is_valid_and_holds_the_digests(cards: Path) -> None:
@@ -100,6 +104,14 @@ def test_bill_of_materials_is_valid_and_holds_the_digests(cards: Path) -> None:
         assert "mean KL divergence from FP16, nats" in [one["type"] for one in metrics]
         assert "pkg:pypi/onnx@1.23.2" in [part.get("purl") for part in found["components"]]
         assert "timestamp" not in text
+
+
+def test_modelfile_lies_beside_what_ollama_loads(cards: Path) -> None:
+    text = (cards / "model.gguf.Modelfile").read_text()
+    assert "FROM ./model.gguf\n" in text
+    assert "ollama create" in (cards / "model.gguf.README.md").read_text()
+    assert not (cards / "model-int8/Modelfile").exists()
+    assert "ollama create" not in (cards / "model-int8/README.md").read_text()
 
 
 def test_statement_of_provenance_is_valid(cards: Path) -> None:
@@ -127,7 +139,8 @@ def test_statement_of_provenance_is_valid(cards: Path) -> None:
 def test_same_evaluations_give_the_same_bytes(cards: Path, tmp_path: Path) -> None:
     other = write(tmp_path)
     files = sorted(path.relative_to(cards) for path in cards.rglob("*") if path.is_file())
-    assert len(files) == 3 * len(usual().artifacts)
+    of_ollama = [row for row in usual().artifacts if row.backend == "gguf"]
+    assert len(files) == 3 * len(usual().artifacts) + len(of_ollama)
     for name in files:
         assert (cards / name).read_bytes() == (other / name).read_bytes(), name
 
@@ -142,7 +155,7 @@ def test_artefact_that_was_not_measured_gets_none(tmp_path: Path) -> None:
     write(tmp_path)
     lost = failure("model-int4", "it does not load")
     rows = usual()
-    stage_inputs = inputs_of(rows, tmp_path / "evaluation")
+    stage_inputs = {**inputs_of(rows, tmp_path / "evaluation"), "base": tmp_path / "base"}
     stage_inputs["evaluation/model-int4"].write_text(lost)
     for row in rows.artifacts:
         stage_inputs[f"origin/{row.artifact}"] = tmp_path / "origin" / f"{row.artifact}.json"

@@ -123,6 +123,7 @@ def test_no_room_for_the_answer_is_told(checkout: Checkout) -> None:
         (("chat", "model.ggu"), 2, "did you mean 'model.gguf'?"),
         (("chat",), 2, "takes one artefact"),
         (("chat", "model.gguf", "--recipe", "tny"), 2, "did you mean 'tiny'?"),
+        (("chat", "model.gguf", "--temprature", "1"), 2, "option --temprature not recognized"),
         (("compare", "one", "two"), 2, "takes one prompt, in quotes"),
         (("compare", "one", "--only", "nothing"), 2, "is no artefact of recipes/tiny.yaml"),
     ],

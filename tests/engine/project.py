@@ -135,7 +135,7 @@ def limits(task):
     return Limit(allowed, "toy.json") if allowed and task == "joined" else None
 
 
-DOIT_CONFIG = settings(["checksums", "publish"], limits)
+DOIT_CONFIG = settings(["checksums", "copy"], limits)
 LOCK = LockFile(Path("toy.lock"))
 
 
@@ -158,9 +158,9 @@ def task_checksums():
     yield listing("checksums", Path("out/SHA256SUMS"), [Path("out/joined.txt")], LOCK, Verdict())
 
 
-def task_publish():
+def task_copy():
     """A copy"""
-    yield publish("publish", Path("cache/a"), Path(), judge=Verdict())
+    yield publish("copy", Path("cache/a"), Path(), judge=Verdict())
 '''
 
 

@@ -22,6 +22,7 @@ print(answer["choices"][0]["text"])
     "`model.create_chat_completion`.",
     library="gguf",
     tags=("gguf", "llama.cpp"),
+    ollama=True,
     terms=(
         (
             "GGUF",

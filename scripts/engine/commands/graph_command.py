@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Iterator
+from getopt import GetoptError, gnu_getopt
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
+from doit.cmdparse import CmdParseError
 from doit.control import TaskControl
 from doit.exceptions import InvalidCommand
 
@@ -24,6 +26,17 @@ def option(name: str, default: Any, text: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def options_first(command: Any, arguments: list[str]) -> list[str]:
+    """A command line with its options before what they are about, as doit wants them."""
+    parser = command.cmdparser
+    try:
+        options, others = gnu_getopt(arguments, parser.get_short(), parser.get_long())
+    except GetoptError:
+        # doit says what is wrong, of options that it gets to see.
+        return sorted(arguments, key=lambda word: not word.startswith("-"))
+    return [word for pair in options for word in pair if word] + others
+
+
 def checker_of(task: Any) -> UpToDate | None:
     """What knows the action of a task; None for a task that makes no target."""
     found = (one for one, *_ in task.uptodate if isinstance(one, UpToDate))
@@ -38,13 +51,13 @@ class GraphCommand(DoitCmdBase):
     doc_description: Any = None
 
     def parse_execute(self, in_args: list[str]) -> int:
-        """Parse the command line and do the work; errors are for people."""
+        """Parse the command line, options before or after the targets; errors are for people."""
         try:
-            result: int = super().parse_execute(in_args)
+            result: int = super().parse_execute(options_first(self, in_args))
         except QuantmakeError as error:
             sys.stderr.write(f"error: {error}\n")
             return error.exit_code
-        except InvalidCommand as error:
+        except (CmdParseError, InvalidCommand) as error:
             sys.stderr.write(f"error: {error.args[0]}\n")
             return 2
         return result

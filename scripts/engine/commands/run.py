@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterable
-from getopt import GetoptError, gnu_getopt
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from scripts.engine import console
 from scripts.engine.build.guard import wait_until_free
-from scripts.engine.commands.graph_command import option
+from scripts.engine.commands.graph_command import option, options_first
 from scripts.engine.graph import lost
 from scripts.engine.graph.tasks import exit_codes
 from scripts.engine.run.children import Interrupted, handle_signals, stop_all
@@ -56,7 +55,7 @@ class BuildCommand(Run):
         collect_garbage_rarely()
         handle_signals()
         try:
-            given = self._options_first([argument.rstrip("/") for argument in in_args])
+            given = options_first(self, [argument.rstrip("/") for argument in in_args])
             result: int = super().parse_execute(given)
         except Interrupted as interrupted:
             stop_all()
@@ -71,15 +70,6 @@ class BuildCommand(Run):
             sys.stderr.write(f"error: {error}\n")
             return error.exit_code
         return max(exit_codes, default=1) if result else 0
-
-    def _options_first(self, arguments: list[str]) -> list[str]:
-        """The command line with its options before the tasks, as doit wants them."""
-        parser = self.cmdparser
-        try:
-            options, tasks = gnu_getopt(arguments, parser.get_short(), parser.get_long())
-        except GetoptError:
-            return arguments  # doit says what is wrong
-        return [word for pair in options for word in pair if word] + tasks
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Set the session before the graph is read; stages run beside each other as threads."""

@@ -104,8 +104,12 @@ class LockFile:
                 self._write(kept)
 
     def _write(self, targets: dict[str, Any]) -> None:
-        text = json.dumps({"version": 1, "targets": targets}, indent=1, sort_keys=True)
-        write_atomically(self.path, text + "\n")
+        write_atomically(self.path, text_of(targets))
+
+
+def text_of(targets: Mapping[str, Any]) -> str:
+    """A lock of these entries by target, as it stands in a file."""
+    return json.dumps({"version": 1, "targets": targets}, indent=1, sort_keys=True) + "\n"
 
 
 def files_in(entry: Mapping[str, Any]) -> list[Entry]:

@@ -20,7 +20,7 @@ from scripts.hashed_file import identity
 COMPANIONS = frozenset(
     {
         *("README.md", "bom.cdx.json", "provenance.intoto.json"),
-        *("model.sig", "provenance.dsse.json"),
+        *("model.sig", "provenance.dsse.json", "Modelfile"),
     }
 )
 """Pages about a target and signatures of it, no part of it: in its folder, or beside a file."""

@@ -33,7 +33,7 @@ DODO = '''
 
 from scripts.toy_stages import Summary, Told
 
-DOIT_CONFIG = settings(["publish", "summary"], limits, ("summary",))
+DOIT_CONFIG = settings(["copy", "summary"], limits, ("summary",))
 
 
 def task_told():
