@@ -23,7 +23,7 @@ _WEIGHT_ONLY_BLOCK = 32
 _USUAL = ("lm_head", "down_proj")
 # What the second of them is called elsewhere: the MatMul whose inputs have the widest range.
 _DOWN = ("down_proj", "mlp*c_proj", "dense_4h_to_h", "/fc2/", "/w2/", "feed_forward*w2")
-_WINDOWS_TO_CHOOSE_ON = 4
+_WINDOWS_TO_CHOOSE_ON = 12
 
 
 class OnnxInteger(Format):
@@ -40,7 +40,7 @@ class OnnxInteger(Format):
     head and the end of each MLP, whatever a model calls them); `auto`: as few as `max_kld` allows,
     chosen on the calibration's text"""
     max_kld: Annotated[float, Field(gt=0)] | None = None
-    """KL divergence that the integer MatMuls may cost, in nats, on the worst of four windows; with
+    """KL divergence that the integer MatMuls may cost, in nats, on the worst of twelve windows; with
     `weight_only: auto`"""
     smooth: bool = True
     """fold outliers of the activations into the weights (SmoothQuant)"""

@@ -2,7 +2,7 @@
 
 One trial graph holds both forms of each MatMul, and a run reads one or the other, so that any
 selection is measured by running it, in arithmetic that is the same on every processor. Each MatMul
-is made integer alone first, on the beginnings of all windows, one after the other, which ranks them
+is made integer alone first, on the beginnings of some windows, one after the other, which ranks them
 by the KL divergence that they cost; what comes before it is not computed again. Then the longest
 run of the ranking that stays within the limit on the worst of the windows is found by bisection,
 all of it integer at once. Everything is measured on the calibration's text.
@@ -23,6 +23,7 @@ from scripts.progress import Progress
 from scripts.workers import single_core_workers
 
 _RANKING_TOKENS = 160
+_RANKING_WINDOWS = 4
 # Puts the integer form of the MatMuls into a graph, in place.
 Quantiser = Callable[[ir.Model, Sequence[Linear]], None]
 
@@ -54,7 +55,8 @@ def select(
     """
     trial = Trial(model, [one.name for one in candidates], quantise, scratch)
     bar = Progress("choosing", trial.count + trial.count.bit_length() + 2)
-    short = windows[:, : max(1, _RANKING_TOKENS // len(windows))].reshape(-1)
+    last = windows[-_RANKING_WINDOWS:]
+    short = last[:, : max(1, _RANKING_TOKENS // len(last))].reshape(-1)
     trial.remember(short)
     with single_core_workers(threads) as pool:
         alone = []
