@@ -40,8 +40,8 @@ class OnnxInteger(Format):
     head and the end of each MLP, whatever a model calls them); `auto`: as few as `max_kld` allows,
     chosen on the calibration's text"""
     max_kld: Annotated[float, Field(gt=0)] | None = None
-    """KL divergence that the integer MatMuls may cost, in nats, on the worst of twelve windows; with
-    `weight_only: auto`"""
+    """KL divergence that the integer MatMuls may cost, in nats, on the worst of twelve windows;
+    with `weight_only: auto`"""
     smooth: bool = True
     """fold outliers of the activations into the weights (SmoothQuant)"""
     per_channel: bool = True

@@ -2,10 +2,10 @@
 
 One trial graph holds both forms of each MatMul, and a run reads one or the other, so that any
 selection is measured by running it, in arithmetic that is the same on every processor. Each MatMul
-is made integer alone first, on the beginnings of some windows, one after the other, which ranks them
-by the KL divergence that they cost; what comes before it is not computed again. Then the longest
-run of the ranking that stays within the limit on the worst of the windows is found by bisection,
-all of it integer at once. Everything is measured on the calibration's text.
+is made integer alone first, on the beginnings of some windows, one after the other, which ranks
+them by the KL divergence that they cost; what comes before it is not computed again. Then the
+longest run of the ranking that stays within the limit on the worst of the windows is found by
+bisection, all of it integer at once. Everything is measured on the calibration's text.
 """
 
 from collections.abc import Callable, Sequence
