@@ -16,6 +16,7 @@ _KINDS = {
     "arithmetic": "how floats are computed:",
 }
 _SHOWN = 12
+_MOST = 4  # values within one option that are shown
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,27 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
         if isinstance(after, dict) and isinstance(before, dict):
             for name in sorted({*before, *after}):
                 if before.get(name) != after.get(name):
-                    yield Change(f"{label} {name}", before.get(name), after.get(name))
+                    yield from _within(f"{label} {name}", before.get(name), after.get(name))
         else:
             yield Change(label, before, after)
+
+
+def _within(what: str, old: object, new: object) -> Iterator[Change]:
+    """Of values that are mappings themselves, what differs in them; a count where that is much."""
+    leaves = list(_leaves(what, old, new))
+    if len(leaves) <= _MOST:
+        yield from leaves
+    else:
+        yield Change(what, f"{len(leaves)} values", "others")
+
+
+def _leaves(what: str, old: object, new: object) -> Iterator[Change]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                yield from _leaves(f"{what}.{name}", old.get(name), new.get(name))
+    else:
+        yield Change(what, old, new)
 
 
 def other_files(old: Iterable[Entry], new: Iterable[Entry]) -> list[str]:
