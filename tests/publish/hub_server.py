@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from tests.publish.routed import Routed
+
 TOKEN = "hf_" + "publisher1"
 FIRST = {".gitattributes": b"*.safetensors filter=lfs\n"}
 DROPPED = 0
@@ -71,23 +73,10 @@ def blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Routed):
     hub: Hub
 
-    def do_HEAD(self) -> None:
-        self._route()
-
-    def do_GET(self) -> None:
-        self._route()
-
-    def do_POST(self) -> None:
-        self._route()
-
-    def do_PUT(self) -> None:
-        self._route()
-
-    def _route(self) -> None:
+    def route(self) -> None:
         line = f"{self.command} {self.path.partition('?')[0]}"
         with self.hub.lock:
             self.hub.asked.append(line)

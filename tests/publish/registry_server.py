@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.publish.routed import Routed
+
 USER, PASSWORD = "anna", "open" + "sesame"
 DROPPED = 0
 """In `faults`: read half of what is sent, then close the connection."""
@@ -49,23 +51,10 @@ def basic() -> str:
     return base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Routed):
     registry: OciRegistry
 
-    def do_HEAD(self) -> None:
-        self._route()
-
-    def do_GET(self) -> None:
-        self._route()
-
-    def do_POST(self) -> None:
-        self._route()
-
-    def do_PUT(self) -> None:
-        self._route()
-
-    def _route(self) -> None:
+    def route(self) -> None:
         url = urlsplit(self.path)
         line, size = f"{self.command} {url.path}", int(self.headers.get("Content-Length") or 0)
         self.registry.asked.append(line)

@@ -43,7 +43,7 @@ def source(once: Once) -> Path:
 
 
 def _fetch(package: object, folder: Path) -> None:
-    fetched(package, folder)  # type: ignore[arg-type]
+    fetched(package, folder)
 
 
 @pytest.fixture(scope="module")
