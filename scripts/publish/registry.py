@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.errors import MachineError, QuantmakeError
 from scripts.extras import command_for
+from scripts.publish.media_types import FILE_TYPE, MANIFEST_TYPE
 from scripts.publish.package import Package, Piece
 from scripts.sources.redact import redact
 
 if TYPE_CHECKING:
     from scripts.publish.registry_client import RegistryClient
 
-_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _ARTIFACT_TYPE = "application/vnd.quantmake.artifact.v1"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _EMPTY = b"{}"
 _EMPTY_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-_FILE_TYPE = "application/octet-stream"
 _TITLE = "org.opencontainers.image.title"
 
 
@@ -107,7 +106,7 @@ def manifest_of(package: Package) -> dict[str, Any]:
     """The OCI manifest of a package: the same one for the same files, without a date."""
     return {
         "schemaVersion": 2,
-        "mediaType": _MANIFEST_TYPE,
+        "mediaType": MANIFEST_TYPE,
         "artifactType": _ARTIFACT_TYPE,
         "config": _empty(),
         "layers": [
@@ -118,7 +117,7 @@ def manifest_of(package: Package) -> dict[str, Any]:
 
 
 def _layer(piece: Piece) -> dict[str, Any]:
-    return {"mediaType": _FILE_TYPE, "size": piece.size, "digest": f"sha256:{piece.sha256}"}
+    return {"mediaType": FILE_TYPE, "size": piece.size, "digest": f"sha256:{piece.sha256}"}
 
 
 def _empty() -> dict[str, Any]:

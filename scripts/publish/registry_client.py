@@ -17,8 +17,8 @@ from oras.provider import Registry
 from oras.utils import append_url_params
 from requests.adapters import HTTPAdapter
 
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-_FILE_TYPE = "application/octet-stream"
+from scripts.publish.media_types import FILE_TYPE, MANIFEST_TYPE
+
 _TIMEOUT_S = (10.0, 120.0)
 """To connect, and between bytes that are read."""
 
@@ -122,7 +122,7 @@ class RegistryClient:
         url = self._url(self._container.upload_blob_url())
         begun = self._registry.do_request(url, "POST", headers={"Content-Length": "0"})
         place = urljoin(url, begun.headers.get("Location", ""))
-        headers = {"Content-Type": _FILE_TYPE, "Content-Length": str(layer["size"])}
+        headers = {"Content-Type": FILE_TYPE, "Content-Length": str(layer["size"])}
         with path.open("rb") as file:
             target = append_url_params(place, {"digest": layer["digest"]})
             self._registry.do_request(target, "PUT", data=file, headers=headers)
