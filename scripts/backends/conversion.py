@@ -68,6 +68,23 @@ def in_order(
         yield future.result()
 
 
+def made_blocks(linears: Sequence[L], make: Callable[[L], Blocks]) -> Iterator[tuple[L, Blocks]]:
+    """Each of the MatMuls with its blocks, as they are made on all cores; after a kill the next run
+    takes up what there is."""
+    threads, checkpoints = available_cores(), Checkpoints.of_this_run()
+    bar = Progress("quantising", sum(linear.bytes for linear in linears), BYTES)
+
+    def kept(linear: L) -> Blocks:
+        tensors = partial(_to_tensors, partial(make, linear))
+        return _from_tensors(checkpoints.result(linear.name, tensors))
+
+    with torch.inference_mode(), single_core_workers(threads) as pool:
+        work = [partial(kept, linear) for linear in linears]
+        for linear, made in zip(linears, in_order(work, pool, threads), strict=True):
+            bar.advance(linear.bytes)
+            yield linear, made
+
+
 @dataclass(frozen=True)
 class Conversion:
     """How MatMuls are turned into blocks, beside the method itself.
@@ -86,8 +103,6 @@ class Conversion:
     ) -> Iterator[tuple[L, Blocks]]:
         """Each of the MatMuls with its blocks, as they are made; `unsupported` ones are rounded to
         nearest."""
-        threads, checkpoints = available_cores(), Checkpoints.of_this_run()
-        bar = Progress("quantising", sum(linear.bytes for linear in chosen), BYTES)
 
         def blocks(linear: L) -> Blocks:
             if linear.name == self.head:
@@ -96,15 +111,7 @@ class Conversion:
                 return self.nearest(linear.weight(), self.grid.bits)
             return to_blocks(kernel(linear, rows_of(linear.weight())), self.grid.symmetric)
 
-        def kept(linear: L) -> Blocks:
-            make = partial(_to_tensors, partial(blocks, linear))
-            return _from_tensors(checkpoints.result(linear.name, make))
-
-        with torch.inference_mode(), single_core_workers(threads) as pool:
-            work = [partial(kept, linear) for linear in chosen]
-            for linear, made in zip(chosen, in_order(work, pool, threads), strict=True):
-                bar.advance(linear.bytes)
-                yield linear, made
+        return made_blocks(chosen, blocks)
 
     def sort_out(
         self, linears: Sequence[L], captured: Captured | None

@@ -14,16 +14,15 @@ from scripts.backends.gguf.blocks import BLOCK_TYPES, DAMPING, NESTED
 from scripts.backends.gguf.imatrix import Means
 from scripts.backends.gguf.importance import Importance, importances, values_of
 from scripts.backends.gguf.llama import quantise
-from scripts.backends.gguf.sizes import least_error
+from scripts.backends.sizes import least_error
+from scripts.backends.weighing import estimated_losses
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.methods.allocation import Choice, TooSmallError, allocate
-from scripts.methods.gptq import factor, gptq
+from scripts.methods.gptq import factor
 from scripts.progress import Progress
 from scripts.workers import one_thread
 
-# Rows that a tensor's loss is estimated from; of an embedding more, since its rows differ more.
-_SAMPLE, _LARGE_SAMPLE, _LARGE = 96, 3072, 32768
 _ALIGNMENT = 32  # of tensors in a GGUF file, in bytes
 _NEW_METADATA = 256  # the quantisation's version, which llama.cpp adds
 _FILE_TYPES = {"q4_k": "q4_k_s", "q5_k": "q5_k_s"}  # others have the name of their tensors
@@ -74,7 +73,7 @@ def choose_types(f16: Path, capture: Path, gradients: Path, max_bytes: int) -> d
     try:
         return allocate(choices, max_bytes - rest)
     except TooSmallError as error:
-        raise least_error(max_bytes + error.missing, max_bytes) from None
+        raise least_error("type auto", "types", max_bytes + error.missing, max_bytes) from None
 
 
 def _file_type(chosen: Mapping[str, Choice]) -> str:
@@ -89,9 +88,6 @@ def _file_type(chosen: Mapping[str, Choice]) -> str:
 def _offers(reader: GGUFReader, measured: Iterable[Importance]) -> dict[str, list[Choice]]:
     """By tensor each type whose block divides its width, with the loss that GPTQ leaves; of stacked
     experts their sum.
-
-    The loss is estimated from rows drawn in proportion to their weight, at even steps, so it
-    comes out the same each time.
     """
     originals = {tensor.name: tensor for tensor in reader.tensors}
     by_tensor: dict[str, dict[str, float]] = {}
@@ -121,28 +117,9 @@ def _offers(reader: GGUFReader, measured: Iterable[Importance]) -> dict[str, lis
 def _losses(originals: Mapping[str, Any], importance: Importance) -> dict[str, torch.Tensor]:
     """By type the loss of each matrix [matrices], float64; of types whose block divides."""
     factored = factor(importance.hessian, NESTED, DAMPING, next(iter(importance.rows)).tensor)
-    samples = [
-        matrix.of(values_of(originals[matrix.tensor]))[_drawn(rows)]
+    matrices = [
+        (matrix.of(values_of(originals[matrix.tensor])), rows)
         for matrix, rows in importance.rows.items()
     ]
-    by_type = {}
-    for key, kind in BLOCK_TYPES.items():
-        if len(importance.hessian) % kind.grid.columns:
-            continue
-        rounded = gptq(torch.cat(samples), factored, kind.grid)
-        sizes = [len(sample) for sample in samples]
-        losses = torch.split(torch.from_numpy(rounded.loss), sizes)
-        totals = [
-            float(loss.mean() * rows.sum() / 2)
-            for rows, loss in zip(importance.rows.values(), losses, strict=True)
-        ]
-        by_type[key] = torch.tensor(totals, dtype=torch.float64)
-    return by_type
-
-
-def _drawn(rows: torch.Tensor) -> torch.Tensor:
-    """Indices [sample] of rows, each as often as its weight asks for."""
-    count = _LARGE_SAMPLE if len(rows) > _LARGE else _SAMPLE
-    heap = rows.double().cumsum(0)
-    at = (torch.arange(count).double() + 0.5) / count * heap[-1]
-    return torch.searchsorted(heap, at).clamp(max=len(rows) - 1)
+    grids = {key: kind.grid for key, kind in BLOCK_TYPES.items()}
+    return estimated_losses(matrices, factored, grids)

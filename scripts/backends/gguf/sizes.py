@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from math import prod
 
-from scripts.errors import RecipeError
+from scripts.backends.sizes import advice, megabytes
 from scripts.forecast import Outline
 from scripts.tensors.gguf_header import bits_per_weight, block_of
 
@@ -57,26 +57,6 @@ def too_small(size: str | int, outline: Outline) -> str:
         f"type auto: in the smallest types that there are (4.5 bits, q4_0 and iq4_nl) the weights "
         f"alone take {least:,} bytes ({megabytes(least)}), and {asked}. {advice(enough)}"
     )
-
-
-def least_error(least: int, asked: int) -> RecipeError:
-    """The error where a file in the smallest types, `least` bytes, is larger than what is asked."""
-    return RecipeError(
-        f"type auto: the smallest types make a file of {least:,} bytes ({megabytes(least)}), and "
-        f"{asked:,} ({megabytes(asked)}) are asked for. {advice(least)}"
-    )
-
-
-def advice(enough: int) -> str:
-    """A number to type: rounded up to a tenth of a megabyte."""
-    step = 10**5 if enough > 10**6 else 10**3
-    rounded = -(-enough // step) * step
-    return f"Write `max_bytes: {rounded}` ({megabytes(rounded)}) or more."
-
-
-def megabytes(size: int) -> str:
-    """Such as `91.7 MB`."""
-    return f"{size / 1e6:.1f} MB" if size >= 10**5 else f"{size / 1e3:.1f} kB"
 
 
 def _divides(block: int, shape: Shape) -> bool:

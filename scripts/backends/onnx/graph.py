@@ -50,6 +50,11 @@ class Linear:
         return int(self._constant().numpy().shape[0])
 
     @property
+    def rows(self) -> int:
+        """N, the outputs."""
+        return int(self._constant().numpy().shape[1])
+
+    @property
     def bytes(self) -> int:
         """What the weight takes in float32."""
         rows, columns = self._constant().shape.numpy()

@@ -57,6 +57,7 @@ class Case:
 
 NBITS = {"MatMulNBits": 16, "GatherBlockQuantized": 1, "MatMul": 0}
 DYNAMIC = {"DynamicQuantizeMatMul": 12, "MatMulNBits": 4, "GatherBlockQuantized": 1, "MatMul": 0}
+MIXED = {"MatMul": 0, "GatherBlockQuantized": 1}
 STATIC = {"MatMul": 12, "QuantizeLinear": 9, "MatMulNBits": 4, "GatherBlockQuantized": 1}
 CASES = [
     Case("8-rtn", 2e-4, NBITS),
@@ -78,6 +79,8 @@ CASES = [
     Case("8-gptq", 2e-4, NBITS, {"symmetric": False, "block_size": 64, "rounds": 0}),
     Case("4-gptq", 1.5e-2, NBITS),
     Case("4-gptq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
+    Case("auto-gptq", 1.5e-2, MIXED),
+    Case("auto-gptq", 6e-4, MIXED, {"max_bytes": 700_000}),
     Case("4-hqq", 3e-2, NBITS),
     Case("4-hqq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
     Case("8-hqq", 2e-4, NBITS),
@@ -91,8 +94,15 @@ DEFAULTS = [case for case in CASES if not case.options]
 
 
 @pytest.fixture(scope="module")
-def inputs(tiny_graph: Path, tiny_calibration: Path, tiny_capture: Path) -> dict[str, Path]:
-    return {"graph": tiny_graph, "calibration": tiny_calibration, "capture": tiny_capture}
+def inputs(
+    tiny_graph: Path, tiny_calibration: Path, tiny_capture: Path, tiny_gradients: Path
+) -> dict[str, Path]:
+    return {
+        "graph": tiny_graph,
+        "calibration": tiny_calibration,
+        "capture": tiny_capture,
+        "gradients": tiny_gradients,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -234,13 +244,12 @@ def test_untied_embedding_gets_blocks_of_its_own(tiny_base: Path, tmp_path: Path
 def test_block_size_or_pattern_that_does_not_fit_writes_nothing(
     name: str, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    options = (
-        {"block_size": 256}
-        if "block_size" in FORMATS[name][0].model_fields
-        else {"weight_only": ["nowhere"]}
-    )
+    refused = {"block_size": 256, "weight_only": ["nowhere"], "max_bytes": 1000}
+    known = FORMATS[name][0].model_fields
+    options = dict([next(pair for pair in refused.items() if pair[0] in known)])
     stage = Case(name, 1, {}, options).stage()
-    with pytest.raises(QuantmakeError, match=r"block_size 256 does not divide|'nowhere'"):
+    said = "block_size 256 does not divide|'nowhere'|the smallest blocks"
+    with pytest.raises(QuantmakeError, match=said):
         run_stage(stage, inputs, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

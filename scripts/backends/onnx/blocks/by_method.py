@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from scripts.backends.onnx.blocks.format import OnnxBlocks
+from scripts.backends.onnx.blocks.format import OnnxEvenBlocks
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scripts.methods.integer_grid import GridOptions
 
 
-class OnnxBlocksByMethod(OnnxBlocks):
+class OnnxBlocksByMethod(OnnxEvenBlocks):
     """Integer codes by a kernel of `scripts.methods`."""
 
     symmetric: bool = Field(default_factory=lambda chosen: bool(chosen["bits"] == 8))

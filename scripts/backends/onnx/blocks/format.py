@@ -27,16 +27,11 @@ class Tune(BaseModel):
 
 
 class OnnxBlocks(Format):
-    """MatMulNBits of 4 or 8 bits; a subclass says how the integer codes are chosen."""
+    """MatMulNBits; a subclass says of how many bits, and how the integer codes are chosen."""
 
     format: Literal["onnx"]
-    bits: Literal[4, 8]
-    block_size: Literal[16, 32, 64, 128, 256] = 32
-    """columns that share a scale"""
     accuracy_level: Literal[0, 1, 4] = 4
     """4 computes with 8-bit activations, 0 and 1 in float32, which is slower"""
-    head_bits: Literal[4, 8] = 8
-    """of the head and the embedding, which are always rounded to nearest"""
     tune: Tune | None = None
     """learn the scales and the norms from the FP16 base, on the calibration's text"""
 
@@ -56,13 +51,17 @@ class OnnxBlocks(Format):
 
     def label(self) -> str:
         """Such as `INT4 GPTQ (ONNX)`, `INT4 GPTQ tuned (ONNX)`."""
-        return f"INT{self.bits} {self.title}{' tuned' if self.tune else ''} (ONNX)"
+        return f"{self.width()} {self.title}{' tuned' if self.tune else ''} (ONNX)"
+
+    def width(self) -> str:
+        """How many bits, for the label, such as `INT4`."""
+        raise NotImplementedError
 
     def takes(self) -> Footprint:
         """Of Hessians and of learning too, where it needs them."""
         hessians = ["onnx hessians"] * ("capture" in self.needs)
         tuning = ["onnx tuning"] * (self.tune is not None)
-        return sum_of(*self.footprints, f"onnx {self.bits} bits", *hessians, *tuning)
+        return sum_of(*self.footprints, *hessians, *tuning)
 
     def choice(self) -> dict[str, object]:
         """The method, and that it is tuned."""
@@ -90,3 +89,21 @@ class OnnxBlocks(Format):
         from scripts.backends.onnx.check import check_artifact
 
         check_artifact(inputs["graph"], out)
+
+
+class OnnxEvenBlocks(OnnxBlocks):
+    """The same number of bits and the same size of block for every MatMul but the head."""
+
+    bits: Literal[4, 8]
+    block_size: Literal[16, 32, 64, 128, 256] = 32
+    """columns that share a scale"""
+    head_bits: Literal[4, 8] = 8
+    """of the head and the embedding, which are always rounded to nearest"""
+
+    def width(self) -> str:
+        """As `OnnxBlocks.width`."""
+        return f"INT{self.bits}"
+
+    def takes(self) -> Footprint:
+        """By its bits, too."""
+        return super().takes() + sum_of(f"onnx {self.bits} bits")

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from scripts.backends.format import register
-from scripts.backends.onnx.blocks.format import OnnxBlocks
+from scripts.backends.onnx.blocks.format import OnnxEvenBlocks
 
 
 @register
-class OnnxRtn(OnnxBlocks):
+class OnnxRtn(OnnxEvenBlocks):
     """ONNX weight-only, rounded to nearest, one folder"""
 
     method: Literal["rtn"]

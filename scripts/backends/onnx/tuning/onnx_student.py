@@ -19,7 +19,12 @@ from scripts.backends.onnx.graph import write_model
 from scripts.backends.onnx.tuning.block_linear import BlockLinear, Scaled, dequantised
 from scripts.errors import QuantmakeError
 
-_MERGED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+_MERGED = {
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+    "qk_proj": ("q_proj", "k_proj"),
+    "kv_proj": ("k_proj", "v_proj"),
+    "gate_up_proj": ("gate_proj", "up_proj"),
+}
 _NORMS = ("SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization")
 
 
