@@ -20,6 +20,11 @@ MOST_VALUES_AT_ONCE = 250_000_000
 with all that its way back needs."""
 
 
+MOST_WINDOWS = 20
+"""Of the calibration, spread over its kinds of text, for a mean over tokens; a model with experts
+takes all windows, since each expert sees few of their tokens."""
+
+
 class Gradients(Stage):
     """Measure the squared gradients at every linear's outputs on the calibration's tokens
 
@@ -57,11 +62,14 @@ class Gradients(Stage):
         import torch
 
         from scripts.calibration.noted import NotFinite
+        from scripts.calibration.spread import spread
         from scripts.calibration.stored import write_gradient_squares
         from scripts.token_windows import read_windows
         from scripts.workers import available_cores, single_core_workers
 
-        base, tokens = inputs["base"], torch.from_numpy(read_windows(inputs["calibration"]))
+        base, windows = inputs["base"], read_windows(inputs["calibration"])
+        seen = windows if _has_experts(base) else spread(windows, MOST_WINDOWS)
+        tokens = torch.from_numpy(seen)
         cores = available_cores()
         with single_core_workers(cores) as pool:
             try:
@@ -94,6 +102,12 @@ class Gradients(Stage):
             except UnknownLayers as reason:
                 print(f"the whole model is held in memory: {reason}", flush=True)
         return whole_gradients(base, tokens, checkpoints, pool, cores, self.device)
+
+
+def _has_experts(base: Path) -> bool:
+    from scripts.tensors.header import tensors_in
+
+    return any(".experts." in name for name in tensors_in(base))
 
 
 def _refuse_broken(base: Path) -> NoReturn:

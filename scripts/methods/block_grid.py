@@ -28,7 +28,7 @@ class Storage(IntEnum):
     ZERO_POINTS = storage.ZERO_POINTS
     """float16 scales above zero, and offsets that are minus a level times the scale"""
     SINGLE = storage.SINGLE
-    """float32 scales above zero, no offsets"""
+    """float32 scales, no offsets"""
     CODED = storage.CODED
     """entries of a table, times a number for each group, plus a mean: `Coded`; no offsets"""
 

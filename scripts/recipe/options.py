@@ -147,7 +147,9 @@ def _family(kinds: list[type[Format]]) -> str:
 def _users(of: dict[type[Format], list[Json]], count: int) -> str:
     """Which of `count` formats have an option: by their methods, and bits where not for all."""
     names = [
-        f"{chosen[0]['method']}" + f" {chosen[0].get('bits')} bits" * (chosen != kind.selections())
+        f"{chosen[0]['method']}"
+        + f" {chosen[0].get('bits')} bits" * (chosen != kind.selections())
+        + " auto" * (chosen[0].get("bits") == "auto")
         for kind, chosen in of.items()
     ]
     whole = len(of) == count and all(chosen == kind.selections() for kind, chosen in of.items())

@@ -2,7 +2,8 @@
 
 With double quantisation absmax is searched for each block by itself first, which gives the frame
 in which it is stored; then GPTQ chooses among what the frame holds, so that errors are compensated
-for against the values that bitsandbytes will compute with.
+for against the values that bitsandbytes will compute with. absmax may lie below zero: what computes
+takes it as a factor, and it turns the levels of NF4 around, which are no mirror of themselves.
 """
 
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ _LONGEST = 128  # columns of a group that is rounded again for each candidate
 # Ranges to try: how far in, as a part of the range, lie the lowest and the highest level.
 _SHRINK = ((0.0, 0.0), (0.04, 0.04), (0.09, 0.09), (0.15, 0.15), (0.1, 0.0), (0.0, 0.1))
 _STRETCH = (0.8, 0.9, 1.0, 1.1)  # of the scale by which the largest weight is the last level
-_ABSMAX = (1.0, 0.93, 0.86, 0.79, 0.72)  # the same, where no scale lies below zero
+_ABSMAX = (1.06, 0.98, 0.9, 0.82, 0.74)  # the same, of levels spaced unevenly, or of one sign
 _REFITS = 2
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -63,6 +63,14 @@ def _sweep(grid, upper, apart, work, scale, offset, levels, loss):
 
 
 @numba.njit(**COMPILED)
+def _stretches(grid):
+    """Parts of the largest scale that are tried."""
+    if is_signed(grid) and grid.even:
+        return np.array(_STRETCH, np.float32)
+    return np.array(_ABSMAX, np.float32)
+
+
+@numba.njit(**COMPILED)
 def _starts(grid, weights, scale, offset):
     """Scales and offsets to start from, [candidates · rows], for `weights` [group, rows]."""
     rows = weights.shape[1]
@@ -94,14 +102,14 @@ def _starts(grid, weights, scale, offset):
         offset[row] = _ZERO
     if is_signed(grid):
         for end in (first, last):
-            for stretch in _STRETCH:
+            for stretch in _stretches(grid):
                 for row in range(rows):
-                    scale[at] = high[row] / end * np.float32(stretch)
+                    scale[at] = high[row] / end * stretch
                     at += 1
     else:
-        for share in _ABSMAX:
+        for share in _stretches(grid):
             for row in range(rows):
-                scale[at] = abs(high[row]) / last * np.float32(share)
+                scale[at] = abs(high[row]) / last * share
                 at += 1
 
 
@@ -110,9 +118,7 @@ def _candidates(grid):
     """How many scales are tried."""
     if grid.with_offset:
         return len(_SHRINK)
-    if is_signed(grid):
-        return 2 * len(_STRETCH)
-    return len(_ABSMAX)
+    return len(_stretches(grid)) * (2 if is_signed(grid) else 1)
 
 
 @numba.njit(**COMPILED)

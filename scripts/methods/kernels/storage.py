@@ -99,8 +99,20 @@ def snap(grid, scale, offset, unit, low):
 
 @numba.njit(**COMPILED)
 def is_signed(grid):
-    """Whether scales below zero can be stored."""
+    """Whether scales below zero can be stored and turn the levels around to something new."""
+    if grid.storage == SINGLE:
+        return not _is_mirrored(grid.levels)
+    if grid.storage == CODED:
+        return grid.table[0] < 0 and not _is_mirrored(grid.levels)
     return grid.storage in (HALF, MULTIPLES, FREE)
+
+
+@numba.njit(**COMPILED)
+def _is_mirrored(levels):
+    mirrored = True
+    for at in range(len(levels)):
+        mirrored = mirrored and levels[at] == -levels[len(levels) - 1 - at]
+    return mirrored
 
 
 @numba.njit(**COMPILED)

@@ -20,7 +20,6 @@ from scripts.backends.onnx.blocks.parts import split
 from scripts.backends.onnx.blocks.pieces import EMBEDDING, Piece, Pieces
 from scripts.backends.onnx.graph import (
     DATA,
-    MODEL,
     Linear,
     embedding,
     head,
@@ -47,8 +46,8 @@ _PER_LINEAR = 900
 
 @dataclass(frozen=True)
 class Mixture:
-    """How a graph is turned into blocks of several kinds, whose files have at most `max_bytes`, or
-    what plain ones take: 4 bits in blocks of 32, 8 bits for the head and the embedding."""
+    """How a graph is turned into blocks of several kinds. The artefact has at most `max_bytes`, or
+    what plain blocks take: 4 bits in blocks of 32, 8 bits for the head and the embedding."""
 
     max_bytes: int | None
     damping: float
@@ -73,24 +72,24 @@ def quantise_within(inputs: Mapping[str, Path], out: Path, mixture: Mixture) -> 
     `error`; RecipeError where the smallest kinds of blocks take more than `max_bytes`.
     """
     model = open_graph(inputs["graph"], out)
-    nodes = (inputs["graph"] / MODEL).stat().st_size
-    kinds = _convert(model, inputs, mixture, nodes)
+    beside = sum(one.stat().st_size for one in inputs["graph"].iterdir() if one.name != DATA)
+    kinds = _convert(model, inputs, mixture, beside)
     save_graph(model, inputs["graph"], out)
-    written = sum((out / name).stat().st_size for name in (MODEL, DATA))
+    written = sum(one.stat().st_size for one in out.iterdir())
     if mixture.max_bytes is not None and written > mixture.max_bytes:
         raise QuantmakeError(
-            f"bits auto: the graph has {written:,} bytes of the {mixture.max_bytes:,} that were "
-            "planned: its nodes take more than was expected. Allow more bytes, and report this."
+            f"bits auto: the artefact has {written:,} bytes, {mixture.max_bytes:,} were planned: "
+            "the nodes of its graph take more than was expected. Allow more bytes, and report this."
         )
     counted = ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
     return f"{written:,} bytes: {counted}"
 
 
 def _convert(
-    model: ir.Model, inputs: Mapping[str, Path], mixture: Mixture, nodes: int
+    model: ir.Model, inputs: Mapping[str, Path], mixture: Mixture, beside: int
 ) -> Counter[str]:
     """Turn every MatMul into MatMulNBits and the embedding into blocks; returns of how many linears
-    each kind of blocks is. `nodes` are the bytes of the graph without its weights."""
+    each kind of blocks is. `beside` are the bytes of all files but that of the weights."""
     captured, squares = Captured(inputs["capture"]), gradient_squares(inputs["gradients"])
     last = head(model)
     conversion = Conversion(_UNKNOWN, _HEAD_BITS, mixture.on_unsupported, last.name if last else "")
@@ -104,7 +103,7 @@ def _convert(
     }
     by_place[EMBEDDING] = list(known.of_embedding())
     pieces = [one for of_place in by_place.values() for one in of_place]
-    others = nodes + _others(model, quantised, by_place)
+    others = beside + _others(model, quantised, by_place)
     grids = _grids(pieces, choices(pieces, known, mixture.damping), mixture.max_bytes, others)
     placed, planned = [], {}
     for linear in quantised:

@@ -20,7 +20,7 @@ class OnnxMixed(OnnxBlocks):
     bits: Literal["auto"]
     method: Literal["gptq"]
     max_bytes: Annotated[int, Field(gt=0)] | None = None
-    """the size of its files of weights, which is not exceeded; left out, what `bits: 4` takes"""
+    """the size that is not exceeded; left out, that of `bits: 4`"""
     rounds: Annotated[int, Field(ge=0)] = 3
     """refinements that follow the paper's pass"""
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01

@@ -21,7 +21,8 @@ class OnnxStatic(OnnxInteger):
 
     method: Literal["static"]
     windows: Annotated[int, Field(ge=1)] = 16
-    """of the calibration's text that ranges are taken over, prefill and decode steps alike"""
+    """of the calibration's text, of all its kinds, that ranges are taken over, prefill and decode
+    steps alike"""
     percentile: Annotated[float, Field(gt=99, le=100)] = 99.999
     """of an activation's values, beyond which they are clipped; 100 clips nothing"""
 
@@ -35,6 +36,10 @@ class OnnxStatic(OnnxInteger):
         refuse_subgraphs(inputs["graph"])
         super().run(inputs, out)
 
+    def windows_of_ranges(self) -> int:
+        """As `OnnxInteger.windows_of_ranges`."""
+        return self.windows
+
     def quantiser(
         self, inputs: Mapping[str, Path], integer: "list[Linear]", factors: "Factors"
     ) -> "Quantiser":
@@ -43,6 +48,7 @@ class OnnxStatic(OnnxInteger):
 
         from scripts.backends.onnx.integer.nodes import static
         from scripts.backends.onnx.integer.ranges import activation_ranges
+        from scripts.calibration.spread import spread
         from scripts.token_windows import read_windows
         from scripts.workers import available_cores
 
@@ -51,7 +57,7 @@ class OnnxStatic(OnnxInteger):
         ranges = activation_ranges(
             inputs["graph"],
             names,
-            read_windows(inputs["calibration"])[: self.windows],
+            spread(read_windows(inputs["calibration"]), self.windows),
             factors=factors,
             percentile=self.percentile,
             threads=available_cores(),

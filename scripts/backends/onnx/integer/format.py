@@ -89,6 +89,10 @@ class OnnxInteger(Format):
         """What makes MatMuls integer, for any of `integer`; `factors` as `smooth` gives them."""
         raise NotImplementedError
 
+    def windows_of_ranges(self) -> int:
+        """How many windows of the calibration the ranges are taken over; choices see others."""
+        return 0
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for a pattern that matches nothing and for broken activations."""
         from scripts.backends.onnx.blocks.nearest import quantise_linears
@@ -140,11 +144,13 @@ class OnnxInteger(Format):
         """Those of the candidates that may be integer; the log names the others."""
         import tempfile
 
+        from scripts.calibration.spread import left_out, spread
         from scripts.token_windows import read_windows
         from scripts.workers import available_cores
 
         assert self.max_kld is not None
-        tokens = read_windows(calibration)[-_WINDOWS_TO_CHOOSE_ON:]
+        unseen = left_out(read_windows(calibration), self.windows_of_ranges())
+        tokens = spread(unseen, _WINDOWS_TO_CHOOSE_ON)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".trial-") as scratch:
             selection = importlib.import_module(_SELECTION).select(
                 model,
