@@ -121,7 +121,7 @@ FOOTPRINTS = {
     "onnx selection": Footprint(value=6),
     "gguf f16": Footprint(0.5e9, largest=2, disk=2, outside=2),
     "gguf": Footprint(0.3e9, largest=5),
-    "gguf measured": Footprint(largest=15, hessian=34),
+    "gguf measured": Footprint(largest=15, hessian=68),
 }
 
 

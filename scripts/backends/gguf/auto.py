@@ -1,8 +1,8 @@
 """`type: auto`: the types that cost least within a size, as the calibration predicts it."""
 
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ from scripts.backends.gguf.blocks import BLOCK_TYPES, DAMPING, NESTED
 from scripts.backends.gguf.imatrix import Means
 from scripts.backends.gguf.importance import Importance, importances, values_of
 from scripts.backends.gguf.llama import quantise
+from scripts.backends.gguf.names import Matrix
 from scripts.backends.sizes import least_error
 from scripts.backends.weighing import estimated_losses
+from scripts.calibration.in_order import in_order
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.methods.allocation import Choice, TooSmallError, allocate
 from scripts.methods.gptq import factor
 from scripts.progress import Progress
-from scripts.workers import one_thread
+from scripts.workers import available_cores, single_core_workers
 
 _ALIGNMENT = 32  # of tensors in a GGUF file, in bytes
 _NEW_METADATA = 256  # the quantisation's version, which llama.cpp adds
@@ -87,18 +89,23 @@ def _file_type(chosen: Mapping[str, Choice]) -> str:
 
 def _offers(reader: GGUFReader, measured: Iterable[Importance]) -> dict[str, list[Choice]]:
     """By tensor each type whose block divides its width, with the loss that GPTQ leaves; of stacked
-    experts their sum.
-    """
+    experts their sum."""
     originals = {tensor.name: tensor for tensor in reader.tensors}
     by_tensor: dict[str, dict[str, float]] = {}
     bar = Progress("weighing types", len(originals), "tensors")
-    checkpoints = Checkpoints.of_this_run()
-    with one_thread():
+    checkpoints, cores = Checkpoints.of_this_run(), available_cores()
+    weighed = deque[Mapping[Matrix, torch.Tensor]]()
+
+    def work() -> Iterator[Callable[[], Mapping[str, torch.Tensor]]]:
         for importance in measured:
-            rows = importance.rows
-            make = partial(_losses, originals, importance)
-            first = next(iter(rows))
-            losses = checkpoints.result(f"weigh {first.tensor} {first.expert or 0}", make)
+            weighed.append(importance.rows)
+            first = next(iter(importance.rows))
+            name = f"weigh {first.tensor} {first.expert or 0}"
+            yield partial(checkpoints.result, name, partial(_losses, originals, importance))
+
+    with single_core_workers(cores) as pool:
+        for losses in in_order(pool, work(), cores):
+            rows = weighed.popleft()
             for key in losses:
                 for matrix, loss in zip(rows, losses[key].tolist(), strict=True):
                     of_types = by_tensor.setdefault(matrix.tensor, {})

@@ -35,7 +35,6 @@ class OnnxBlocks(Format):
     tune: Tune | None = None
     """learn the scales and the norms from the FP16 base, on the calibration's text"""
 
-    title: ClassVar[str]
     footprints: ClassVar[tuple[str, ...]] = ("onnx blocks",)
     backend = "onnx"
     needs: ClassVar[tuple[str, ...]] = ("graph",)
@@ -48,14 +47,6 @@ class OnnxBlocks(Format):
     def reaches(self) -> tuple[str, ...]:
         """What tunes, where scales are tuned."""
         return (_TUNING,) if self.tune else ()
-
-    def label(self) -> str:
-        """Such as `INT4 GPTQ (ONNX)`, `INT4 GPTQ tuned (ONNX)`."""
-        return f"{self.width()} {self.title}{' tuned' if self.tune else ''} (ONNX)"
-
-    def width(self) -> str:
-        """How many bits, for the label, such as `INT4`."""
-        raise NotImplementedError
 
     def takes(self) -> Footprint:
         """Of Hessians and of learning too, where it needs them."""
@@ -100,9 +91,11 @@ class OnnxEvenBlocks(OnnxBlocks):
     head_bits: Literal[4, 8] = 8
     """of the head and the embedding, which are always rounded to nearest"""
 
-    def width(self) -> str:
-        """As `OnnxBlocks.width`."""
-        return f"INT{self.bits}"
+    title: ClassVar[str]
+
+    def label(self) -> str:
+        """Such as `INT4 GPTQ (ONNX)`, `INT4 GPTQ tuned (ONNX)`."""
+        return f"INT{self.bits} {self.title}{' tuned' if self.tune else ''} (ONNX)"
 
     def takes(self) -> Footprint:
         """By its bits, too."""

@@ -28,13 +28,12 @@ class OnnxMixed(OnnxBlocks):
     on_unsupported: Literal["error", "float", "rtn"] = "error"
     """a MatMul that the method does not support: an error, left in float, rounded to nearest"""
 
-    title = "auto, GPTQ"
     footprints = ("onnx blocks", "onnx blocks by method")
     needs = ("graph", "capture", "gradients")
 
-    def width(self) -> str:
-        """As `OnnxBlocks.width`."""
-        return "INT4/INT8"
+    def label(self) -> str:
+        """Such as `INT4/INT8 auto, GPTQ (ONNX)`."""
+        return f"INT4/INT8 auto, GPTQ{' tuned' if self.tune else ''} (ONNX)"
 
     def takes(self) -> Footprint:
         """What is written follows from the size."""
