@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.backends.compressed_tensors.folding import Folding, Site, fold, sites
+from scripts.backends.folding import Folding, Site, fold, sites
 from scripts.backends.compressed_tensors.layouts import Packed
 from scripts.backends.compressed_tensors.schemes import Settings, layout_of
 from scripts.backends.hessians import Hessians

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from scripts.backends.compressed_tensors.folding import Folding
+from scripts.backends.folding import Folding
 from scripts.backends.compressed_tensors.plan import Plan
 from scripts.backends.compressed_tensors.rounding import Rounded, kernel_of, layout_for, nearest
 from scripts.backends.compressed_tensors.schemes import Settings

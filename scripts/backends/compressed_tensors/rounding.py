@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from scripts.backends.compressed_tensors.folding import Folding
+from scripts.backends.folding import Folding
 from scripts.backends.compressed_tensors.layouts import Layout, factor_of
 from scripts.backends.compressed_tensors.plan import Plan
 from scripts.backends.compressed_tensors.schemes import Settings, layout_of

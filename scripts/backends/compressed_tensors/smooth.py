@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.backends.compressed_tensors.folding import Folding, Site, fold, sites
+from scripts.backends.folding import Folding, Site, fold, sites
 from scripts.backends.compressed_tensors.schemes import Settings
 from scripts.calibration.stored import Captured
 from scripts.methods.smoothquant import Activation, best_factors
