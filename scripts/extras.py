@@ -15,6 +15,8 @@ from pathlib import Path
 IN_NO_KEY = "it says what to install; the versions of packages are in keys by themselves"
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+EVERYTHING = "test"
+"""The extra that has all others, and the environments."""
 _SETUP = "python3.11 -m scripts.setup"
 
 
@@ -23,7 +25,7 @@ def extras(project: Path = PROJECT) -> dict[str, tuple[str, ...]]:
     """By name the distributions of each extra; that of the tests, which has most others, last."""
     optional = tomllib.loads(project.read_text())["project"].get("optional-dependencies", {})
     named = {one: tuple(map(_distribution, wanted)) for one, wanted in optional.items()}
-    return dict(sorted(named.items(), key=lambda item: item[0] == "test"))
+    return dict(sorted(named.items(), key=lambda item: item[0] == EVERYTHING))
 
 
 def _distribution(requirement: str) -> str:
@@ -33,36 +35,35 @@ def _distribution(requirement: str) -> str:
 
 @cache
 def environments(project: Path = PROJECT) -> dict[str, tuple[str, ...]]:
-    """By name the distributions of each environment beside `.venv`: a dependency group (PEP 735) of
+    """By name the requirements of each environment beside `.venv`: a dependency group (PEP 735) of
     pyproject.toml, for what can't be installed together with the rest."""
     groups = tomllib.loads(project.read_text()).get("dependency-groups", {})
-    return {one: tuple(map(_distribution, wanted)) for one, wanted in groups.items()}
+    return {name: tuple(wanted) for name, wanted in groups.items()}
 
 
-def environment_folder(name: str) -> Path:
-    """Where an environment lies: beside the one that runs this, such as `.venv-mlx`."""
-    mine = Path(sys.prefix)
-    return mine.with_name(f"{mine.name}-{name}")
+def environment_folder(name: str, beside: Path = Path(sys.prefix)) -> Path:
+    """Where an environment lies, such as `.venv-mlx`: beside the one that runs this."""
+    return beside.with_name(f"{beside.name}-{name}")
 
 
 def environment_python(name: str) -> Path:
     """The interpreter of an environment; raises ImportError where it is not set up."""
-    lacks = missing(environments()[name])
+    lacks = missing(map(_distribution, environments()[name]))
     if lacks:
-        raise ImportError(f"{', '.join(lacks)} of {environment_folder(name).name} is not there")
+        raise ImportError(f"{environment_folder(name).name} has no {', '.join(lacks)}")
     return environment_folder(name) / "bin" / "python"
 
 
 @cache
 def version_of(package: str) -> str:
     """Of a distribution, in the environment that has it; raises PackageNotFoundError."""
-    home = next((name for name, has in environments().items() if package in has), None)
-    if home is None:
-        return metadata.version(package)
-    places = map(str, environment_folder(home).glob("lib/python*/site-packages"))
-    for one in metadata.distributions(name=package, path=list(places)):
-        return one.version
-    raise metadata.PackageNotFoundError(package)
+    for name, wanted in environments().items():
+        if package in map(_distribution, wanted):
+            places = map(str, environment_folder(name).glob("lib/python*/site-packages"))
+            for one in metadata.distributions(name=package, path=list(places)):
+                return one.version
+            raise metadata.PackageNotFoundError(package)
+    return metadata.version(package)
 
 
 def missing(packages: Iterable[str]) -> list[str]:
@@ -82,6 +83,7 @@ def _is_installed(package: str) -> bool:
 def command_for(packages: Iterable[str]) -> str:
     """The command that installs the distributions, with the extra that has one of them."""
     wanted = set(packages)
-    offered = {**environments(), **extras()}
+    apart = {name: map(_distribution, given) for name, given in environments().items()}
+    offered = {**apart, **extras()}
     extra = next((name for name, has in offered.items() if wanted & set(has)), None)
     return f"{_SETUP} --extra {extra}" if extra else _SETUP

@@ -8,8 +8,8 @@ bytes of UTF-8 that say what went wrong. The first answer, of no rows, says that
 loaded.
 
 The model, its cache and its functions are mlx-lm's, in float32. On processors MLX multiplies
-matrices by a reference BLAS, a minute for 512 tokens of a small model: products with weights, as
-`mlx.core.dequantize` gives them, and those of attention are numpy's here.
+matrices by a reference BLAS, a minute for 512 tokens of a small model: for several tokens at once,
+products with weights, as `mlx.core.dequantize` gives them, and those of attention are numpy's here.
 """
 
 import os
@@ -70,17 +70,19 @@ def multiply_by_numpy() -> None:
             weights[id(module)] = np.array(weight)
         return weights[id(module)]
 
-    def product(module: Any, x: Any) -> Any:
-        return mx.array(np.matmul(np.array(x), dense(module).T))
+    def by_numpy(own: Any) -> Any:
+        def product(self: Any, x: Any) -> Any:
+            if x.shape[-2] == 1:
+                return own(self, x)
+            made = mx.array(np.matmul(np.array(x), dense(self).T))
+            return made + self["bias"] if "bias" in self else made
 
-    def linear(self: Any, x: Any) -> Any:
-        made = product(self, x)
-        return made + self["bias"] if "bias" in self else made
+        return product
 
     for kind in (nn.Linear, nn.QuantizedLinear):
-        kind.__call__ = linear
+        kind.__call__ = by_numpy(kind.__call__)
     for kind in (nn.Embedding, nn.QuantizedEmbedding):
-        kind.as_linear = product
+        kind.as_linear = by_numpy(kind.as_linear)
     mx.fast.scaled_dot_product_attention = attention(mx.fast.scaled_dot_product_attention)
 
 
