@@ -1,7 +1,8 @@
 """Packages that the default install leaves out, and the one command that installs them.
 
 `[project.optional-dependencies]` of pyproject.toml is the one place that says which extra has which
-package, and `[dependency-groups]` which package has an environment of its own. Python's own library is all that this needs, since `scripts.setup` asks it too.
+package, and `[dependency-groups]` which package has an environment of its own. Python's own library
+is all that this needs, since `scripts.setup` asks it too.
 """
 
 import re

@@ -45,16 +45,20 @@ class Affine:
 
     def nearest(self, weight: torch.Tensor, importance: torch.Tensor | None = None) -> Groups:
         """The grid of each group of a weight [N, K] with the least
-        Σ importance · (weight - value)², and the nearest codes; importance is [K], by default 1.
+        Σ importance · (weight - value)², and the nearest codes; importance is [K].
 
-        Ranges are clipped by several parts, each followed by least squares for scale and offset.
+        Without it a weight counts by its size and its group's, |w| + root mean square, as in
+        llama.cpp's search for k-quants (ggml-quants.c): the largest carry most of an output. Ranges
+        are clipped by several parts, each followed by least squares for scale and offset.
         """
-        shares = torch.ones(weight.shape[1]) if importance is None else importance
-        shares = (shares / shares.mean().clamp(min=_TINY)).clamp(min=_LEAST)
-        parts = [
-            self._search(rows.reshape(len(rows), -1, self.group), shares.view(1, -1, self.group))
-            for rows in torch.split(weight.float(), _ROWS)
-        ]
+        parts = []
+        for rows in torch.split(weight.float(), _ROWS):
+            groups = rows.reshape(len(rows), -1, self.group)
+            if importance is None:
+                shares = groups.abs() + groups.square().mean(-1, keepdim=True).sqrt()
+            else:
+                shares = (importance / importance.mean().clamp(min=_TINY)).clamp(min=_LEAST)
+            parts.append(self._search(groups, shares.view(-1, *groups.shape[1:])))
         codes, scales, offsets = (torch.cat(one) for one in zip(*parts, strict=True))
         return Groups(codes.view(weight.shape).numpy(), scales.numpy(), offsets.numpy())
 
@@ -93,4 +97,4 @@ def _least_squares(
     square = (weighted * levels).sum(-1, keepdim=True)
     product = (weighted * groups).sum(-1, keepdim=True)
     scale = (total * product - level * value) / (total * square - level * level).clamp(min=_TINY)
-    return scale, (value - scale * level) / total
+    return scale, (value - scale * level) / total.clamp(min=_TINY)

@@ -15,8 +15,8 @@ from mlx_lm import generate, load
 model, tokenizer = load(path)
 print(generate(model, tokenizer, prompt="The capital of France is", max_tokens=24))
 """,
-    remark="In the terminal of a Mac: `mlx_lm.generate --model PATH --prompt \"The capital of "
-    "France is\"`, or `mlx_lm.chat --model PATH`; `mlx_lm.server --model PATH` has the interface of "
+    remark='In the terminal of a Mac: `mlx_lm.generate --model PATH --prompt "The capital of '
+    'France is"`, or `mlx_lm.chat --model PATH`; `mlx_lm.server --model PATH` has the interface of '
     "OpenAI's. On Linux it runs on the processor with `pip install 'mlx-lm[cpu]'`, which is how it "
     "was measured: what it answers is the same, a Mac's GPU is much faster.",
     library="mlx",

@@ -62,7 +62,7 @@ FAMILIES: Mapping[str, Family] = {
 
 def family_of(base: Path) -> Family:
     """That of a base. Raises QuantmakeError for one that is not known."""
-    kind = read_json(base / "config.json").get("model_type")
+    kind = str(read_json(base / "config.json").get("model_type"))
     if kind not in FAMILIES:
         raise QuantmakeError(
             f"config.json: of the model_type {kind!r} it is not known how mlx-lm names its tensors "

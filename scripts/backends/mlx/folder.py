@@ -78,7 +78,10 @@ def write_folder(
             "would answer nonsense. Mend the source model."
         )
     places = {
-        tensor: file for file, names in files.items() for one in names for tensor in pieces[one].layouts
+        tensor: file
+        for file, names in files.items()
+        for one in names
+        for tensor in pieces[one].layouts
     }
     write_index(out, places, sum(sizes.values()))
     for path in sorted(base.iterdir()):

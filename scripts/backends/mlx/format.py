@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
 from scripts.backends.format import Format
 from scripts.footprints import Footprint, sum_of
 
@@ -26,7 +28,7 @@ class MlxAffine(Format):
     """columns that share a scale and a bias"""
     head_bits: Bits = 8
     """of the head and the embedding, which are always rounded to nearest"""
-    overrides: dict[str, Bits] = {}
+    overrides: dict[str, Bits] = Field(default_factory=dict)
     """bits of modules whose names have a part in them, such as `{down_proj: 6, layers.0.: 8}`; the
     last that fits counts"""
 

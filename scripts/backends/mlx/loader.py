@@ -1,6 +1,7 @@
 """mlx-lm in a process of its own environment: its transformers is another one than ours."""
 
 import os
+import signal
 import subprocess
 import tempfile
 import weakref
@@ -9,13 +10,13 @@ from typing import IO
 
 import numpy as np
 
+from scripts import extras
 from scripts.backends.mlx import runner
 from scripts.backends.mlx.runner import ANEW, ANSWER, APPEND, REQUEST, WHOLE
 from scripts.backends.model import Logits, Tokens, check_finite
 from scripts.errors import QuantmakeError
-from scripts.extras import environment_python
 
-PYTHON = environment_python("mlx")  # an ImportError where it is not set up
+PYTHON = extras.environment_python("mlx")  # an ImportError where it is not set up
 _LINES_SHOWN = 8
 _PATIENCE_S = 10
 
@@ -25,7 +26,7 @@ class MlxModel:
 
     def __init__(self, path: Path, threads: int, context: int, *, lean: bool = False) -> None:
         self._path = path
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - read once the process ended
         self._child = subprocess.Popen(
             [str(PYTHON), "-I", str(Path(runner.__file__)), str(path.resolve())],
             stdin=subprocess.PIPE,
@@ -34,7 +35,10 @@ class MlxModel:
             env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": str(threads)},
         )
         weakref.finalize(self, end, self._child)
-        self._answer()
+        try:
+            self._answer()
+        except Ended as error:  # load_model names the folder
+            raise QuantmakeError(str(error)) from None
 
     def scores(self, tokens: Tokens, first: int) -> Logits:
         """As `Model.scores`."""
@@ -67,19 +71,20 @@ class MlxModel:
         assert self._child.stdin is not None
         request = REQUEST.pack(kind, first, len(tokens)) + tokens.astype("<i4").tobytes()
         try:
-            self._child.stdin.write(request)
-            self._child.stdin.flush()
-        except OSError:
-            raise self._died() from None
-        return check_finite(self._answer(), self._path)
+            try:
+                self._child.stdin.write(request)
+                self._child.stdin.flush()
+            except (OSError, ValueError):  # it is gone, or was found gone before
+                raise self._ended() from None
+            return check_finite(self._answer(), self._path)
+        except Ended as error:
+            raise QuantmakeError(f"{self._path}: {error}") from None
 
     def _answer(self) -> Logits:
-        """Logits [rows, columns]. Raises QuantmakeError where the process says what is wrong, or
-        ends."""
+        """Logits [rows, columns]. Raises Ended where the process says what is wrong, or ends."""
         rows, columns = ANSWER.unpack(self._read(ANSWER.size))
         if not columns:
-            reason = self._read(rows).decode(errors="replace")
-            raise QuantmakeError(f"mlx-lm can't run {self._path}: {reason}")
+            raise Ended(self._read(rows).decode(errors="replace"))
         values = np.frombuffer(self._read(4 * rows * columns), "<f4")
         logits: Logits = values.reshape(rows, columns)
         return logits
@@ -91,24 +96,30 @@ class MlxModel:
         while view:
             count = self._child.stdout.readinto(view)  # type: ignore[attr-defined]
             if not count:
-                raise self._died()
+                raise self._ended()
             view = view[count:]
         return data
 
-    def _died(self) -> QuantmakeError:
+    def _ended(self) -> "Ended":
         """How the process ended, and its last words."""
         end(self._child)
+        code = self._child.returncode
+        how = (
+            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        )
         self._said.seek(0)
         lines = [one for one in self._said.read().decode(errors="replace").splitlines() if one]
-        words = f":\n{_quoted(lines)}" if lines else ", and said nothing"
-        return QuantmakeError(
-            f"the process of mlx-lm that ran {self._path} ended with code "
-            f"{self._child.returncode}{words}"
-        )
+        return Ended(f"the process of mlx-lm {how}{_quoted(lines)}")
+
+
+class Ended(Exception):
+    """Why the process gives no more answers."""
 
 
 def _quoted(lines: list[str]) -> str:
-    return "\n".join(f"  | {line}" for line in lines[-_LINES_SHOWN:])
+    if not lines:
+        return ", and said nothing"
+    return "\n".join([":", *(f"  | {line}" for line in lines[-_LINES_SHOWN:])])
 
 
 def end(child: "subprocess.Popen[bytes]") -> None:

@@ -157,6 +157,6 @@ def _refuse_idle(overrides: Mapping[str, int], names: list[str]) -> None:
     idle = [part for part in overrides if not any(part in name for name in names)]
     if idle:
         raise RecipeError(
-            f"overrides: no module's name has {', '.join(map(repr, idle))} in it. Names are such as "
-            f"{', '.join(sorted(names)[:3])}."
+            f"overrides: no module's name has {', '.join(map(repr, idle))} in it. Names are such "
+            f"as {', '.join(sorted(names)[:3])}."
         )

@@ -31,8 +31,9 @@ class Method:
     method does not support."""
 
     kernel: Kernel
-    folding: Folding = Folding()
-    checkpoints: Checkpoints = Checkpoints(None)  # rounding is as fast as reading what was kept
+    folding: Folding = field(default_factory=Folding)
+    # By default none: rounding to nearest is as fast as reading what was kept.
+    checkpoints: Checkpoints = field(default_factory=partial(Checkpoints, None))
     unsupported: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -67,8 +67,12 @@ CASES = [
     Case("4-rtn", 0.1, types(4)),
     Case("8-rtn", 2e-3, types(8), {"group_size": 128}),
     *(Case(f"{bits}-gptq", most, types(bits)) for bits, most in ((2, 2), (3, 0.2), (5, 0.01))),
-    Case("4-gptq", 0.05, {"F16": 7, "INT4": 17, "INT6": 4, "INT8": 1}, {"overrides": {
-        "down_proj": 6, "layers.1.self_attn.q_proj": 6}}),
+    Case(
+        "4-gptq",
+        0.05,
+        {"F16": 7, "INT4": 17, "INT6": 4, "INT8": 1},
+        {"overrides": {"down_proj": 6, "layers.1.self_attn.q_proj": 6}},
+    ),
     *(Case(f"{bits}-gptq", 2e-3, types(bits)) for bits in (6, 8)),
     *(Case(f"{bits}-awq", most, types(bits)) for bits, most in ((2, 4), (3, 0.5), (4, 0.08))),
     *(Case(f"{bits}-awq", 0.02, types(bits)) for bits in (5, 6, 8)),
@@ -184,8 +188,9 @@ def test_groups_have_no_more_error_than_least_squares_leaves(bits: int) -> None:
     weight[4] = 0
     made = Affine(bits, 32).nearest(weight)
     codes = torch.from_numpy(made.codes).double().view(9, -1, 32)
-    scales, offsets = (torch.from_numpy(one).double()[..., None] for one in
-                       (made.scales, made.offsets))
+    scales, offsets = (
+        torch.from_numpy(one).double()[..., None] for one in (made.scales, made.offsets)
+    )
     error = (codes * scales + offsets - weight.double().view(9, -1, 32)).square().sum(-1)
     span = weight.view(9, -1, 32).amax(-1) - weight.view(9, -1, 32).amin(-1)
     plain = 32 * (span.double() / (2**bits - 1)).square() / 12  # of a uniform error
@@ -210,8 +215,11 @@ def test_important_columns_are_kept_closer() -> None:
 def test_width_that_the_group_does_not_divide_is_refused_by_name(tmp_path: Path) -> None:
     base = make_family("llama", tmp_path / "base")
     with pytest.raises(QuantmakeError) as caught:
-        run_stage(MlxRtn(format="mlx", bits=4, method="rtn", group_size=128), {"base": base},
-                  tmp_path / "out")
+        run_stage(
+            MlxRtn(format="mlx", bits=4, method="rtn", group_size=128),
+            {"base": base},
+            tmp_path / "out",
+        )
     said = str(caught.value)
     assert said.startswith(
         "group_size 128 does not divide the rows of 26 weights: model.embed_tokens.weight (64 wide)"
@@ -273,9 +281,7 @@ def test_broken_folder_is_not_committed(
     )
 
 
-def test_experts_that_the_calibration_never_reached(
-    tiny_capture: Path, tmp_path: Path
-) -> None:
+def test_experts_that_the_calibration_never_reached(tiny_capture: Path, tmp_path: Path) -> None:
     """The capture of another model has seen none of them."""
     base = make_family("qwen3-moe", tmp_path / "base")
     stage = MlxGptq(format="mlx", bits=4, method="gptq")

@@ -52,6 +52,4 @@ class MlxGptq(MlxAffine):
             made = gptq(weight, factor_of(name), affine.grid(), rounds=self.rounds)
             return Groups(made.codes, made.scales, made.offsets)
 
-        return Method(
-            kernel, checkpoints=Checkpoints.of_this_run(), unsupported=hessians.outcomes
-        )
+        return Method(kernel, checkpoints=Checkpoints.of_this_run(), unsupported=hessians.outcomes)
