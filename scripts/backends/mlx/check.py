@@ -49,7 +49,7 @@ def faults_in(plan: Plan, out: Path) -> list[str]:
                 )
             elif not name.endswith(".weight"):
                 faults += _not_finite(name, one)
-    return faults + [f"{name} is missing" for name in plan.floats.values() if name not in stored]
+    return faults + [f"{name} is missing" for name in plan.floats if name not in stored]
 
 
 def _not_finite(name: str, one: Stored) -> list[str]:

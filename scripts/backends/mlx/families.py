@@ -18,44 +18,29 @@ _EXPERT = re.compile(r"(.*)\.experts\.\d+\.(\w+)")
 
 @dataclass(frozen=True)
 class Family:
-    """`prefixes` are replaced at the front of names; `experts` are the names of the three linears
-    of each expert in mlx-lm, which stacks those of all experts of a layer, by the hub's."""
+    """`experts` are the names of the three linears of each expert in mlx-lm, which stacks those of
+    all experts of a layer, by the hub's. All else has one name here and there."""
 
-    prefixes: Mapping[str, str]
     experts: Mapping[str, str]
 
     def module(self, name: str) -> str:
         """What mlx-lm calls the linear or the embedding that the hub calls `name`."""
         if (expert := _EXPERT.fullmatch(name)) and expert[2] in self.experts:
             return f"{expert[1]}.switch_mlp.{self.experts[expert[2]]}"
-        return self.tensor(name)
-
-    def tensor(self, name: str) -> str:
-        """The same of a tensor that stays as it is."""
-        for old, new in self.prefixes.items():
-            if name.startswith(old):
-                return new + name.removeprefix(old)
         return name
 
 
 _GATED = {name: name for name in ("gate_proj", "up_proj", "down_proj")}
-_AS_PUBLISHED = Family({}, {})
-_NEOX = {
-    "gpt_neox.layers.": "model.h.",
-    "gpt_neox.": "model.",
-    "embed_out.": "model.embed_out.",
-}
 FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(
         (
             *("cohere", "gemma2", "gemma3_text", "granite", "llama", "mistral", "olmo2", "olmo3"),
             *("phi", "phi3", "qwen2", "qwen3", "smollm3", "stablelm", "starcoder2"),
         ),
-        _AS_PUBLISHED,
+        Family({}),
     ),
-    **dict.fromkeys(("olmoe", "qwen2_moe", "qwen3_moe"), Family({}, _GATED)),
-    "mixtral": Family({}, {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}),
-    "gpt_neox": Family(_NEOX, {}),
+    **dict.fromkeys(("olmoe", "qwen2_moe", "qwen3_moe"), Family(_GATED)),
+    "mixtral": Family({"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}),
 }
 """By the `model_type` of config.json."""
 

@@ -50,10 +50,10 @@ class Module:
 
 @dataclass(frozen=True)
 class Plan:
-    """The modules to quantise, and mlx-lm's names of the base's other tensors, by the base's."""
+    """The modules to quantise, and the base's other tensors, which stay as they are."""
 
     modules: tuple[Module, ...]
-    floats: Mapping[str, str]
+    floats: tuple[str, ...]
     group: int
 
     def by_method(self) -> list[str]:
@@ -85,8 +85,8 @@ def plan(base: Path, settings: Settings) -> Plan:
         for name, hub_names in stacks.items()
     )
     chosen = {weight for one in modules for weight in one.weights}
-    others = [name for name in tensors_in(base) if name not in chosen]
-    return Plan(modules, {name: family.tensor(name) for name in others}, settings.group_size)
+    floats = tuple(name for name in tensors_in(base) if name not in chosen)
+    return Plan(modules, floats, settings.group_size)
 
 
 def _stacks(bare: Skeleton, family: Family) -> dict[str, list[str]]:

@@ -66,18 +66,16 @@ def pieces_of(base: Path, plan: Plan, method: Method) -> dict[str, Piece]:
         parts = method.checkpoints.result(module.name, partial(quantised, module))
         return {f"{module.name}.{part}": one.numpy() for part, one in parts.items()}
 
-    def of_float(name: str, written: str) -> Arrays:
-        return {written: folded(name).half().numpy()}
+    def of_float(name: str) -> Arrays:
+        return {name: folded(name).half().numpy()}
 
     modules = {
         one.name: Piece(layouts_of(one, plan.group), partial(of_module, one))
         for one in plan.modules
     }
     floats = {
-        written: Piece(
-            {written: layout(_HALF, tuple(tensors[name].shape))}, partial(of_float, name, written)
-        )
-        for name, written in plan.floats.items()
+        name: Piece({name: layout(_HALF, tuple(tensors[name].shape))}, partial(of_float, name))
+        for name in plan.floats
     }
     return {**modules, **floats}
 

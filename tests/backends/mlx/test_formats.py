@@ -227,7 +227,7 @@ def test_width_that_the_group_does_not_divide_is_refused_by_name(tmp_path: Path)
     assert said.endswith("Set group_size to 32 or 64, which divides all of this model.")
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gpt-oss", "falcon", "deepseek-v3"])
+@pytest.mark.parametrize("family", ["gpt2", "gpt-neox", "gpt-oss", "deepseek-v3"])
 def test_family_that_is_not_known_is_refused_by_name(family: str, tmp_path: Path) -> None:
     base = make_family(family, tmp_path / "base")
     kind = json.loads((base / "config.json").read_text())["model_type"]
