@@ -116,6 +116,10 @@ FOOTPRINTS = {
     "openvino blocks": Footprint(0.7e9, value=4.3),
     "openvino 4 bits": Footprint(disk=0.57, outside=1.07),
     "openvino 8 bits": Footprint(disk=1.07, outside=1.07),
+    # A tensor in float32, its codes and candidates; two layers' codes wait to be written.
+    "mlx": Footprint(0.5e9, largest=20, layer=4),
+    "mlx 4 bits": Footprint(disk=0.57, outside=1.07),
+    "mlx 8 bits": Footprint(disk=1.07, outside=1.07),
     "onnx integer": Footprint(1.0e9, largest=8, disk=1.13, outside=1.13),
     # Graphs that are compared are in memory.
     "onnx selection": Footprint(value=6),

@@ -1,8 +1,10 @@
 """The locks of packages (PEP 751): every distribution with its digests.
 
-`pylock.toml` has what building needs, `pylock.all.toml` all extras. After a change in
-pyproject.toml, `python -m scripts.pins` writes both anew by uv; arguments are handed on to it. They
-are for CPython 3.11 on Linux x86-64, with PyTorch's builds for CPUs.
+`pylock.toml` has what building needs, `pylock.all.toml` all extras, `pylock.NAME.toml` an
+environment beside `.venv`. After a change in pyproject.toml, `python -m scripts.pins` writes all
+anew by uv, `python -m scripts.pins NAME` that of an environment; arguments are handed on to uv, and
+without a NAME they are of the first two. The locks are for CPython 3.11 on Linux x86-64, with
+PyTorch's builds for CPUs.
 """
 
 import platform
@@ -13,24 +15,15 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from scripts.extras import environments
+
 LOCKS = {False: Path("pylock.toml"), True: Path("pylock.all.toml")}
 """By whether there are extras."""
 
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 _UV = (
-    *(
-        sys.executable,
-        "-m",
-        "uv",
-        "pip",
-        "compile",
-        "pyproject.toml",
-        "--no-header",
-        "--format",
-        "pylock.toml",
-    ),
+    *(sys.executable, "-m", "uv", "pip", "compile", "--no-header", "--format", "pylock.toml"),
     *("--python-version", "3.11"),
-    *("--python-platform", "x86_64-manylinux_2_28"),
 )
 _OF_A_FOLDER = re.compile(r'"file://[^"]*/(torch-[^"/]*)"')
 
@@ -39,6 +32,11 @@ def apply_here() -> bool:
     """Whether the locks are for this machine."""
     machine = sys.platform, platform.machine(), platform.python_implementation()
     return machine == ("linux", "x86_64", "CPython")
+
+
+def lock_of(environment: str) -> Path:
+    """The lock of an environment beside `.venv`."""
+    return Path(f"pylock.{environment}.toml")
 
 
 def pinned(lock: Path) -> dict[str, str]:
@@ -59,7 +57,8 @@ def renew(arguments: list[str]) -> None:
     """Write both locks; raises CalledProcessError where uv finds no versions that fit."""
     for extras, lock in reversed(LOCKS.items()):
         # The smaller one takes its versions from the larger one.
-        command = [*_UV, "--output-file", str(lock), *arguments]
+        platform_of = ("--python-platform", "x86_64-manylinux_2_28")
+        command = [*_UV, "pyproject.toml", *platform_of, "--output-file", str(lock), *arguments]
         if extras:
             command.append("--all-extras")
         else:
@@ -67,6 +66,14 @@ def renew(arguments: list[str]) -> None:
         subprocess.run(command, check=True)
         text = _OF_A_FOLDER.sub(lambda found: f'"{_public(found[1])}"', lock.read_text())
         lock.write_text(text)
+
+
+def renew_environment(name: str, arguments: list[str]) -> None:
+    """Write the lock of an environment; MLX has wheels for glibc 2.35 and later."""
+    platform_of = ("--python-platform", "x86_64-manylinux_2_35")
+    lock = str(lock_of(name))
+    command = [*_UV, "--group", name, *platform_of, "--output-file", lock, *arguments]
+    subprocess.run(command, check=True)
 
 
 def _versions(lock: Path) -> Path:
@@ -81,4 +88,11 @@ def _public(file: str) -> str:
 
 
 if __name__ == "__main__":
-    renew(sys.argv[1:] or ["--torch-backend", "cpu"])
+    first, *others = sys.argv[1:] or [""]
+    if first in environments():
+        renew_environment(first, others)
+    else:
+        renew(sys.argv[1:] or ["--torch-backend", "cpu"])
+    if not first:
+        for one in environments():
+            renew_environment(one, [])

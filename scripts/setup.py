@@ -1,7 +1,8 @@
 """Set up a checkout: `python3.11 -m scripts.setup` makes `.venv` with all that doit needs.
 
 It needs nothing but Python's own library. Packages come by the digests of `pylock.toml`, with
-extras by those of `pylock.all.toml` (`scripts/pins.py`). llama-cpp-python comes first, since it is
+extras by those of `pylock.all.toml` (`scripts/pins.py`); what can't be installed beside the others
+gets an environment of its own, such as `.venv-mlx`. llama-cpp-python comes first, since it is
 compiled and so the one step that fails on a machine without a C++ compiler. Exit code 3 where the
 machine lacks something.
 """
@@ -20,7 +21,7 @@ import venv
 from pathlib import Path
 
 from scripts import pins
-from scripts.extras import extras
+from scripts.extras import EVERYTHING, environment_folder, environments, extras
 
 PYTHON = (3, 11)
 VENV = Path(".venv")
@@ -101,9 +102,9 @@ def listed(*requirements: str) -> Path:
     return file
 
 
-def make_venv() -> Path:
-    """Make `.venv` where there is none; return its Python."""
-    python = VENV / "bin" / "python"
+def make_venv(folder: Path = VENV) -> Path:
+    """Make a virtual environment where there is none; return its Python."""
+    python = folder / "bin" / "python"
     if sys.version_info[:2] != PYTHON:
         found = ".".join(map(str, sys.version_info[:2]))
         raise SetupError(
@@ -116,7 +117,7 @@ def make_venv() -> Path:
                 "this Python has no ensurepip, so it can't make a virtual environment with pip. "
                 "On Debian: apt install python3.11-venv."
             )
-        venv.create(VENV, with_pip=True)
+        venv.create(folder, with_pip=True)
     return python
 
 
@@ -171,6 +172,25 @@ def install(python: Path, extra: str | None) -> None:
     run("compiling kernels", [str(python), "-m", "scripts.methods.compile"])
 
 
+def install_environment(name: str) -> None:
+    """Make an environment beside `.venv`, with its packages by their digests."""
+    pip = [str(make_venv(environment_folder(name, VENV))), "-m", "pip", "install"]
+    if pins.apply_here():
+        packages = listed(*pins.pinned(pins.lock_of(name)).values())
+        pip += ["--no-deps", "--require-hashes"]
+    else:
+        packages = listed(*environments()[name])
+    run(f"the environment {name}", [*pip, "--requirement", str(packages)])
+
+
+def install_if_possible(name: str) -> None:
+    """The same where nobody asked for it by name: not every platform has its packages."""
+    try:
+        install_environment(name)
+    except SetupError as error:
+        print(f"  ✗ the environment {name} is left out, and what needs it skipped: {error}")
+
+
 def install_by_digest(pip: list[str], by_digest: dict[str, str]) -> None:
     """Each distribution as the lock names it, and no other. PyTorch's builds for CPUs are on no
     public index but its own, which is asked where the user's have none."""
@@ -188,10 +208,16 @@ def install_by_digest(pip: list[str], by_digest: dict[str, str]) -> None:
 def main() -> int:
     """Set up the checkout in the current folder."""
     parser = argparse.ArgumentParser(prog="python3.11 -m scripts.setup", description=__doc__)
-    parser.add_argument("--extra", choices=list(extras()), help="what else to install")
-    arguments = parser.parse_args()
+    names = [*environments(), *extras()]
+    parser.add_argument("--extra", choices=names, help="what else to install")
+    extra = parser.parse_args().extra
     try:
-        install(make_venv(), arguments.extra)
+        install(make_venv(), None if extra in environments() else extra)
+        for name in environments():
+            if extra == name:
+                install_environment(name)
+            elif extra == EVERYTHING:
+                install_if_possible(name)
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3

@@ -54,8 +54,14 @@ OF_EXTRAS = {
         "int4-openvino-gptq": "{format: openvino, bits: 4, method: gptq}",
         "int4-openvino-awq": "{format: openvino, bits: 4, method: awq}",
     },
+    "mlx": {
+        "int4-mlx": "{format: mlx, bits: 4, method: rtn, overrides: {down_proj: 6}}",
+        "int3-mlx-gptq": "{format: mlx, bits: 3, method: gptq, group_size: 32}",
+        "int4-mlx-awq": "{format: mlx, bits: 4, method: awq, head_bits: 5}",
+    },
 }
-"""The same of the backends whose packages are an extra, by backend."""
+"""The same of the backends whose packages are an extra or in an environment of their own, by
+backend."""
 
 
 def is_installed(backend: str) -> bool:

@@ -73,9 +73,9 @@ def test_modules_and_files_are_there(name: str) -> None:
 
 
 def test_extras_are_those_of_the_project() -> None:
-    extras = PROJECT["project"]["optional-dependencies"]
+    extras = {*PROJECT["project"]["optional-dependencies"], *PROJECT["dependency-groups"]}
     named = {one for name in DOCUMENTS for one in re.findall(r"--extra ([\w-]+)", text_of(name))}
-    assert named <= {*extras}
+    assert named <= extras
 
 
 def anchors(page: Path) -> set[str]:

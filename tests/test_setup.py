@@ -101,3 +101,26 @@ def test_machine_without_a_compiler(tmp_path: Path) -> None:
     assert "there is no C++ compiler on the PATH" in done.stderr
     assert "apt install g++" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_environment_that_a_platform_lacks_is_left_out_or_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(setup, "make_venv", lambda folder: folder / "bin/python")
+    monkeypatch.setattr(setup.pins, "apply_here", lambda: False)
+    asked = []
+
+    def run(what: str, command: list[str]) -> None:
+        asked.append((what, command[0], Path(command[-1]).read_text()))
+        raise setup.SetupError("no wheel")
+
+    monkeypatch.setattr(setup, "run", run)
+    with pytest.raises(setup.SetupError):
+        setup.install_environment("mlx")
+    setup.install_if_possible("mlx")
+    packages = "mlx[cpu]==0.32.4\nmlx-lm==0.32.2\n"
+    assert asked == 2 * [("the environment mlx", ".venv-mlx/bin/python", packages)]
+    assert "the environment mlx is left out, and what needs it skipped: no wheel" in (
+        capsys.readouterr().out
+    )

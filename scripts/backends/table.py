@@ -122,6 +122,16 @@ BACKENDS = {
             formats=("scripts.backends.openvino.formats",),
             face="scripts.backends.openvino.face:FACE",
         ),
+        # Its packages are in an environment of their own; the base is read as it is.
+        Backend(
+            "mlx",
+            "scripts.backends.mlx.loader:MlxModel",
+            "scripts.backends.mlx.inventory:inventory",
+            FloatModel("base", "FP16 base (MLX)", rounding=1e-2, name="base-mlx"),
+            packages=("mlx", "mlx-lm"),
+            formats=("scripts.backends.mlx.formats",),
+            face="scripts.backends.mlx.face:FACE",
+        ),
     )
 }
 YARDSTICK = next(iter(BACKENDS))

@@ -63,6 +63,11 @@ class Arm:
         while self.decode_tokens > _WARM_UP and self.decode_tokens / speed > _MOST_SECONDS:
             self.decode_tokens //= 2
 
+    def peak_rss_bytes(self) -> int:
+        """The most memory that this process had, and one that the model runs in, if any."""
+        beside = getattr(self._model, "peak_rss_bytes", int)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + int(beside())
+
     def turn(self) -> Round:
         """One repeat of everything."""
         started = time.perf_counter()
@@ -87,8 +92,7 @@ def serve(arm: Arm, loaded: Loaded, answers: TextIO) -> None:
     print(loaded.model_dump_json(), file=answers, flush=True)
     for line in sys.stdin:
         if line.strip() == "end":
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            print(json.dumps({"peak_rss_bytes": peak}), file=answers, flush=True)
+            print(json.dumps({"peak_rss_bytes": arm.peak_rss_bytes()}), file=answers, flush=True)
             return
         print(arm.turn().model_dump_json(), file=answers, flush=True)
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from scripts.backends.table import BACKENDS, YARDSTICK, modules_of
 from scripts.evaluation.result import Machine, Speed, Spread, Timings
+from scripts.extras import version_of
 from scripts.progress import Progress
 from scripts.stage import Stage
 
@@ -257,5 +257,5 @@ def describe(cores: int, packages: Iterable[str]) -> Machine:
         cpu=name,
         features=[feature for feature in _FEATURES if feature in words],
         cores=cores,
-        packages={package: metadata.version(package) for package in packages},
+        packages={package: version_of(package) for package in packages},
     )

@@ -60,6 +60,16 @@ def test_openvino_reaches_the_kernel_of_its_method(method: str) -> None:
     assert kernels(made(format="openvino", bits=4, method=method)) == (ONNX[method] | {GRID, "rtn"})
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"), [("rtn", set()), ("gptq", GPTQ), ("awq", {"awq", GRID})]
+)
+def test_mlx_reaches_the_kernel_of_its_method(method: str, expected: set[str]) -> None:
+    stage = made(format="mlx", bits=4, method=method)
+    grids = {"affine", "block_grid", "kernels", "kernels.storage"}
+    assert kernels(stage) == grids | expected
+    assert stage.uses() == ()  # the bytes do not depend on MLX
+
+
 @pytest.mark.parametrize(("method", "expected"), [("rtn", set()), ("gptq", GPTQ)])
 def test_bitsandbytes_reaches_the_kernel_of_its_method(method: str, expected: set[str]) -> None:
     stage = made(format="bitsandbytes", method=method)

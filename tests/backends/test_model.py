@@ -17,7 +17,9 @@ from tests.onnx_models import torch_logits
 
 TOKENS = np.arange(3, 75, dtype=np.int64)
 # Float kernels of three libraries; llama.cpp keeps its cache and its inputs in FP16.
-TOLERANCE: dict[str, float] = {"pytorch": 1e-5, "onnx": 1e-3, "gguf": 0.05, "openvino": 1e-3}
+TOLERANCE: dict[str, float] = {
+    **{"pytorch": 1e-5, "onnx": 1e-3, "gguf": 0.05, "openvino": 1e-3, "mlx": 1e-3},
+}
 
 
 def skip_without(backend: str) -> None:
@@ -34,6 +36,7 @@ def artefacts(tiny_base: Path, tiny_graph: Path, tiny_f16: Path) -> dict[str, Pa
         "onnx": tiny_graph,
         "gguf": tiny_f16,
         "openvino": tiny_graph,
+        "mlx": tiny_base,
     }
 
 

@@ -13,10 +13,12 @@ from scripts.backends.compressed_tensors.format import CompressedTensors
 from scripts.backends.face import face_of, faces
 from scripts.backends.format import Format
 from scripts.backends.gguf.format import GgufFile
+from scripts.backends.mlx.formats.rtn import MlxRtn
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.backends.openvino.formats.rtn import OpenVinoRtn
 from scripts.exec import run_stage
+from scripts.extras import environment_folder
 from scripts.report.loading import recipe_line, snippet
 from scripts.report.write_report import NAME
 from tests.checkout import is_installed
@@ -35,7 +37,10 @@ ARTIFACTS: dict[str, Format] = {
         if is_installed("openvino")
         else {}
     ),
+    **({"model-mlx": MlxRtn(format="mlx", bits=4, method="rtn")} if is_installed("mlx") else {}),
 }
+PYTHONS = {"mlx": str(environment_folder("mlx") / "bin/python")}
+"""Of runtimes in an environment of their own."""
 RUNTIMES = [name for name in faces() if name in {one.backend for one in ARTIFACTS.values()}]
 
 
@@ -75,7 +80,7 @@ def test_snippet_loads_the_artefact_and_writes(place: int, name: str, folder: Pa
     chosen = re.sub(r"^path = .*\n(# path = .*\n)*", f"{line}\n", code, flags=re.MULTILINE)
     assert chosen.count("path = ") == 1
     done = subprocess.run(
-        [sys.executable, "-c", chosen],
+        [PYTHONS.get(ARTIFACTS[name].backend, sys.executable), "-c", chosen],
         cwd=folder,
         env={
             **{name: one for name, one in os.environ.items() if not name.startswith("ONEDNN")},

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from scripts.backends.compressed_tensors.folding import Folding, Site, fold, sites
 from scripts.backends.compressed_tensors.layouts import Packed
 from scripts.backends.compressed_tensors.schemes import Settings, layout_of
+from scripts.backends.folding import Folding, Site, fold, sites
 from scripts.backends.hessians import Hessians
 from scripts.checkpoint import Checkpoints
 from scripts.methods.awq import best_factors

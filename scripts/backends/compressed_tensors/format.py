@@ -131,8 +131,8 @@ class CompressedTensors(Format):
         Raises QuantmakeError for a group that does not divide, for weights that are not finite, and
         for those of which the capture says nothing.
         """
-        from scripts.backends.compressed_tensors.folding import Folding
         from scripts.backends.compressed_tensors.schemes import quantization_config
+        from scripts.backends.folding import Folding
         from scripts.backends.shards import quantise_folder
 
         planned = self._plan(inputs["base"])

@@ -9,11 +9,11 @@ from typing import Protocol
 
 import torch
 
-from scripts.backends.compressed_tensors.folding import Folding
 from scripts.backends.compressed_tensors.plan import Plan
 from scripts.backends.compressed_tensors.rounding import Rounded, kernel_of, layout_for, nearest
 from scripts.backends.compressed_tensors.schemes import Settings
 from scripts.backends.folder_factors import factors_of
+from scripts.backends.folding import Folding
 from scripts.backends.hessians import Hessians
 from scripts.backends.shards import Work
 from scripts.checkpoint import Checkpoints

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from scripts.backends.compressed_tensors.folding import Folding
 from scripts.backends.compressed_tensors.layouts import Layout, factor_of
 from scripts.backends.compressed_tensors.plan import Plan
 from scripts.backends.compressed_tensors.schemes import Settings, layout_of
+from scripts.backends.folding import Folding
 from scripts.backends.shards import Kernel, NotFinite, Parts
 from scripts.methods.integer_grid import IntegerGrid
 from scripts.tensors.finite import is_finite

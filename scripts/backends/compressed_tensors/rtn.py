@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.backends.compressed_tensors.folding import Folding
 from scripts.backends.compressed_tensors.plan import Plan
 from scripts.backends.compressed_tensors.rounding import kernel_of, layout_for, nearest
 from scripts.backends.compressed_tensors.schemes import Settings
+from scripts.backends.folding import Folding
 from scripts.backends.shards import Work
 from scripts.checkpoint import Checkpoints
 

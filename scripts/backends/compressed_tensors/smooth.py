@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from scripts.backends.compressed_tensors.folding import Folding, Site, fold, sites
 from scripts.backends.compressed_tensors.schemes import Settings
+from scripts.backends.folding import Folding, Site, fold, sites
 from scripts.calibration.stored import Captured
 from scripts.methods.smoothquant import Activation, best_factors
 from scripts.progress import track

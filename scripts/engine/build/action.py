@@ -15,6 +15,7 @@ from pathlib import Path
 from scripts.engine.build.sources import imported_packages, source_digests
 from scripts.engine.store.manifest import manifest_path, read_small
 from scripts.environment import arithmetic_key
+from scripts.extras import version_of
 from scripts.stage import Stage
 
 
@@ -22,7 +23,7 @@ from scripts.stage import Stage
 def _version(package: str) -> str:
     """The public version: what follows a `+` names the index that served it."""
     try:
-        return metadata.version(package).partition("+")[0]
+        return version_of(package).partition("+")[0]
     except metadata.PackageNotFoundError:
         return "not installed"
 

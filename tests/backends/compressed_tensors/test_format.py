@@ -290,7 +290,7 @@ def test_weights_that_are_not_finite(
 def test_unseen_weights_are_refused_by_gptq(
     tiny_base: Path, tiny_capture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scripts.backends.compressed_tensors.folding import Folding
+    from scripts.backends.folding import Folding
     from scripts.calibration.stored import Captured
 
     names = Captured(tiny_capture).names

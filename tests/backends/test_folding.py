@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from scripts.backends.compressed_tensors.folding import Site, fold, sites
+from scripts.backends.folding import Site, fold, sites
 from scripts.errors import QuantmakeError
 from tests.families import make_family
 

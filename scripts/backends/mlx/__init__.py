@@ -1,0 +1,1 @@
+"""Weights in MLX's affine groups, for mlx-lm on Apple silicon."""

@@ -1,0 +1,1 @@
+"""The MLX formats: one module for each method, which registers itself."""
