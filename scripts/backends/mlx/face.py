@@ -17,8 +17,8 @@ print(generate(model, tokenizer, prompt="The capital of France is", max_tokens=2
 """,
     remark='In the terminal of a Mac: `mlx_lm.generate --model PATH --prompt "The capital of '
     'France is"`, or `mlx_lm.chat --model PATH`; `mlx_lm.server --model PATH` has the interface of '
-    "OpenAI's. On Linux it runs on the processor with `pip install 'mlx-lm[cpu]'`, which is how it "
-    "was measured: what it answers is the same, a Mac's GPU is much faster.",
+    "OpenAI's. On Linux it runs on the processor with `pip install 'mlx-lm[cpu]'`. Its quality was "
+    "measured there, in float32, with numpy's products for prompts; its speed there is no Mac's.",
     library="mlx",
     tags=("mlx",),
     terms=(
