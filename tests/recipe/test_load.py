@@ -97,7 +97,7 @@ def test_an_artefact_needs_what_its_options_ask_for(tmp_path: Path) -> None:
         (
             "x: {format: gguff, type: q4_0}",
             "line 17, artifacts.x.format: 'gguff' is not a known format; did you mean 'gguf'? "
-            "allowed: bitsandbytes, compressed-tensors, gguf, onnx",
+            "allowed: bitsandbytes, compressed-tensors, gguf, mlx, onnx",
         ),
         (
             "x: {format: onnx, bits: 8, method: statik}",

@@ -40,6 +40,12 @@ class MlxAffine(Format):
         """Such as `INT4 GPTQ (MLX)`."""
         return f"INT{self.bits} {self.title} (MLX)"
 
+    def words(self) -> dict[str, str]:
+        """A number of bits that no other backend has, too."""
+        said = f"Weights as integer codes of {self.bits} bits: {2**self.bits} values."
+        own = {} if self.bits in (4, 8) else {f"INT{self.bits}": said}
+        return {**own, **super().words()}
+
     def takes(self) -> Footprint:
         """Of Hessians too, where it needs them."""
         hessians = ["bitsandbytes gptq"] * ("capture" in self.needs)

@@ -37,13 +37,18 @@ TOKENS = np.arange(5, 45, dtype=np.int64)
 
 @pytest.fixture(scope="module")
 def inputs(
-    tiny_base: Path, tiny_graph: Path, tiny_calibration: Path, tiny_capture: Path
+    tiny_base: Path,
+    tiny_graph: Path,
+    tiny_calibration: Path,
+    tiny_capture: Path,
+    tiny_gradients: Path,
 ) -> dict[str, Path]:
     return {
         "base": tiny_base,
         "graph": tiny_graph,
         "calibration": tiny_calibration,
         "capture": tiny_capture,
+        "gradients": tiny_gradients,
     }
 
 
