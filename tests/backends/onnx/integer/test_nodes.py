@@ -6,7 +6,8 @@ import pytest
 
 from scripts.backends.onnx.graph import linears
 from scripts.backends.onnx.integer.nodes import (
-    ZERO_POINT,
+    ZERO_POINTS,
+    WeightType,
     activation_scale,
     dynamic,
     integer_weight,
@@ -22,10 +23,14 @@ def weight() -> np.ndarray:
     return weight.astype(np.float32)
 
 
+@pytest.mark.parametrize("kind", ZERO_POINTS)
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_weights_are_within_half_a_step(per_channel: bool, weight: np.ndarray) -> None:
-    codes, scale = integer_weight(weight, per_channel=per_channel)
-    whole = codes.astype(np.int64) - ZERO_POINT
+def test_weights_are_within_half_a_step(
+    per_channel: bool, kind: WeightType, weight: np.ndarray
+) -> None:
+    codes, scale = integer_weight(weight, per_channel=per_channel, kind=kind)
+    assert codes.dtype == kind
+    whole = codes.astype(np.int64) - ZERO_POINTS[kind]
     assert scale.shape == ((24,) if per_channel else ())
     assert np.abs(whole).max() == 127
     error = np.abs(whole * scale.astype(np.float64) - weight)
@@ -55,6 +60,21 @@ def test_node_multiplies_as_the_float_one(kind: str, per_channel: bool, weight: 
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_weights_of_either_type_compute_the_same_where_no_sum_saturates(
+    kind: str, weight: np.ndarray
+) -> None:
+    x = np.random.default_rng(1).uniform(-1, 1, (9, 64)).astype(np.float32)
+    x[:, ::2], weight[1::2] = 0, weight[1::2] / 127  # of each pair of products one is small
+    got = {}
+    for weights in ZERO_POINTS:
+        model = one_matmul(weight)
+        _quantise(model, kind, x, per_channel=True, weights=weights)
+        assert any(name.endswith(f"_{weights}") for name in model.graph.initializers)
+        got[weights] = compute(model, {"x": x})
+    np.testing.assert_array_equal(got["int8"], got["uint8"])
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
 def test_products_do_not_saturate_on_any_processor(kind: str) -> None:
     weight = np.random.default_rng(0).choice([-1, 1], (512, 24)).astype(np.float32)
     x = np.random.default_rng(1).uniform(-1, 1, (9, 512)).astype(np.float32)
@@ -66,9 +86,11 @@ def test_products_do_not_saturate_on_any_processor(kind: str) -> None:
     assert np.abs(compute(model, {"x": x}) - exact).max() < 1e-3 * np.abs(exact).max()
 
 
-def _quantise(model: ir.Model, kind: str, x: np.ndarray, *, per_channel: bool) -> None:
+def _quantise(
+    model: ir.Model, kind: str, x: np.ndarray, *, per_channel: bool, weights: WeightType = "uint8"
+) -> None:
     if kind == "dynamic":
-        dynamic(model, linears(model), per_channel=per_channel)
+        dynamic(model, linears(model), per_channel=per_channel, kind=weights)
     else:
         edges = {"x": (float(x.min()), float(x.max()))}
-        static(model, linears(model), edges, per_channel=per_channel)
+        static(model, linears(model), edges, per_channel=per_channel, kind=weights)

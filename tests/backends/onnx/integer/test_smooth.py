@@ -6,7 +6,7 @@ import numpy as np
 
 from scripts.backends.onnx.fold import readers_weight, sites
 from scripts.backends.onnx.graph import linears, open_graph, save_graph, split
-from scripts.backends.onnx.integer.nodes import ZERO_POINT, activation_scale, integer_weight
+from scripts.backends.onnx.integer.nodes import ZERO_POINTS, activation_scale, integer_weight
 from scripts.backends.onnx.integer.smooth import activation_of, smooth
 from scripts.calibration.stored import Captured
 from scripts.methods.smoothquant import Activation, best_factors, expected_error
@@ -21,7 +21,9 @@ def test_expected_error_is_that_of_rounding() -> None:
     step, zero = activation_scale(float(x.min()), float(x.max()))
     rounded = (np.clip(np.rint(x / step) + zero, 0, 255) - float(zero)) * step
     codes, scale = integer_weight(weight, per_channel=True)
-    error = rounded @ ((codes - float(ZERO_POINT)) * scale.astype(np.float64)) - x @ weight
+    error = (
+        rounded @ ((codes - float(ZERO_POINTS["uint8"])) * scale.astype(np.float64)) - x @ weight
+    )
     wanted = np.square(error).sum(1).mean()
     activation = Activation(*(f.astype(np.float32) for f in (x.min(0), x.max(0), (x**2).mean(0))))
     np.testing.assert_allclose(expected_error(weight, activation), wanted, rtol=0.1)
