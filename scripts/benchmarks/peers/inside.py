@@ -37,12 +37,15 @@ def write_logits(runtime: str, artifact: str, windows: str, first: int, out: str
     )
     tokens = np.load(windows).astype(np.int64)
     file: Any = None
-    for number, logits in enumerate(run(Path(artifact), tokens, first)):
+    done = 0
+    for logits in run(Path(artifact), tokens, first):
         if file is None:
             shape = (len(tokens), tokens.shape[1] - first - 1, logits.shape[-1])
             file = np.lib.format.open_memmap(out, "w+", np.float32, shape)
-        file[number] = logits[:-1]
-    file.flush()
+        file[done] = logits[:-1]
+        done += 1
+    if done != len(tokens):
+        sys.exit(f"it gave the logits of {done} windows; {len(tokens)} were asked for")
 
 
 def _by_backend(

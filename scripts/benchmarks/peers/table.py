@@ -79,8 +79,8 @@ def cells(outcome: Outcome, kinds: Sequence[str]) -> tuple[str, ...]:
         f"{outcome.bytes / 1e6:.1f}",
         *(f"{klds[kind]:.4f}" for kind in kinds),
         f"{outcome.worst:.4f}",
-        f"{cost.seconds / 60:.1f}{shared}",
-        f"{cost.cpu_seconds / 60:.1f}",
+        f"{cost.seconds / 60:.2f}{shared}",
+        f"{cost.cpu_seconds / 60:.2f}",
         f"{cost.memory / 1e9:.1f}",
     )
 
