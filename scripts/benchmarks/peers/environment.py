@@ -25,6 +25,9 @@ def python_of(peer: Peer, folder: Path) -> str:
     if not stamp.is_file() or stamp.read_text() != wanted:
         venv.create(environment, with_pip=True)
         _install(peer, python, folder / "install.log")
+        if peer.without:
+            command = [python, "-m", "pip", "uninstall", "--yes", *peer.without]
+            run("pip", command, folder / "uninstall.log")
         stamp.write_text(wanted)
     return python
 

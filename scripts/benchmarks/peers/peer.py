@@ -34,11 +34,11 @@ class Peer:
     """A quantiser of others.
 
     `packages` are pinned requirements for an environment of its own; with none it runs in
-    quantmake's. `quantise(inputs, out, options)` runs there and writes `out`, a folder or, with a
-    `suffix`, a file. `runtime` is the backend of quantmake that loads it, or `module:function`,
-    called in the peer's environment with the artefact, windows [n, context] of token ids and the
-    first position that is scored; it yields float logits [context - first, vocabulary] of each
-    window.
+    quantmake's. `without` are taken out again, such as a build for GPUs of what is not needed.
+    `quantise(inputs, out, options)` runs there and writes `out`, a folder or, with a `suffix`, a
+    file. `runtime` is the backend of quantmake that loads it, or `module:function`, called in the
+    peer's environment with the artefact, windows [n, context] of token ids and the first position
+    that is scored; it yields float logits [context - first, vocabulary] of each window.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Peer:
     runtime: str
     schemes: tuple[Scheme, ...]
     needs: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     suffix: str = ""
 
     @property

@@ -34,6 +34,7 @@ PEER = Peer(
     ),
     quantise=quantise,
     runtime="openvino",
+    without=("torchvision",),  # without its build for CPUs no model loads, and texts need none
     schemes=(
         _scheme(
             "INT8, a scale for each row",

@@ -10,22 +10,30 @@ _IGNORED = ["lm_head"]
 
 
 def quantise(inputs: Inputs, out: Path, options: Mapping[str, Any]) -> None:
-    """`oneshot` on the calibration's windows, in their order."""
+    """`oneshot` on the calibration's windows, in their order.
+
+    Computed in float32, which is many times as fast on a CPU as float16, and stored in float16.
+    """
     import numpy as np
+    import torch
     from datasets import Dataset
     from llmcompressor import oneshot
+    from transformers import AutoTokenizer
 
     windows = np.load(inputs["calibration"] / "tokens.npy").tolist()
     masks = [[1] * len(window) for window in windows]
-    oneshot(
+    model = oneshot(
         model=str(inputs["base"]),
+        tokenizer=str(inputs["base"]),
+        precision="float32",
         dataset=Dataset.from_dict({"input_ids": windows, "attention_mask": masks}),
         recipe=_modifiers(options),
         max_seq_length=len(windows[0]),
         num_calibration_samples=len(windows),
         shuffle_calibration_samples=False,
-        output_dir=str(out),
     )
+    model.to(torch.float16).save_pretrained(out, save_compressed=True)
+    AutoTokenizer.from_pretrained(inputs["base"]).save_pretrained(out)
 
 
 def _modifiers(options: Mapping[str, Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """Microsoft Olive: workflows of passes; its GPTQ, and onnxruntime-genai's builder."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,34 +18,28 @@ _GPTQ = {"type": "Gptq", "bits": 4, "group_size": 32, "sym": False}
 
 
 def quantise(inputs: Inputs, out: Path, options: Mapping[str, Any]) -> None:
-    """Run a workflow for CPUs; what it keeps beside its result lies beside `out`."""
+    """Run a workflow for CPUs, with a cache of its own: another run's would spare it the work."""
     from olive import run
 
-    work = out.parent / "olive"
-    work.mkdir(exist_ok=True)
     passes = {name: dict(one) for name, one in options["passes"].items()}
-    data = []
-    if "gptq" in passes:
-        passes["gptq"]["data_config"] = "calibration"
-        data = [_calibration(inputs, work / "calibration.jsonl")]
     accelerator = {"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}
-    config = {
-        "input_model": {"type": "HfModel", "model_path": str(inputs["base"])},
-        "systems": {"local": {"type": "LocalSystem", "accelerators": [accelerator]}},
-        "data_configs": data,
-        "passes": passes,
-        "host": "local",
-        "target": "local",
-        "output_dir": str(out),
-        "cache_dir": str(work / "cache"),
-        "no_artifacts": True,
-    }
-    run(config)
-    # The builder's caches of other runs do not count.
-    found = next(out.rglob("model.onnx"))
-    if found.parent != out:
-        for file in list(found.parent.iterdir()):
-            file.rename(out / file.name)
+    with tempfile.TemporaryDirectory(dir=out.parent) as work:
+        data = []
+        if "gptq" in passes:
+            passes["gptq"]["data_config"] = "calibration"
+            data = [_calibration(inputs, Path(work, "calibration.jsonl"))]
+        config = {
+            "input_model": {"type": "HfModel", "model_path": str(inputs["base"])},
+            "systems": {"local": {"type": "LocalSystem", "accelerators": [accelerator]}},
+            "data_configs": data,
+            "passes": passes,
+            "host": "local",
+            "target": "local",
+            "output_dir": str(out),
+            "cache_dir": str(Path(work, "cache")),
+            "no_artifacts": True,
+        }
+        run(config)
 
 
 def _calibration(inputs: Inputs, file: Path) -> dict[str, Any]:
