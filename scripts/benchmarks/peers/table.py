@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from rich.table import Table
 
+from scripts.backends.table import BACKENDS
 from scripts.benchmarks.measure import table
 from scripts.benchmarks.peers.bench import OURS
 from scripts.benchmarks.peers.peer import Peer
@@ -34,10 +36,10 @@ class Group:
     lines: tuple[Line, ...]
 
     @property
-    def best(self) -> float:
-        """The smallest of their worst KLDs."""
+    def best(self) -> float | None:
+        """The smallest of their worst KLDs, where there are several."""
         found = [one.outcome.worst for one in self.lines if isinstance(one.outcome, Measured)]
-        return min(found, default=0.0)
+        return min(found) if len(found) > 1 else None
 
 
 def grouped(
@@ -86,12 +88,13 @@ def cells(outcome: Outcome, kinds: Sequence[str]) -> tuple[str, ...]:
 
 
 def terminal(groups: Sequence[Group]) -> Table:
-    """For the terminal."""
-    kinds = kinds_of(groups)
-    made = table("KLD in nats beside the FP16 base", columns(kinds), ())
+    """For the terminal: no more than its width has room for."""
+    names = ("tool and scheme", "MB", "worst KLD", "minutes", "CPU", "GB")
+    made = table("KLD in nats beside the FP16 base", names, ())
     for group in groups:
         for line in group.lines:
-            made.add_row(line.tool, line.scheme, *cells(line.outcome, kinds))
+            megabytes, *rest = cells(line.outcome, ())
+            made.add_row(f"{line.tool}, {line.scheme}", megabytes, *rest)
         made.add_section()
     return made
 
@@ -108,6 +111,7 @@ def markdown(
         (*_names(line), *_marked(cells(line.outcome, kinds), line.outcome, group.best, kinds))
         for group in groups
         for line in group.lines
+        if isinstance(line.outcome, Measured)
     ]
     exact = [
         (name, *(cells(one, kinds)[1 : 1 + len(kinds)]))
@@ -140,7 +144,7 @@ def _names(line: Line) -> tuple[str, str]:
 
 
 def _marked(
-    line: tuple[str, ...], outcome: Outcome, best: float, kinds: Sequence[str]
+    line: tuple[str, ...], outcome: Outcome, best: float | None, kinds: Sequence[str]
 ) -> tuple[str, ...]:
     """The best worst KLD of a group in bold."""
     place = 1 + len(kinds)
@@ -150,7 +154,9 @@ def _marked(
 
 
 def _packages(peer: Peer) -> str:
-    return ", ".join(f"`{one}`" for one in peer.packages) or "those of quantmake"
+    own = () if peer.packages else BACKENDS[peer.runtime].packages
+    named = peer.packages or tuple(f"{one}=={metadata.version(one)}" for one in own)
+    return ", ".join(f"`{one}`" for one in named)
 
 
 def _call(call: str, note: str) -> str:
@@ -158,13 +164,15 @@ def _call(call: str, note: str) -> str:
 
 
 def _failures(groups: Sequence[Group]) -> list[str]:
-    failed = [
-        f"- {line.tool}, {line.scheme}: {line.outcome.reason}"
+    """Those of which there is no figure, and why."""
+    reasons = [
+        (line, line.outcome.reason if line.outcome else "not run yet")
         for group in groups
         for line in group.lines
-        if isinstance(line.outcome, Failed)
+        if not isinstance(line.outcome, Measured)
     ]
-    return ["### Not measured\n", "\n".join(failed) + "\n"] if failed else []
+    lines = [f"- {line.tool}, {line.scheme}: {reason}" for line, reason in reasons]
+    return ["### Not measured\n", "\n".join(lines) + "\n"] if lines else []
 
 
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
