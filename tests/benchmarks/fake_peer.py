@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.benchmarks.peers.peer import Inputs, Peer, Scheme
+from scripts.benchmarks.peer import Inputs, Peer, Scheme
 
 
 def quantise(inputs: Inputs, out: Path, options: Mapping[str, Any]) -> None:

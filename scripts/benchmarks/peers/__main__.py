@@ -19,9 +19,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from scripts.benchmarks.peer import Peer
 from scripts.benchmarks.peers import tools
 from scripts.benchmarks.peers.bench import OURS, Bench, Row, format_of
-from scripts.benchmarks.peers.peer import Peer
 from scripts.benchmarks.peers.records import Failed
 from scripts.benchmarks.peers.scoring import Yardstick
 from scripts.benchmarks.peers.table import PAGE, Outcome, grouped, markdown, renewed, terminal

@@ -14,9 +14,9 @@ import yaml
 from scripts.backends.format import Format, all_formats
 from scripts.backends.table import YARDSTICK
 from scripts.benchmarks.big_models import size_of
+from scripts.benchmarks.peer import Peer, Scheme
 from scripts.benchmarks.peers.child import Cost, run
 from scripts.benchmarks.peers.environment import python_of
-from scripts.benchmarks.peers.peer import Peer, Scheme
 from scripts.benchmarks.peers.records import OUTCOME, Failed, Made, Measured
 from scripts.benchmarks.peers.scoring import INSIDE, Yardstick, score
 from scripts.engine.build.action import Action

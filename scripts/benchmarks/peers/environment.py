@@ -5,8 +5,8 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.benchmarks.peer import Peer
 from scripts.benchmarks.peers.child import run
-from scripts.benchmarks.peers.peer import Peer
 from scripts.errors import MachineError, QuantmakeError
 from scripts.pins import TORCH_INDEX
 

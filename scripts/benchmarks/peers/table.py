@@ -10,8 +10,8 @@ from rich.table import Table
 
 from scripts.backends.table import BACKENDS
 from scripts.benchmarks.measure import table
+from scripts.benchmarks.peer import Peer
 from scripts.benchmarks.peers.bench import OURS
-from scripts.benchmarks.peers.peer import Peer
 from scripts.benchmarks.peers.records import Failed, Measured
 
 PAGE = Path("docs/peers.md")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.peers.peer import CPU_TORCH, Inputs, Peer, Scheme
+from scripts.benchmarks.peer import CPU_TORCH, Inputs, Peer, Scheme
 
 
 def quantise(inputs: Inputs, out: Path, options: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.peers.peer import Inputs, Peer, Scheme
+from scripts.benchmarks.peer import Inputs, Peer, Scheme
 
 _IMATRIX = "The importance matrix is the capture's mean squared inputs; its time is not counted."
 
