@@ -1,0 +1,1 @@
+"""Other quantisers and quantmake side by side, on one yardstick."""
