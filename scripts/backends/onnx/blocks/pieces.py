@@ -113,9 +113,9 @@ class Pieces:
 
 
 def _outputs(linear: Linear, rows: slice) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(linear.weight()[:, rows].T))
+    return torch.from_numpy(np.array(linear.weight()[:, rows].T, np.float32, order="C"))
 
 
 def _table(table: ir.TensorProtocol, transposed: bool) -> torch.Tensor:
-    weight = table.numpy().astype(np.float32, copy=False)
-    return torch.from_numpy(np.ascontiguousarray(weight.T if transposed else weight))
+    weight = table.numpy()
+    return torch.from_numpy(np.array(weight.T if transposed else weight, np.float32, order="C"))
