@@ -115,7 +115,9 @@ class Bench:
             size = size_of(row.artifact)
             outcome = Measured(key=self._key(row), made=made, bytes=size, texts=texts)
         except QuantmakeError as error:
-            outcome = Failed(key=self._key(row), reason=str(error))
+            # The page is for other machines too.
+            reason = str(error).replace(f"{Path.cwd()}/", "")
+            outcome = Failed(key=self._key(row), reason=reason)
         write_atomically(row.place / "result.json", outcome.model_dump_json(indent=1) + "\n")
         return outcome
 
