@@ -26,14 +26,16 @@ class MlxModel:
 
     def __init__(self, path: Path, threads: int, context: int, *, lean: bool = False) -> None:
         self._path = path
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - read once the process ended
-        self._child = subprocess.Popen(
-            [str(PYTHON), "-I", str(Path(runner.__file__)), str(path.resolve())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": str(threads)},
-        )
+        with tempfile.TemporaryFile() as said:
+            self._child = subprocess.Popen(
+                [str(PYTHON), "-I", str(Path(runner.__file__)), str(path.resolve())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": str(threads)},
+            )
+            self._said = os.dup(said.fileno())  # read once the process has ended
+        weakref.finalize(self, os.close, self._said)
         weakref.finalize(self, end, self._child)
         try:
             self._answer()
@@ -91,13 +93,9 @@ class MlxModel:
 
     def _read(self, size: int) -> bytearray:
         assert self._child.stdout is not None
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            count = self._child.stdout.readinto(view)  # type: ignore[attr-defined]
-            if not count:
-                raise self._ended()
-            view = view[count:]
+        data = bytearray(self._child.stdout.read(size))
+        if len(data) < size:
+            raise self._ended()
         return data
 
     def _ended(self) -> "Ended":
@@ -107,8 +105,8 @@ class MlxModel:
         how = (
             f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         )
-        self._said.seek(0)
-        lines = [one for one in self._said.read().decode(errors="replace").splitlines() if one]
+        said = os.pread(self._said, os.fstat(self._said).st_size, 0).decode(errors="replace")
+        lines = [one for one in said.splitlines() if one]
         return Ended(f"the process of mlx-lm {how}{_quoted(lines)}")
 
 

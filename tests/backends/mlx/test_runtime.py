@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,13 +42,13 @@ def test_logits_are_those_of_the_values_through_the_cache(
     artefact: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     wanted = torch_logits(restored(artefact, tiny_base, tmp_path / "values"), TOKENS)
-    model = load_model("mlx", artefact, threads=2, context=128)
+    model: Any = load_model("mlx", artefact, threads=2, context=128)
     np.testing.assert_allclose(model.scores(TOKENS, 0), wanted, atol=1e-3)
     steps = [model.prefill(TOKENS[:40]), *(model.decode(int(one)) for one in TOKENS[40:])]
     np.testing.assert_allclose(steps, wanted[39:], atol=1e-3)
     parts = [model.extend(TOKENS[:9], anew=True), model.extend(TOKENS[9:])]
     np.testing.assert_allclose(np.concatenate(parts), wanted, atol=1e-3)
-    assert model.peak_rss_bytes() > 5e7  # type: ignore[attr-defined]
+    assert model.peak_rss_bytes() > 5e7
 
 
 @needs_mlx
@@ -199,8 +200,8 @@ def test_process_that_dies_at_work(stand_in: Callable[[str], None], tmp_path: Pa
 
 def test_process_ends_with_its_model(stand_in: Callable[[str], None], tmp_path: Path) -> None:
     stand_in(f"{LOADED}\nsys.stdin.buffer.read()")
-    model = load_model("mlx", tmp_path, threads=1, context=64)
-    pid = model._child.pid  # type: ignore[attr-defined]
+    model: Any = load_model("mlx", tmp_path, threads=1, context=64)
+    pid = model._child.pid
     os.kill(pid, 0)
     del model
     with pytest.raises(ProcessLookupError):
