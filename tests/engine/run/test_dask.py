@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,16 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
+def written_address(file: Path) -> str:
+    """The scheduler's address, once its file is whole: it is there before its text is."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            return str(json.loads(file.read_text())["address"])
+        time.sleep(0.1)
+    raise TimeoutError(f"the scheduler wrote no whole {file} within a minute")
+
+
 @contextmanager
 def started(tmp_path: Path, workers_wanted: int, settings: dict[str, str]) -> Iterator[Cluster]:
     """A cluster with dask's `settings`, as variables of the environment."""
@@ -106,16 +116,12 @@ def started(tmp_path: Path, workers_wanted: int, settings: dict[str, str]) -> It
     protocol = ("--protocol", "tls" if settings else "tcp")
     start(first, "dask_scheduler", "--host", "127.0.0.1", "--port", "0", *protocol)
     workers = []
-    for number in range(workers_wanted):
-        project = make_project(tmp_path / f"worker{number}")
-        options = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", *protocol)
-        workers.append((start(project, "dask_worker", *options), project))
     try:
-        end = time.monotonic() + 60
-        while not file.exists():
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        address = json.loads(file.read_text())["address"]
+        address = written_address(file)
+        for number in range(workers_wanted):
+            project = make_project(tmp_path / f"worker{number}")
+            options = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", *protocol)
+            workers.append((start(project, "dask_worker", *options), project))
         done = first.python("-c", WAIT, address, str(workers_wanted), **settings)
         assert done.returncode == 0, done.stderr
         yield Cluster(address, workers, {"QUANTMAKE_STORE": str(tmp_path / "shared"), **settings})
