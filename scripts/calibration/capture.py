@@ -14,8 +14,9 @@ class Capture(Stage):
     Writes `statistics.safetensors`, for each linear by its Hugging Face name (`lm_head`,
     `model.layers.0.mlp.down_proj`, …) the float32 [columns] tensors `NAME.mean_square`,
     `NAME.minimum` and `NAME.maximum` of its input columns; and `hessian.safetensors` with
-    XᵀX / n, float32 [columns, columns], of n tokens X [n, columns]. Linears that read the same
-    input share one Hessian, named after the first of them: the file's metadata entry
+    XᵀX / n, float32 [columns, columns], of n tokens X [n, columns], which are weighed so that those
+    with large inputs do not drown the others (`token_weights.py`). Linears that read the same input
+    share one Hessian, named after the first of them: the file's metadata entry
     `shared` is a JSON object from each linear's name to that name. Value projections have one of
     their own beside it, `NAME.mixed`, of inputs as attention mixes them, where it is transformers'
     own attention; the entry `mixed` has their numbers of outputs.

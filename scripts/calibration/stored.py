@@ -61,8 +61,9 @@ class Captured:
         return self._mixed.get(name, 0)
 
     def hessian(self, name: str) -> NDArray[np.float32]:
-        """H [columns, columns] of a linear's inputs X: XᵀX / n; where attention mixes what it
-        gives, the same of inputs as attention mixes them, with the trace of XᵀX / n."""
+        """H [columns, columns] of a linear's inputs X: XᵀX / n, its tokens weighed as
+        `token_weights.py` says; where attention mixes what it gives, that of inputs as attention
+        mixes them. Its trace is that of XᵀX / n."""
         hessian: NDArray[np.float32] = self._hessian.get_tensor(self.source_of(name))
         return hessian
 

@@ -15,6 +15,7 @@ from scripts.arithmetic.products import add_product
 from scripts.calibration.attention import mixed, watched
 from scripts.calibration.part import Part
 from scripts.calibration.stored import MIXED
+from scripts.calibration.token_weights import weighed
 from scripts.errors import QuantmakeError
 
 Result = TypeVar("Result")
@@ -38,10 +39,12 @@ def upper(rows: torch.Tensor, others: torch.Tensor) -> NDArray[np.float32]:
 
 @dataclass
 class Seen:
-    """One window's input X [n, columns]: `upper` of it, min and max of each column."""
+    """One window's input X [n, columns]: `upper` of it as it is weighed; sum of squares, min and
+    max of each column."""
 
     rows: int
     product: Any  # of a GPU its own tensor, which stays there
+    squares: NDArray[np.float64]
     minimum: NDArray[np.float32]
     maximum: NDArray[np.float32]
 
@@ -70,9 +73,11 @@ class Window:
         self.held.append((value, name))
         self.shared[name] = name
         rows = value.detach().reshape(-1, value.shape[-1])
+        even = weighed(rows)
         self.inputs[name] = Seen(
             rows=rows.shape[0],
-            product=_product(rows, rows),
+            product=_product(even, even),
+            squares=np.square(rows.cpu().numpy(), dtype=np.float64).sum(0),
             minimum=rows.amin(0).cpu().numpy(),
             maximum=rows.amax(0).cpu().numpy(),
         )
@@ -135,6 +140,7 @@ class Sums:
         self._totals: dict[str, Any] = {}
         self._mixed: dict[str, Any] = {}
         self._rows: dict[str, int] = {}
+        self._squares: dict[str, NDArray[np.float64]] = {}
         self._edges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         self._shared: dict[str, str] = {}
 
@@ -145,6 +151,7 @@ class Sums:
             if name not in self._totals:
                 self._edges[name] = seen.minimum, seen.maximum
             _add(self._totals, name, seen.product)
+            _add(self._squares, name, seen.squares)
             self._rows[name] = self._rows.get(name, 0) + seen.rows
             minimum, maximum = self._edges[name]
             self._edges[name] = (
@@ -180,7 +187,7 @@ class Sums:
             share = self._totals[first].trace() / total.trace() / self._rows[first]
             hessians[name + MIXED] = _whole(total * share)
         for name, first in self._shared.items():
-            square = self._totals[first].diagonal() / self._rows[first]
+            square = self._squares[first] / self._rows[first]
             statistics[f"{name}.mean_square"] = square.astype(np.float32)
             statistics[f"{name}.minimum"] = self._edges[first][0]
             statistics[f"{name}.maximum"] = self._edges[first][1]

@@ -33,10 +33,10 @@ def wanted(base: Path, calibration: Path) -> dict[str, torch.Tensor]:
     found = {}
     for layer, weights_of_windows in heads.items():
         name = f"model.layers.{layer}.self_attn.v_proj"
-        parts = inputs[name].split(len(windows[0][0]))
-        mixtures = [(w @ x).flatten(0, 1) for w, x in zip(weights_of_windows, parts, strict=True)]
+        pairs = zip(weights_of_windows, inputs[name], strict=True)
+        mixtures = [(w @ x).flatten(0, 1) for w, x in pairs]
         hessian = sum(m.T @ m for m in mixtures)
-        trace = inputs[name].square().sum() / len(inputs[name])
+        trace = torch.cat(inputs[name]).square().sum(1).mean()
         found[name] = hessian * trace / hessian.trace()
     return found
 
