@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx_ir import external_data
 
 from scripts.backends.onnx.graph import DATA, constant, linears, write_model
 from scripts.backends.onnx.integer.nodes import dynamic
+from scripts.backends.onnx.integer.rounding import nearest_of
 from scripts.base.weights import Weights, write_fp16
 from scripts.engine.store.manifest import make_manifest, sha256_of
 from scripts.hashed_file import (
@@ -89,7 +91,7 @@ def test_all_that_stages_write_themselves_is_hashed_on_the_way(told: Path, tmp_p
         spill.add({"b": torch.arange(7), "a": torch.ones(3).half()})
         spill.save(tmp_path / "spilled", {"format": "pt"})
     model = one_matmul(np.ones((512, 1024), np.float32))
-    dynamic(model, linears(model), per_channel=True)
+    dynamic(model, linears(model), partial(nearest_of, per_channel=True))
     constant(model, "unused", np.ones(3))
     write_model(model, tmp_path)
     assert_known(told, tmp_path / "model.safetensors", tmp_path / "spilled", tmp_path / DATA)

@@ -30,4 +30,4 @@ class OnnxDynamic(OnnxInteger):
 
         from scripts.backends.onnx.integer.nodes import dynamic
 
-        return partial(dynamic, per_channel=self.per_channel, kind=self.weights)
+        return partial(dynamic, weight_of=self.weight_of(inputs, integer, factors))

@@ -62,4 +62,4 @@ class OnnxStatic(OnnxInteger):
             percentile=self.percentile,
             threads=available_cores(),
         )
-        return partial(static, ranges=ranges, per_channel=self.per_channel, kind=self.weights)
+        return partial(static, ranges=ranges, weight_of=self.weight_of(inputs, integer, factors))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from scripts.backends.onnx.graph import Linear
+    from scripts.backends.onnx.integer.rounding import WeightOf
     from scripts.backends.onnx.integer.selection import Quantiser
     from scripts.backends.onnx.integer.smooth import Factors
 
@@ -46,6 +47,9 @@ class OnnxInteger(Format):
     """fold outliers of the activations into the weights (SmoothQuant)"""
     per_channel: bool = True
     """a scale for each column of a weight, not one for all"""
+    rounding: Literal["gptq", "rtn"] = "gptq"
+    """of the integer weights: `gptq` makes up for errors by the calibration's inputs, `rtn` rounds
+    to nearest"""
     weights: Literal["uint8", "int8"] = "uint8"
     """`uint8` computes the same on every processor; `int8` multiplies twice as fast where there is
     VNNI (Intel's servers since 2019, AMD since Zen 4) and loses quality on x86 without, where
@@ -79,7 +83,11 @@ class OnnxInteger(Format):
         """What is done beside the method, too."""
         from scripts.methods.words import WORDS
 
-        chosen = {"SmoothQuant": self.smooth, "mixed precision": self.max_kld is not None}
+        chosen = {
+            "SmoothQuant": self.smooth,
+            "GPTQ": self.rounding == "gptq",
+            "mixed precision": self.max_kld is not None,
+        }
         return {**super().words(), **{word: WORDS[word] for word in chosen if chosen[word]}}
 
     def takes(self) -> Footprint:
@@ -92,6 +100,25 @@ class OnnxInteger(Format):
     ) -> "Quantiser":
         """What makes MatMuls integer, for any of `integer`; `factors` as `smooth` gives them."""
         raise NotImplementedError
+
+    def weight_of(
+        self, inputs: Mapping[str, Path], integer: "list[Linear]", factors: "Factors"
+    ) -> "WeightOf":
+        """What gives the integer weights of any of `integer`."""
+        from functools import partial
+
+        from scripts.backends.onnx.integer.rounding import Compensated, nearest_of
+        from scripts.calibration.stored import Captured
+
+        if self.rounding == "rtn":
+            return partial(nearest_of, per_channel=self.per_channel, kind=self.weights)
+        return Compensated(
+            Captured(inputs["capture"]),
+            integer,
+            factors,
+            per_channel=self.per_channel,
+            kind=self.weights,
+        )
 
     def windows_of_ranges(self) -> int:
         """How many windows of the calibration the ranges are taken over; choices see others."""

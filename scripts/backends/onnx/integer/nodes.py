@@ -5,41 +5,28 @@ QuantizeLinear and DequantizeLinear, which onnxruntime fuses into integer kernel
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from scripts.backends.onnx.graph import Linear, constant, replace
+from scripts.backends.onnx.integer.rounding import (
+    ZERO_POINTS,
+    IntegerWeight,
+    WeightOf,
+    WeightType,
+)
 from scripts.progress import track
-
-WeightType = Literal["uint8", "int8"]
-"""Of uint8 activations and int8 weights onnxruntime's kernels for x86 processors without VNNI add
-pairs of products in 16 bits, which saturate; those for uint8 weights are exact on all, and do not
-use VNNI where it is there."""
-ZERO_POINTS: dict[WeightType, int] = {"uint8": 128, "int8": 0}
-_MAX_CODE = 127
-
-
-def integer_weight(
-    weight: NDArray[np.float32], *, per_channel: bool, kind: WeightType = "uint8"
-) -> tuple[NDArray[np.uint8] | NDArray[np.int8], NDArray[np.float32]]:
-    """Integer codes [K, N] of a weight [K, N], symmetric around its type's zero point, with scales
-    [N], or one scale []."""
-    magnitude = np.abs(weight).max(axis=0 if per_channel else None)
-    scale = np.where(magnitude == 0, 1, magnitude).astype(np.float32) / np.float32(_MAX_CODE)
-    codes = np.clip(np.rint(weight / scale), -_MAX_CODE, _MAX_CODE)
-    return (codes + ZERO_POINTS[kind]).astype(kind), scale
 
 
 def _stored(
-    model: ir.Model, linear: Linear, *, per_channel: bool, kind: WeightType = "uint8"
+    model: ir.Model, linear: Linear, weight: IntegerWeight
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Integer codes, scales and zero points of a MatMul's weight, as constants of the model."""
-    codes, scale = integer_weight(linear.weight(), per_channel=per_channel, kind=kind)
+    codes, scale = weight
     value = linear.node.inputs[1]
     name = linear.name if value is None else value.name
+    kind: WeightType = "int8" if codes.dtype == np.int8 else "uint8"
     zeros = np.full(scale.shape, ZERO_POINTS[kind], kind)
     return (
         constant(model, f"{name}_{kind}", codes),
@@ -48,13 +35,11 @@ def _stored(
     )
 
 
-def dynamic(
-    model: ir.Model, chosen: Sequence[Linear], *, per_channel: bool, kind: WeightType = "uint8"
-) -> None:
+def dynamic(model: ir.Model, chosen: Sequence[Linear], weight_of: WeightOf) -> None:
     """Activations are quantised to uint8 at run time, one scale for all of a call's tokens."""
     for linear in track(list(chosen), "quantising", lambda one: one.bytes):
         old = linear.node
-        inputs = [old.inputs[0], *_stored(model, linear, per_channel=per_channel, kind=kind)]
+        inputs = [old.inputs[0], *_stored(model, linear, weight_of(linear))]
         node = ir.node(
             "DynamicQuantizeMatMul", inputs, domain="com.microsoft", name=f"{linear.name}_int8"
         )
@@ -72,9 +57,7 @@ def static(
     model: ir.Model,
     chosen: Sequence[Linear],
     ranges: Mapping[str, tuple[float, float]],
-    *,
-    per_channel: bool,
-    kind: WeightType = "uint8",
+    weight_of: WeightOf,
 ) -> None:
     """Activations are quantised to uint8 with fixed ranges, by the name of the MatMul's input."""
     quantised: dict[str, ir.Value] = {}
@@ -87,10 +70,11 @@ def static(
         if source.name not in quantised:
             before = _quantise_dequantise(model, source, ranges[source.name])
             quantised[source.name] = before[-1].outputs[0]
+        weight = weight_of(linear)
         weights = ir.node(
             "DequantizeLinear",
-            _stored(model, linear, per_channel=per_channel, kind=kind),
-            {"axis": 1} if per_channel else {},
+            _stored(model, linear, weight),
+            {"axis": 1} if weight[1].ndim else {},
             name=f"{linear.name}_weight_DQ",
         )
         weights.outputs[0].name = f"{linear.name}_weight_DQ_output"

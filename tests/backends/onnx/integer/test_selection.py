@@ -2,6 +2,7 @@
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from scripts.backends.onnx.check import kinds_of_matmul
 from scripts.backends.onnx.graph import head, linears, open_graph
 from scripts.backends.onnx.integer.nodes import dynamic
+from scripts.backends.onnx.integer.rounding import nearest_of
 from scripts.backends.onnx.integer.selection import Trial, longest_run, select
 from scripts.errors import RecipeError
 from scripts.exec import load_stage, run_stage
@@ -22,7 +24,7 @@ STATIC = "scripts.backends.onnx.formats.static:OnnxStatic"
 
 
 def integer(model, chosen) -> None:
-    dynamic(model, chosen, per_channel=True)
+    dynamic(model, chosen, partial(nearest_of, per_channel=True))
 
 
 def clumsy(model, chosen) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 
 from scripts.backends.onnx.fold import readers_weight, sites
 from scripts.backends.onnx.graph import linears, open_graph, save_graph, split
-from scripts.backends.onnx.integer.nodes import ZERO_POINTS, activation_scale, integer_weight
+from scripts.backends.onnx.integer.nodes import activation_scale
+from scripts.backends.onnx.integer.rounding import ZERO_POINTS, nearest
 from scripts.backends.onnx.integer.smooth import activation_of, smooth
 from scripts.calibration.stored import Captured
 from scripts.methods.smoothquant import Activation, best_factors, expected_error
@@ -20,7 +21,7 @@ def test_expected_error_is_that_of_rounding() -> None:
     weight = rng.normal(size=(96, 40)).astype(np.float32)
     step, zero = activation_scale(float(x.min()), float(x.max()))
     rounded = (np.clip(np.rint(x / step) + zero, 0, 255) - float(zero)) * step
-    codes, scale = integer_weight(weight, per_channel=True)
+    codes, scale = nearest(weight, per_channel=True)
     error = (
         rounded @ ((codes - float(ZERO_POINTS["uint8"])) * scale.astype(np.float64)) - x @ weight
     )
