@@ -1,7 +1,7 @@
 """Run one stage: `python -m scripts.exec ACTION.json`, or by hand with its options.
 
-By hand:  python -m scripts.exec scripts.backends.formats.nf4:Nf4 --in base=FOLDER --out FOLDER \\
-              format=bitsandbytes block_size=64
+By hand:  python -m scripts.exec scripts.backends.bitsandbytes.format:Bitsandbytes4bit \\
+              --in base=FOLDER --out FOLDER format=bitsandbytes block_size=64
 An action file holds {"stage", "options", "inputs": {name: path}, "out"}.
 Exit codes: 0 done, 1 the stage failed, 2 wrong usage, 3 the machine lacks something.
 """

@@ -110,8 +110,8 @@ FOOTPRINTS = {
     "onnx hessians": Footprint(hessian=68),
     "onnx 4 bits": Footprint(disk=0.63, outside=1.13),
     "onnx 8 bits": Footprint(disk=1.13, outside=1.13),
-    # Teacher and student in float32, with gradients.
-    "onnx tuning": Footprint(value=12),
+    # Teacher and student, and all that the way back needs of two windows, logits most of all.
+    "tuning": Footprint(5e9, value=14),
     # The float model that is compared with the base; afterwards, codes until they are written.
     "openvino blocks": Footprint(0.7e9, value=4.3),
     "openvino 4 bits": Footprint(disk=0.57, outside=1.07),

@@ -16,12 +16,14 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from scripts.backends.format import Format, register
+from scripts.backends.tune import Tune
 from scripts.errors import QuantmakeError
 from scripts.footprints import Footprint, sum_of
 
 _MODULES = {
     method: f"scripts.backends.bitsandbytes.{method}" for method in ("rtn", "gptq")
 }  # the kernel of one is in no key of the other
+_TUNING = "scripts.backends.bitsandbytes.tuning"
 _OF_GPTQ = ("rounds", "damping", "on_unsupported")
 _SHARE = 0.285  # of FP16: half a byte, and absmax
 
@@ -46,6 +48,8 @@ class Bitsandbytes4bit(Format):
     on_unsupported: Literal["error", "rtn"] = "error"
     """of `gptq`: a weight whose inputs the calibration never reached (of an expert, say) is an
     error or rounded to nearest"""
+    tune: Tune | None = None
+    """learn the scales and the norms from the FP16 base, on the calibration's text"""
 
     backend = "bitsandbytes"
     linkable = True
@@ -61,16 +65,18 @@ class Bitsandbytes4bit(Format):
         return self
 
     def needed(self) -> tuple[str, ...]:
-        """The capture too, where errors are compensated for."""
-        return (*self.needs, *["capture"] * (self.method == "gptq"))
+        """The capture too, where errors are compensated for; what is learnt from."""
+        capture, calibration = self.method == "gptq", self.tune is not None
+        return (*self.needs, *["capture"] * capture, *["calibration"] * calibration)
 
     def reaches(self) -> tuple[str, ...]:
-        """The method's own module."""
-        return (_MODULES[self.method],)
+        """The method's own module, and what tunes."""
+        return (_MODULES[self.method], *[_TUNING] * (self.tune is not None))
 
     def label(self) -> str:
         """Such as `INT4 NF4 (bitsandbytes)`, `INT4 NF4 GPTQ (bitsandbytes)`."""
-        return f"INT4 {self.quant_type.upper()}{' GPTQ' * (self.method == 'gptq')} (bitsandbytes)"
+        how = ["GPTQ"] * (self.method == "gptq") + ["tuned"] * (self.tune is not None)
+        return " ".join(["INT4", self.quant_type.upper(), *how, "(bitsandbytes)"])
 
     def words(self) -> dict[str, str]:
         """The 4-bit type too."""
@@ -80,14 +86,16 @@ class Bitsandbytes4bit(Format):
         return {name: TYPES[name], **super().words()}
 
     def takes(self) -> Footprint:
-        """Error compensation takes Hessians."""
-        return sum_of("bitsandbytes", *["bitsandbytes gptq"] * (self.method == "gptq"))
+        """Error compensation takes Hessians, and learning the whole model."""
+        gptq, tuning = self.method == "gptq", self.tune is not None
+        return sum_of("bitsandbytes", *["bitsandbytes gptq"] * gptq, *["tuning"] * tuning)
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Quantise each linear of the decoder, shard by shard.
 
         Raises QuantmakeError for a block size that does not divide, for weights that are not
-        finite, and for those of which the capture says nothing.
+        finite, for those of which the capture says nothing, and for a model that `tune` does not
+        know.
         """
         from scripts.backends.bitsandbytes.plan import plan
         from scripts.backends.shards import quantise_folder
@@ -96,6 +104,8 @@ class Bitsandbytes4bit(Format):
         work = importlib.import_module(_MODULES[self.method]).work(inputs, planned, self)
         settings = self._quantization_config(planned.skipped)
         quantise_folder(inputs["base"], out, work, settings, _SHARE)
+        if self.tune is not None:
+            importlib.import_module(_TUNING).tune(inputs, out, planned, self.tune)
 
     def _quantization_config(self, skipped: tuple[str, ...]) -> dict[str, object]:
         """What transformers' BitsAndBytesConfig reads."""

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from scripts.backends.format import Format, register
+from scripts.backends.tune import Tune
 from scripts.errors import MachineError, QuantmakeError
 from scripts.footprints import Footprint, sum_of
 from scripts.forecast import Inputs, Outline
@@ -36,6 +37,7 @@ _QUANTISE = "scripts.backends.gguf.llama:quantise"
 _IMATRIX = "scripts.backends.gguf.imatrix:mean_squares"
 _AUTO = "scripts.backends.gguf.auto:quantise_within"
 _GPTQ = "scripts.backends.gguf.rounding:round_again"
+_TUNE = "scripts.backends.gguf.tuning:tune"
 _FLOATS = {"F32", "F16", "BF16"}
 _CHOSEN_APART = {"token_embd.weight", "output.weight"}  # by every preset: Q6_K or Q8_0
 
@@ -57,6 +59,9 @@ class GgufFile(Format):
     """`rtn` is llama.cpp's own rounding; `gptq` loses less in the same blocks"""
     rounds: Annotated[int, Field(ge=0)] = 2
     """of `gptq`: refinements that follow the pass over the columns"""
+    tune: Tune | None = None
+    """learn the FP16 numbers of the blocks and the norms from the FP16 base, on the calibration's
+    text"""
 
     backend = "gguf"
     needs = ("f16",)
@@ -70,9 +75,10 @@ class GgufFile(Format):
             raise PydanticCustomError(
                 "size", "`type: auto` and one of `like` and `max_bytes` belong together"
             )
-        if self.type in FLOAT_TYPES and (self.imatrix or self.method == "gptq"):
+        if self.type in FLOAT_TYPES and (self.imatrix or self.method == "gptq" or self.tune):
             raise PydanticCustomError(
-                "float_type", "a float type is not rounded: leave out `imatrix` and `method`"
+                "float_type",
+                "a float type is not rounded: leave out `imatrix`, `method` and `tune`",
             )
         if self.method != "gptq" and self.rounds != type(self).model_fields["rounds"].default:
             raise PydanticCustomError("gptq_only", "`rounds` says nothing without `method: gptq`")
@@ -88,17 +94,19 @@ class GgufFile(Format):
         """What was measured of the calibration too, where the options ask for it."""
         measured = self._is_measured()
         measures = ["capture"] * (self.imatrix or measured) + ["gradients"] * (self.type == "auto")
-        return (*self.needs, *measures)
+        return (*self.needs, *measures, *(["base", "calibration"] if self.tune else []))
 
     def _is_measured(self) -> bool:
         """Whether it is made by what the calibration says of errors in each tensor."""
         return self.type == "auto" or self.method == "gptq"
 
     def label(self) -> str:
-        """Such as `GGUF Q4_K_M`, `GGUF auto (Q4_0's size), GPTQ`."""
+        """Such as `GGUF Q4_K_M`, `GGUF auto (Q4_0's size), GPTQ tuned`."""
         size = f"{self.like.upper()}'s size" if self.like else f"{self.max_bytes or 0:,} bytes"
         name = f"auto ({size})" if self.type == "auto" else self.type.upper()
-        return f"GGUF {name}" + ", imatrix" * self.imatrix + ", GPTQ" * (self.method == "gptq")
+        how = ["GPTQ"] * (self.method == "gptq") + ["tuned"] * (self.tune is not None)
+        told = ["imatrix"] * self.imatrix + ([" ".join(how)] if how else [])
+        return ", ".join([f"GGUF {name}", *told])
 
     def words(self) -> dict[str, str]:
         """The type too, or the one whose size is kept to."""
@@ -115,7 +123,8 @@ class GgufFile(Format):
         else:
             bits = bits_per_weight(self.like or self.type)
             size = Footprint(disk=bits / 8, outside=max(bits, _HEAD_BITS) / 8)
-        return size + sum_of("gguf", *["gguf measured"] * self._is_measured())
+        tuning = ["tuning"] * (self.tune is not None)
+        return size + sum_of("gguf", *["gguf measured"] * self._is_measured(), *tuning)
 
     def refusal(self, inputs: Inputs) -> str:
         """Widths that no block divides; a size that not even the smallest types keep to."""
@@ -144,6 +153,7 @@ class GgufFile(Format):
             _IMATRIX: self.imatrix,
             _AUTO: self.type == "auto",
             _GPTQ: self.method == "gptq",
+            _TUNE: self.tune is not None,
         }
         return tuple(work.partition(":")[0] for work, is_used in works.items() if is_used)
 
@@ -151,8 +161,8 @@ class GgufFile(Format):
         """Quantise with llama_model_quantize, whose log goes to stdout, then round again.
 
         Raises QuantmakeError where no tensor can have a type of this preset, because the
-        model's widths do not divide by its blocks of 256 (most k-quants) or 32, RecipeError
-        where no types are small enough for the size.
+        model's widths do not divide by its blocks of 256 (most k-quants) or 32, and for a model
+        that `tune` does not know; RecipeError where no types are small enough for the size.
         """
         try:
             quantise = resolve_name(_QUANTISE)
@@ -171,6 +181,8 @@ class GgufFile(Format):
             self._tell(outcome, f16, out)
         if self.method == "gptq":
             print(f"{self.label()}: {resolve_name(_GPTQ)(inputs, out, self.rounds)}")
+        if self.tune is not None:
+            resolve_name(_TUNE)(inputs, out, self.tune)
 
     def _tell(self, outcome: "Outcome", f16: Path, out: Path) -> None:
         """Print the fallbacks; raise where nothing else is left."""

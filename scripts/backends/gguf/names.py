@@ -39,6 +39,10 @@ class Names:
         )
         self.shapes = {t.name: t.shape.tolist()[::-1] for t in reader.tensors if len(t.shape) > 1}
 
+    def tensor(self, module: str) -> str:
+        """The tensor that holds a module's weight, by the map of llama.cpp's converter."""
+        return f"{self._map.get_name(module)}.weight"
+
     def of(self, module: str) -> Matrix | None:
         """The matrix of a linear; a head that is tied in the file is OUTPUT all the same."""
         expert = _EXPERT.search(module)
@@ -47,6 +51,6 @@ class Names:
         elif module in _HEADS:
             return Matrix(OUTPUT)
         else:
-            matrix = Matrix(f"{self._map.get_name(module)}.weight")
+            matrix = Matrix(self.tensor(module))
         known = matrix.tensor in self.shapes and _NEVER_QUANTISED not in matrix.tensor
         return matrix if known else None

@@ -3,27 +3,13 @@
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import ClassVar, Literal
 
 from scripts.backends.format import Format
+from scripts.backends.tune import Tune
 from scripts.footprints import Footprint, sum_of
 
-_TUNING = "scripts.backends.onnx.tuning.tune"
-
-
-class Tune(BaseModel):
-    """Learn the scales and the norms from the FP16 base, on the calibration's text."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tokens: Annotated[int, Field(ge=512)] = 30720
-    """learnt from in all, with repetition"""
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.001
-    """the largest; it rises, then falls"""
-    batch: Annotated[int, Field(ge=1)] = 2
-    """windows at a step"""
+_TUNING = "scripts.backends.onnx.tuning"
 
 
 class OnnxBlocks(Format):
@@ -51,7 +37,7 @@ class OnnxBlocks(Format):
     def takes(self) -> Footprint:
         """Of Hessians and of learning too, where it needs them."""
         hessians = ["onnx hessians"] * ("capture" in self.needs)
-        tuning = ["onnx tuning"] * (self.tune is not None)
+        tuning = ["tuning"] * (self.tune is not None)
         return sum_of(*self.footprints, *hessians, *tuning)
 
     def choice(self) -> dict[str, object]:

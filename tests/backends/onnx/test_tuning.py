@@ -8,10 +8,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from scripts.backends.onnx.blocks.format import Tune
 from scripts.backends.onnx.formats.awq import OnnxAwq
 from scripts.backends.onnx.formats.rtn import OnnxRtn
 from scripts.backends.onnx.graph import open_graph, write_model
+from scripts.backends.tune import Tune
 from scripts.calibration.capture import Capture
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
@@ -90,7 +90,7 @@ def test_tuning_that_does_not_help_changes_nothing(
 def test_graph_that_computes_something_else_is_refused(
     pair: tuple[Path, Path], inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    from scripts.backends.onnx.tuning.tune import tune
+    from scripts.backends.onnx.tuning import tune
 
     broken = tmp_path / "broken"
     shutil.copytree(pair[0], broken)
@@ -105,14 +105,14 @@ def test_graph_that_computes_something_else_is_refused(
     shutil.rmtree(broken)
     broken.mkdir()
     write_model(model, broken)
-    with pytest.raises(QuantmakeError, match="tune does not understand this graph"):
+    with pytest.raises(QuantmakeError, match="tune does not understand this artefact"):
         tune(broken, inputs["base"], inputs["calibration"], TUNE)
 
 
 def test_node_without_a_counterpart_is_named(
     pair: tuple[Path, Path], inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    from scripts.backends.onnx.tuning.tune import tune
+    from scripts.backends.onnx.tuning import tune
 
     strange = tmp_path / "strange"
     shutil.copytree(pair[0], strange)

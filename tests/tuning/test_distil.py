@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from scripts.backends.onnx.tuning import distil as module
-from scripts.backends.onnx.tuning.distil import (
+from scripts.checkpoint import Checkpoints
+from scripts.errors import QuantmakeError
+from scripts.tuning import distil as module
+from scripts.tuning.distil import (
     Schedule,
     distil,
     mean_divergence,
@@ -18,8 +20,6 @@ from scripts.backends.onnx.tuning.distil import (
     rate,
     split,
 )
-from scripts.checkpoint import Checkpoints
-from scripts.errors import QuantmakeError
 
 VOCABULARY, CONTEXT = 17, 12
 SCHEDULE = Schedule(tokens=CONTEXT * 2 * 8, learning_rate=0.05, batch=2)

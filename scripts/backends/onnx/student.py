@@ -13,11 +13,11 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.utils import parametrize
 
 from scripts.backends.onnx.graph import write_model
-from scripts.backends.onnx.tuning.block_linear import BlockLinear, Scaled, dequantised
 from scripts.errors import QuantmakeError
+from scripts.tuning.block_linear import BlockLinear, Part, dequantised
+from scripts.tuning.student import load_float, set_norm, set_weight
 
 _MERGED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
@@ -37,16 +37,8 @@ class Learnt:
 
     def now(self) -> torch.Tensor:
         """What the initialiser should hold, as the modules are now."""
-        parts = [m.tuned() if isinstance(m, BlockLinear) else m.weight for m in self.modules]
+        parts = [m.tuned()[0] if isinstance(m, BlockLinear) else m.weight for m in self.modules]
         return torch.cat([torch.as_tensor(part) for part in parts]).detach()
-
-
-def load_float(base: Path) -> nn.Module:
-    """The base in float32, its parameters fixed."""
-    from transformers import AutoModelForCausalLM
-
-    model: nn.Module = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-    return model.requires_grad_(False)
 
 
 def student_of(model: ir.Model, base: Path) -> tuple[nn.Module, list[Learnt]]:
@@ -61,8 +53,6 @@ def student_of(model: ir.Model, base: Path) -> tuple[nn.Module, list[Learnt]]:
             learnt += _take_blocks(student, node)
         elif node.op_type in _NORMS:
             learnt += _take_norm(student, node)
-    if not any(isinstance(one.modules[0], BlockLinear) for one in learnt):
-        raise QuantmakeError("tune learns the scales of MatMulNBits, and the artefact has none")
     return student, learnt
 
 
@@ -85,32 +75,24 @@ def _take_blocks(student: nn.Module, node: ir.Node) -> list[Learnt]:
     bits, size = (node.attributes[name].as_int() for name in ("bits", "block_size"))
     levels = _unpacked(_array(packed), bits, size)
     levels -= _zero_points(zeros, levels.shape, bits)
+    levels = levels[:, :, None]
     step = torch.from_numpy(_array(scales).astype(np.float32)).view(levels.shape[:2])
     names = _module_names(node)
     places = [_find(student, name, node) for name in names]
     if names == ["lm_head"]:
-        _take_head(student, dequantised(levels.float(), step))
+        set_weight(student, places[0], dequantised([levels.float()], [step]))
         return []
     made, first = [], 0
     for name, old in zip(names, places, strict=True):
         rows = slice(first, first + torch.as_tensor(old.weight).shape[0])
         bias = None if old.bias is None else torch.as_tensor(old.bias)
-        made.append(BlockLinear(levels[rows].contiguous(), step[rows].contiguous(), bias))
+        part = Part(levels[rows].contiguous(), step[rows].contiguous())
+        made.append(BlockLinear([part], bias))
         student.set_submodule(name, made[-1])
         first = rows.stop
     if first != len(levels):
         raise _unknown(node, f"it has {len(levels)} rows, the base's {', '.join(names)} {first}")
     return [Learnt(scales, tuple(made))]
-
-
-def _take_head(student: nn.Module, weight: torch.Tensor) -> None:
-    """The head's values; those of the embedding too, where the two are one tensor."""
-    head = student.get_submodule("lm_head")
-    embedding = student.get_submodule("model.embed_tokens")
-    tied = embedding.weight is head.weight
-    head.weight = nn.Parameter(weight, requires_grad=False)
-    if tied:
-        embedding.weight = head.weight
 
 
 def _take_norm(student: nn.Module, node: ir.Node) -> list[Learnt]:
@@ -120,9 +102,7 @@ def _take_norm(student: nn.Module, node: ir.Node) -> list[Learnt]:
     if value is None or name is None:
         return []
     module = _find(student, name, node)
-    weight = torch.from_numpy(_array(value).astype(np.float32))
-    module.weight = nn.Parameter(torch.zeros_like(weight))
-    parametrize.register_parametrization(module, "weight", Scaled(weight), unsafe=True)
+    set_norm(module, torch.from_numpy(_array(value).astype(np.float32)))
     return [Learnt(value, (module,))]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from scripts.calibration.spread import left_out, spread
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.progress import Progress
@@ -42,14 +43,16 @@ class Outcome:
 
 
 def split(windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Windows [n, context] to learn from, and the last ones, held out."""
+    """Windows [n, context] to learn from, and those held out, which are from all over."""
     held = max(1, round(len(windows) * _HELD_OUT))
     if len(windows) <= held:
         raise QuantmakeError(
             "the calibration has one window, and tune needs some to learn from and one to check "
             "with; raise `tokens` of the calibration"
         )
-    return windows[:-held], windows[-held:]
+    arrays = left_out(windows.numpy(), held), spread(windows.numpy(), held)
+    learnt, checked = map(torch.from_numpy, arrays)
+    return learnt, checked
 
 
 def divergence(

@@ -1,1 +1,0 @@
-"""Learning scales and norms of a quantised ONNX graph from the FP16 base."""
