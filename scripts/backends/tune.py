@@ -12,7 +12,7 @@ class Tune(BaseModel):
 
     tokens: Annotated[int, Field(ge=512)] = 30720
     """learnt from in all, with repetition"""
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.0003
     """the largest; it rises, then falls"""
     batch: Annotated[int, Field(ge=1)] = 2
     """windows at a step"""
