@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModel
 
 from scripts.backends.encoder import Floats, Integers, PaddedEncoder, padding_of
-from scripts.base.encoder import encoder_class_arguments
+from scripts.base.encoder_model import encoder_model
 
 
 class TorchEncoder(PaddedEncoder):
@@ -22,16 +21,3 @@ class TorchEncoder(PaddedEncoder):
             given = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
             states: Floats = self._model(**given).last_hidden_state.numpy()
         return states
-
-
-def encoder_model(folder: Path, attention: str = "sdpa") -> torch.nn.Module:
-    """The model in float32, ready to be run; `attention` is transformers' name of its kernel."""
-    config = AutoConfig.from_pretrained(folder, attn_implementation=attention)
-    model: torch.nn.Module = AutoModel.from_pretrained(
-        folder,
-        config=config,
-        dtype=torch.float32,
-        local_files_only=True,
-        **encoder_class_arguments(config),
-    )
-    return model.eval()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -28,6 +28,7 @@ class EncoderBase(Stage):
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError for what is no encoder, and for an unknown pooling."""
         from scripts.base.config_json import read_json, write_config, write_json
+        from scripts.base.encoder_model import encoder_skeleton
         from scripts.base.from_safetensors import open_weights
         from scripts.base.transformers_5 import model_of_version_4, tokenizer_of_version_4
         from scripts.base.weights import write_fp16
@@ -57,6 +58,7 @@ class EncoderBase(Stage):
         """Compare the tensors with the architecture's and look for values that are not finite."""
         from transformers import AutoTokenizer
 
+        from scripts.base.encoder_model import encoder_skeleton
         from scripts.tensors.finite import is_finite
         from scripts.tensors.header import tensors_in
         from scripts.tensors.mapped import mapped
@@ -92,40 +94,3 @@ def describe(pooling: Pooling) -> str:
         f"pooling: {pooling.mode}, {normalised}, at most {pooling.longest} tokens a sentence "
         f"({source})"
     )
-
-
-def encoder_class_arguments(config: Any) -> dict[str, bool]:
-    """What leaves the pooler out, of the families that have one."""
-    has_none = ("distilbert", "electra", "modernbert")
-    return {} if config.model_type in has_none else {"add_pooling_layer": False}
-
-
-def encoder_skeleton(folder: Path) -> Any:
-    """The encoder of `folder`/config.json on the meta device, as a `Skeleton`."""
-    import torch
-    from transformers import AutoConfig, AutoModel
-
-    from scripts.base.skeleton import Skeleton
-
-    try:
-        config = AutoConfig.from_pretrained(folder)
-        with torch.device("meta"):
-            model = AutoModel.from_config(config, **encoder_class_arguments(config))
-    except Exception as error:  # a configuration can be wrong in every way
-        reason = str(error).strip().partition("\n")[0]
-        raise QuantmakeError(
-            f"config.json describes no model that transformers can build: {reason}"
-        ) from error
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-
-    class WithoutHead(Skeleton):
-        """Of a masked language model the encoder's tensors have a prefix, `bert.`."""
-
-        def name_of(self, stored: str) -> str:
-            return stored.removeprefix(f"{model.base_model_prefix}.")
-
-    return WithoutHead(model, shapes, frozenset(), _BESIDE)
-
-
-# Of heads and poolers, and a buffer of older versions.
-_BESIDE = (r"^pooler\.", r"^(cls|lm_head|vocab_\w+|generator_\w+|head|decoder)\.", r"position_ids$")

@@ -1,6 +1,5 @@
 """The fp32 ONNX graph of an encoder, which every ONNX artefact of it starts from."""
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,6 @@ from scripts.stage import Stage
 
 _OPSET = 17
 _EXAMPLE = (2, 8)
-_NOT_KEPT = ("*.safetensors", "*.safetensors.index.json")
 
 
 class EncoderGraph(Stage):
@@ -29,6 +27,7 @@ class EncoderGraph(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where it can't be traced."""
+        from scripts.backends.onnx.encoder.folder import copy_beside
         from scripts.backends.onnx.graph import open_graph, write_model
 
         base = inputs["base"].resolve()
@@ -46,11 +45,7 @@ class EncoderGraph(Stage):
             model = open_graph(made)
             _describe(model)
             write_model(model, out)
-        for path in sorted(base.rglob("*")):
-            if path.is_file() and not any(path.match(one) for one in _NOT_KEPT):
-                target = out / path.relative_to(base)
-                target.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, target)
+        copy_beside(base, out)
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """onnxruntime loads it, and it embeds as the base does, in batches too."""
@@ -71,7 +66,7 @@ def _trace(base: Path, out: Path) -> Any:
 
     import torch
 
-    from scripts.backends.torch_encoder import encoder_model
+    from scripts.base.encoder_model import encoder_model
     from scripts.texts import load_tokenizer
 
     model: Any = encoder_model(base, attention="eager")
@@ -81,6 +76,7 @@ def _trace(base: Path, out: Path) -> Any:
     if TYPES in known and TYPES in load_tokenizer(base).model_input_names:
         names.append(TYPES)
     example = torch.ones(_EXAMPLE, dtype=torch.int64)
+    given = {name: torch.zeros_like(example) if name == TYPES else example for name in names}
     axes = {0: "batch_size", 1: "sequence_length"}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of tracing: the gate looks at what came of it
@@ -88,7 +84,9 @@ def _trace(base: Path, out: Path) -> Any:
             model,
             (),
             str(out),
-            kwargs={name: torch.zeros_like(example) if name == TYPES else example for name in names},
+            kwargs={
+                name: torch.zeros_like(example) if name == TYPES else example for name in names
+            },
             input_names=names,
             output_names=[STATES],
             dynamic_axes=dict.fromkeys([*names, STATES], axes),
