@@ -2,9 +2,6 @@
 
 from typing import Literal
 
-from pydantic import model_validator
-from pydantic_core import PydanticCustomError
-
 from scripts.backends.format import register
 from scripts.backends.gguf.format import GgufFile, GgufType
 

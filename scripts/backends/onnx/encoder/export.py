@@ -84,9 +84,7 @@ def _trace(base: Path, out: Path) -> Any:
             model,
             (),
             str(out),
-            kwargs={
-                name: torch.zeros_like(example) if name == TYPES else example for name in names
-            },
+            kwargs=given,
             input_names=names,
             output_names=[STATES],
             dynamic_axes=dict.fromkeys([*names, STATES], axes),

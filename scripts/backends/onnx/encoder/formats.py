@@ -90,7 +90,7 @@ class EncoderRtn(EncoderOnnx):
 class EncoderInteger(EncoderOnnx):
     """Integer MatMuls, whose activations are smoothed by what the calibration fed to them."""
 
-    weight_only: tuple[str, ...]
+    weight_only: tuple[str, ...] | Literal["narrowing"]
     smooth: bool = True
     """give outliers of the activations to the weights (SmoothQuant), by a multiplication before
     each MatMul"""
@@ -112,6 +112,8 @@ class EncoderInteger(EncoderOnnx):
         """Raises QuantmakeError for a pattern of `weight_only` that matches nothing."""
         from scripts.backends.onnx.graph import linears, split
 
+        if isinstance(self.weight_only, str):
+            return [one for one in linears(model) if one.columns <= one.rows]
         return split(linears(model), list(self.weight_only))[0]
 
     def integer(
@@ -136,8 +138,10 @@ class EncoderDynamic(EncoderInteger):
     """ONNX INT8 dynamic of an encoder, one folder"""
 
     method: Literal["dynamic"]
-    weight_only: tuple[str, ...] = ()
-    """MatMuls with float activations, by parts of their nodes' names, such as /output/dense"""
+    weight_only: tuple[str, ...] | Literal["narrowing"] = "narrowing"
+    """MatMuls with float activations, by parts of their nodes' names, such as /output/dense;
+    `narrowing` stands for those with fewer outputs than inputs, the ends of the MLPs, whose inputs
+    have the widest range"""
 
     title = "dynamic"
 
@@ -155,8 +159,8 @@ class EncoderStatic(EncoderInteger):
     """ONNX INT8 static of an encoder (calibrated QDQ), one folder"""
 
     method: Literal["static"]
-    weight_only: tuple[str, ...] = ()
-    """MatMuls with float activations, by parts of their nodes' names, such as /output/dense"""
+    weight_only: tuple[str, ...] | Literal["narrowing"] = ()
+    """MatMuls with float activations, as of `dynamic`"""
 
     title = "static"
 
