@@ -23,7 +23,7 @@ class EncoderGraph(Stage):
     """
 
     footprint = FOOTPRINTS["onnx graph"]
-    packages = ("onnx", "onnxscript", "onnxruntime", "torch", "transformers")
+    packages = ("onnx", "onnxruntime", "torch", "transformers")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where it can't be traced."""

@@ -28,7 +28,7 @@ class EncoderOnnx(Format):
     title: ClassVar[str]
     backend = "onnx"
     model = "encoder"
-    needs = ("graph",)
+    needs: ClassVar[tuple[str, ...]] = ("graph",)
     packages = ("onnx", "onnx-ir", "onnxruntime")
     footprint = sum_of("onnx integer")
 

@@ -71,6 +71,7 @@ def _multiply(
     model.graph.insert_before(readers[0].node, node)
     for one in readers:
         old = one.node.inputs[1]
+        assert old is not None
         weight = constant(model, f"{old.name}_smoothed", one.weight() * factors[:, None])
         one.node.replace_input_with(0, made)
         one.node.replace_input_with(1, weight)
