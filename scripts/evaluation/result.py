@@ -27,6 +27,8 @@ class Estimate(Strict):
 class Spread(Strict):
     """Median, minimum and maximum of `repeats` measurements after a warm-up."""
 
+    model_config = _WITH_NAN
+
     median: float
     min: float
     max: float

@@ -99,7 +99,7 @@ class CalibrationText(Text):
     """What calibrated methods learn from; it shares no line with the evaluation's texts."""
 
     tokens: int = Field(30720, ge=32, description="tokens to use; whole windows only")
-    sentences: int = Field(128, ge=8, description="of an encoder: sentences of each text")
+    sentences: int = Field(64, ge=8, description="of an encoder: sentences of each text")
     others: dict[Kind, OtherCalibrationText] = Field(
         {}, description="texts of other kinds, by their kinds, each with `tokens` of its own"
     )
