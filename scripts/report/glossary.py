@@ -18,6 +18,9 @@ NUMBERS = {
     "around it. Smaller blocks fit better and cost more bits.",
 }
 _EMBEDDING = {
+    "FP16": "16-bit floating point: 2 bytes a weight. Encoders are mostly published in FP32, with "
+    "4 bytes; rounding to FP16 turns their embeddings by less than anything here can show. It is "
+    "the yardstick, computed with in FP32; everything else is compared with it.",
     "embedding": "A list of some hundred numbers that an encoder makes of a sentence, so that "
     "sentences of like meaning get lists that point the same way. Searches, recommendations and "
     "classifiers compare them.",

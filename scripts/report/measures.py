@@ -113,8 +113,8 @@ SPEED_MARGIN = 0.05
 _TABLE = (
     Measure(
         "verdict", "in a word", QUALITY, lambda row, _: yardstick_of(row).distance(row), divergence,
-        "What the KL divergence, or of embeddings the cosine, amounts to, as a rule of thumb; the "
-        "table of verdicts says from where on.",
+        "What the distance from FP16 amounts to, as a rule of thumb; the table of verdicts says "
+        "from where on.",
         in_short=True, word=_word,
     ),
     Measure(

@@ -14,7 +14,6 @@ from scripts.report.tables import overview
 from tests.report.factory import facts_of, usual
 from tests.report.test_encoder_report import ROWS
 
-
 KINDS = pytest.mark.parametrize("rows", [usual(), ROWS], ids=["decoder", "encoder"])
 
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
     from scripts.backends.onnx.graph import Linear
 
+_DYNAMIC = """\
+The values that flow through the model, its activations, are rounded to 8 bits too, so that the \
+arithmetic itself is done in integers. Their scale is chosen anew for each batch, while the model \
+runs, so that a sentence's embedding depends a little on the others beside it; those of static \
+and weight-only artefacts do not."""
 WeightType = Literal["uint8", "int8"]
 
 
@@ -144,6 +149,10 @@ class EncoderDynamic(EncoderInteger):
     have the widest range"""
 
     title = "dynamic"
+
+    def words(self) -> dict[str, str]:
+        """What it means for a batch."""
+        return {**super().words(), "dynamic": _DYNAMIC}
 
     def quantise(
         self, model: "ir.Model", chosen: "list[Linear]", ranges: Mapping[str, tuple[float, float]]
