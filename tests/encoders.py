@@ -41,6 +41,45 @@ def write_pooling_files(folder: Path, modes: dict[str, bool], kinds: tuple[str, 
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48}))
 
 
+_SIZES: dict[str, Any] = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 2 * WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 66,
+    "pad_token_id": 0,
+}
+_DISTILBERT = {"dim": WIDTH, "hidden_dim": 2 * WIDTH, "n_layers": LAYERS, "n_heads": 4}
+_WINDOW = {"local_attention": 16, "global_attn_every_n_layers": 2, "embedding_size": WIDTH}
+OTHER_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "distilbert": ("DistilBert", {**_DISTILBERT, "max_position_embeddings": 66}),
+    "electra": ("Electra", {**_SIZES, "embedding_size": WIDTH}),
+    "modernbert": ("ModernBert", {**_SIZES, **_WINDOW, "reference_compile": False}),
+    "mpnet": ("MPNet", _SIZES),
+    "roberta": ("Roberta", _SIZES),
+}
+"""By model_type: how its classes' names begin, and its sizes."""
+
+
+def make_encoder(kind: str, folder: Path) -> Path:
+    """Write a tiny encoder of another family, with BERT's tokenizer and mean pooling."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    tokenizer = word_pieces(tiny_lines(200))
+    name, sizes = OTHER_FAMILIES[kind]
+    config = getattr(transformers, f"{name}Config")(vocab_size=len(tokenizer), **sizes)
+    model = getattr(transformers, f"{name}Model")(config)
+    with torch.no_grad():
+        for tensor in model.parameters():
+            tensor.mul_(4 if tensor.dim() == 2 else 1)
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_pooling_files(folder, {"pooling_mode_mean_tokens": True}, MODULES)
+    return folder
+
+
 def make_tiny_bert(folder: Path, *, masked: bool = False, width: int = WIDTH) -> Path:
     """Write the folder, in FP32 as most encoders are published; `masked` keeps the head of a masked
     language model, whose tensors have a prefix. Weights are larger than a fresh model's, so that

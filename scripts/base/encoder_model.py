@@ -19,8 +19,9 @@ def _arguments(config: Any) -> dict[str, bool]:
     return {} if config.model_type in _WITHOUT_POOLER else {"add_pooling_layer": False}
 
 
-def encoder_model(folder: Path, attention: str = "sdpa") -> torch.nn.Module:
-    """The model in float32, ready to be run; `attention` is transformers' name of its kernel."""
+def encoder_model(folder: Path, attention: str | None = None) -> torch.nn.Module:
+    """The model in float32, ready to be run; `attention` is transformers' name of its kernel, where
+    it is not to be what the family has."""
     config = AutoConfig.from_pretrained(folder, attn_implementation=attention)
     model: torch.nn.Module = AutoModel.from_pretrained(
         folder, config=config, dtype=torch.float32, local_files_only=True, **_arguments(config)

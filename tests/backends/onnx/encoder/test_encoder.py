@@ -21,7 +21,7 @@ from scripts.exec import run_stage
 from scripts.sentences import read_sentences
 from scripts.texts import load_tokenizer
 from tests.conftest import Once
-from tests.encoders import LAYERS, make_tiny_bert
+from tests.encoders import LAYERS, OTHER_FAMILIES, make_encoder, make_tiny_bert
 
 pytestmark = pytest.mark.slow  # the gate runs in a process of its own
 LINEARS = 6 * LAYERS
@@ -131,6 +131,19 @@ def test_stock_loader_takes_the_folder(graph: Path, wanted: Floats, calibration:
     states = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     mean = states[0].mean(0).numpy()
     assert mean @ wanted[0] / np.linalg.norm(mean) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", OTHER_FAMILIES)
+def test_other_families(family: str, tmp_path: Path) -> None:
+    """Through base, graph and its gate, to INT8 in blocks."""
+    for name in ("source", "base", "graph", "int8"):
+        (tmp_path / name).mkdir()
+    make_encoder(family, tmp_path / "source")
+    run_stage(EncoderBase(), {"source": tmp_path / "source"}, tmp_path / "base")
+    EncoderGraph().run({"base": tmp_path / "base"}, tmp_path / "graph")
+    refuse_other_embeddings("onnx", tmp_path / "graph", tmp_path / "base")
+    rtn = next(one for one in FORMATS if " rtn" in one.label())
+    run_stage(rtn, {"graph": tmp_path / "graph"}, tmp_path / "int8")
 
 
 def broken(graph: Path, out: Path, edit: str) -> Path:
