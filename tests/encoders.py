@@ -7,6 +7,7 @@ from typing import Any
 from tests.tiny import tiny_lines
 
 WIDTH, LAYERS = 64, 2
+_OUTLIER = 3
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 MODULES = ("Transformer", "Pooling", "Normalize")
 
@@ -83,7 +84,7 @@ def make_encoder(kind: str, folder: Path) -> Path:
 def make_tiny_bert(folder: Path, *, masked: bool = False, width: int = WIDTH) -> Path:
     """Write the folder, in FP32 as most encoders are published; `masked` keeps the head of a masked
     language model, whose tensors have a prefix. Weights are larger than a fresh model's, so that
-    sentences differ."""
+    sentences differ, and what the MLPs read has an outlier, as MiniLM's."""
     import torch
     from transformers import BertConfig, BertForMaskedLM, BertModel
 
@@ -106,6 +107,8 @@ def make_tiny_bert(folder: Path, *, masked: bool = False, width: int = WIDTH) ->
                 tensor.add_(0.3 * torch.randn_like(tensor))
             else:
                 tensor.add_(0.1 * torch.randn_like(tensor))
+            if name.endswith("attention.output.LayerNorm.weight"):
+                tensor[_OUTLIER] = 12
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_pooling_files(folder, {"pooling_mode_mean_tokens": True}, MODULES)

@@ -1,6 +1,7 @@
 """Which models are encoders, by config.json, and how a sentence's embedding is pooled of them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,12 @@ class Pooling(Strict):
     normalise: bool
     longest: int
     assumed: bool = False
+
+
+def is_encoder(model_type: str, architectures: Sequence[str]) -> bool:
+    """Whether config.json names an encoder, and none with the head of something else."""
+    names = {FAMILIES.get(model_type, "") + head for head in _HEADS}
+    return model_type in FAMILIES and bool(architectures) and {*architectures} <= names
 
 
 def refuse_no_encoder(config: Config) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from scripts.errors import QuantmakeError
 from scripts.footprints import FOOTPRINTS
+from scripts.forecast import Inputs, Outline
 from scripts.sources.model_files import refuse_pickles
 from scripts.stage import Stage
 
@@ -26,6 +27,20 @@ class Base(Stage):
     off_grid: Annotated[int, Field(ge=0)] | None = None
     trust_remote_code: bool = False
     max_shard_size: Annotated[int, Field(gt=0)] = 5_000_000_000
+
+    def refusal(self, inputs: Inputs) -> str:
+        """An encoder has a base of another kind."""
+        from scripts.base.encoder_config import is_encoder
+
+        said = inputs.get("source")
+        about = said and said.about
+        if not isinstance(about, Outline) or not is_encoder(about.model_type, about.architectures):
+            return ""
+        named = f"{about.model_type} ({', '.join(about.architectures)})"
+        return (
+            f"the source is an encoder, {named}: it writes no text, but embeds sentences. Write "
+            "`kind: encoder` under `model` in the recipe; docs/recipe.md has its formats"
+        )
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Read the folder `source`: one GGUF file, or safetensors in Hugging Face layout."""

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from scripts.base.encoder import EncoderBase, describe
-from scripts.base.encoder_config import read_pooling, refuse_no_encoder
+from scripts.base.encoder_config import is_encoder, read_pooling, refuse_no_encoder
+from scripts.base.make_base import Base
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
+from scripts.forecast import Forecast
+from scripts.tensors.outline import outline_of
 from tests.encoders import MODULES, make_tiny_bert, write_pooling_files
 
 BERT = {"model_type": "bert", "architectures": ["BertModel"], "max_position_embeddings": 64}
@@ -65,6 +68,17 @@ def test_what_is_no_encoder_is_refused_by_name(config: dict[str, object], said: 
     with pytest.raises(QuantmakeError) as caught:
         refuse_no_encoder(config)
     assert str(caught.value) == said
+
+
+def test_encoder_in_a_recipe_of_a_decoder_is_refused_before_any_work(source: Path) -> None:
+    said = {"source": Forecast(0, 0, outline_of(source))}
+    assert Base().refusal(said) == (
+        "the source is an encoder, bert (BertForMaskedLM): it writes no text, but embeds "
+        "sentences. Write `kind: encoder` under `model` in the recipe; docs/recipe.md has its "
+        "formats"
+    )
+    assert EncoderBase().refusal(said) == Base().refusal({}) == ""
+    assert not is_encoder("bert", ["BertLMHeadModel"])
 
 
 @pytest.fixture
