@@ -38,7 +38,6 @@ from scripts.report.history import FIGURES, committed_figures
 from scripts.report.write_report import HTML_NAME, WriteReport
 
 RECIPES = load_or_exit()
-ENCODERS = [r for r in RECIPES if r.is_encoder]
 DECODERS = [r for r in RECIPES if not r.is_encoder]
 DOIT_CONFIG = settings(["checksums", "cards", "report"], memory_limits(RECIPES), ("report",))
 
@@ -64,11 +63,9 @@ def task_base():
 
 def task_reference():
     """Score the evaluation's text with the FP16 base, or embed its sentences"""
-    for r in ENCODERS:
-        stage = EncoderReference(**r.header.evaluation.of_encoder())
-        yield build(r.task("reference"), r.node("reference"), stage, **r.reference_inputs())
-    for r in DECODERS:
-        stage = Reference(**r.header.evaluation.options(), device=r.device)
+    for r in RECIPES:
+        kind = EncoderReference if r.is_encoder else Reference
+        stage = kind(**r.reference_options())
         yield build(r.task("reference"), r.node("reference"), stage, **r.reference_inputs())
 
 

@@ -41,12 +41,11 @@ def sentences_in(lines: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(part for part in parts if len(part) >= _SHORTEST))
 
 
-def tokenised(texts: Mapping[str, list[str]], base: Path) -> Sentences:
-    """Sentences by kind as the base's tokenizer cuts them, as long as the model takes."""
-    from scripts.base.encoder_config import read_pooling
+def tokenised(texts: Mapping[str, list[str]], base: Path, longest: int) -> Sentences:
+    """Sentences by kind as the base's tokenizer cuts them, of `longest` tokens at most."""
     from scripts.texts import load_tokenizer
 
-    tokenizer, longest = load_tokenizer(base), read_pooling(base).longest
+    tokenizer = load_tokenizer(base)
     whole = {kind: tokenizer(some)["input_ids"] for kind, some in texts.items()}
     cut = {
         kind: tokenizer(some, truncation=True, max_length=longest)["input_ids"]

@@ -108,9 +108,3 @@ def batches(sentences: Sequence[Sentence], size: int) -> Iterator[Sequence[Sente
 def embed_all(encoder: Encoder, sentences: Sequence[Sentence], size: int) -> Floats:
     """Embeddings [n, width] of any number of sentences, in batches as they come."""
     return np.concatenate([encoder.embed(batch) for batch in batches(sentences, size)])
-
-
-def modules_of_encoder(backend: str) -> tuple[str, ...]:
-    """The modules that load an artefact and look into it, for `Stage.reaches`."""
-    row = BACKENDS[backend]
-    return tuple(name.partition(":")[0] for name in (row.encoder, row.inventory))

@@ -5,7 +5,7 @@ import importlib
 import itertools
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar, get_args
 
@@ -74,6 +74,12 @@ class Format(Stage):
             dict(zip(selector, values, strict=True))
             for values in itertools.product(*selector.values())
         ]
+
+    @classmethod
+    def unsupported(cls, entry: Mapping[str, object]) -> str:
+        """Why an artefact's line asks for what formats alike have, and this one does not; empty
+        where it does not."""
+        return ""
 
     def needed(self) -> tuple[str, ...]:
         """The nodes of the graph that this one is made from."""

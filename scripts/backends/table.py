@@ -57,6 +57,12 @@ def modules_of(backend: str) -> tuple[str, ...]:
     return tuple(name.partition(":")[0] for name in (row.loader, row.inventory))
 
 
+def modules_of_encoder(backend: str) -> tuple[str, ...]:
+    """The same where the artefact is an encoder."""
+    row = BACKENDS[backend]
+    return tuple(name.partition(":")[0] for name in (row.encoder, row.inventory))
+
+
 _BASE = FloatModel("base", "FP16 base (PyTorch)")
 _ONNX_GRAPH = FloatModel("graph", "FP32 graph (ONNX)", rounding=1e-3)
 _TORCH = ("scripts.backends.torch_model:TorchModel", "scripts.backends.torch_inventory:inventory")

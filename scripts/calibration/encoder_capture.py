@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.calibration.stored import STATISTICS
 from scripts.footprints import FOOTPRINTS
 from scripts.stage import Stage
 
@@ -31,6 +30,7 @@ class EncoderCapture(Stage):
         from safetensors.numpy import save_file
 
         from scripts.base.encoder_model import encoder_model
+        from scripts.calibration.stored import STATISTICS
         from scripts.errors import QuantmakeError
         from scripts.progress import track
         from scripts.sentences import read_sentences

@@ -29,6 +29,7 @@ class EncoderCalibration(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Raises QuantmakeError where a text is too short."""
+        from scripts.base.encoder_config import read_pooling
         from scripts.sentences import sentences_in, spread_out, tokenised, write_sentences
         from scripts.texts import read_lines
 
@@ -40,11 +41,11 @@ class EncoderCalibration(Stage):
             for one in sentences_in(read_lines(inputs[name], lines))
         }
         own = {"text": self.lines, **{f"text/{kind}": of for kind, of in self.others.items()}}
-        chosen = {}
+        chosen, base = dict[str, list[str]](), inputs["base"]
         for name, lines in own.items():
             own_sentences = sentences_in(read_lines(inputs[name], lines))
             found = [one for one in own_sentences if one not in scored]
             if shared := len(own_sentences) - len(found):
                 print(f"{name}: {shared} sentences are the evaluation's too, and are left out")
             chosen[name] = spread_out(found, self.sentences, f"the calibration's {name}")
-        write_sentences(out, tokenised(chosen, inputs["base"]))
+        write_sentences(out, tokenised(chosen, base, read_pooling(base).longest))

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.backends.encoder import load_encoder
+from scripts.base.encoder_config import read_pooling
 from scripts.errors import QuantmakeError
 from scripts.recipe.recipe import Recipe, Row
 from scripts.sentences import tokenised
@@ -21,7 +22,7 @@ def compare_similarities(recipe: Recipe, rows: Sequence[Row], texts: Sequence[st
     base = recipe.node("base")
     if not base.exists():
         raise QuantmakeError(f"{base} is not built yet; run `doit {recipe.task('base')}` first")
-    sentences = tokenised({_NAME: list(texts)}, base).all
+    sentences = tokenised({_NAME: list(texts)}, base, read_pooling(base).longest).all
     console = Console(highlight=False, markup=False)
     console.print(f"How similar is “{texts[0]}” to")
     for number, text in enumerate(texts[1:], 1):

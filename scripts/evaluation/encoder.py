@@ -5,8 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from scripts.backends.encoder import modules_of_encoder
-from scripts.backends.table import YARDSTICK
+from scripts.backends.table import YARDSTICK, modules_of_encoder
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.result import Speed
 from scripts.evaluation.timings import NotTimed, TimeAll, Worker
@@ -42,6 +41,7 @@ class EncoderReference(Stage):
         import numpy as np
 
         from scripts.backends.encoder import embed_all, load_encoder
+        from scripts.base.encoder_config import read_pooling
         from scripts.sentences import sentences_in, spread_out, tokenised, write_sentences
         from scripts.texts import read_lines
         from scripts.workers import available_cores
@@ -56,7 +56,7 @@ class EncoderReference(Stage):
             )
             for kind, (name, lines) in texts.items()
         }
-        sentences = tokenised(chosen, inputs["base"])
+        sentences = tokenised(chosen, inputs["base"], read_pooling(inputs["base"]).longest)
         print(
             f"{len(sentences.all)} sentences; {sentences.truncated} were longer than the "
             f"{sentences.longest} tokens that the model takes, and cut",

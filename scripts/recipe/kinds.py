@@ -26,36 +26,14 @@ _LIMITS_OF_DECODERS = (
 def refused_of_encoder(entry: dict[str, Any], formats: Sequence[type[Format]]) -> str:
     """Why an artefact's line, which is right for a decoder, makes nothing of an encoder; empty
     where it is none of a decoder's, or one of an encoder's too."""
-    if any(_selects(entry, one) for one in formats):
-        return _refused_option(entry)
+    if own := next((one for one in formats if _selects(entry, one)), None):
+        return own.unsupported(entry)
     if not any(_selects(entry, one) for one in all_formats("decoder")):
         return ""
     chosen = ", ".join(
         f"{key}: {entry[key]}" for key in ("format", "bits", "method") if key in entry
     )
     return f"{{{chosen}}} can't be made of an encoder; there are {listed(_choices(formats))}"
-
-
-def _refused_option(entry: dict[str, Any]) -> str:
-    """GGUF files are chosen by their format alone."""
-    if entry.get("format") != "gguf":
-        return ""
-    wants = [
-        text
-        for text, found in (
-            ("type: auto", entry.get("type") == "auto"),
-            ("method: gptq", entry.get("method") == "gptq"),
-            ("imatrix: true", bool(entry.get("imatrix"))),
-        )
-        if found
-    ]
-    if not wants:
-        return ""
-    return (
-        f"{' and '.join(wants)} can't be had for an encoder, since nothing measures what an error "
-        "in each of its tensors costs; write one of llama.cpp's plain types, such as "
-        "{format: gguf, type: q8_0}"
-    )
 
 
 def _selects(entry: dict[str, Any], kind: type[Format]) -> bool:

@@ -6,7 +6,7 @@ is in no action key.
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -164,7 +164,10 @@ def _first_line(kind: type[Format]) -> str:
     return (kind.__doc__ or "").strip().partition("\n")[0]
 
 
-_FORMATS = {"formats": _formats, "encoder_formats": partial(_formats, "encoder")}
+_FORMATS: dict[str, Callable[[], str]] = {
+    "formats": _formats,
+    "encoder_formats": partial(_formats, "encoder"),
+}
 
 
 def page_text() -> str:

@@ -138,6 +138,11 @@ class Recipe:
         """What the model cards say of this recipe."""
         return Subject(**dict(self.facts()), card=self.header.card)
 
+    def reference_options(self) -> dict[str, Any]:
+        """The options of the stage that makes the yardstick."""
+        on = self.header.evaluation
+        return on.of_encoder() if self.is_encoder else {**on.options(), "device": self.device}
+
     def reference_inputs(self) -> dict[str, Path]:
         """What the yardstick is made from: the base, the text, the multiple-choice sets."""
         on = self.header.evaluation

@@ -124,8 +124,8 @@ def _quality(facts: Facts, lineup: Lineup) -> str:
             "that of a sentence's embedding with the base's, its error that of a mean over "
             "sentences; the ranking is Spearman's correlation between the cosines of all pairs of "
             "sentences of a text, by a row and by the base. The base's weights are FP16; they are "
-            "computed with in FP32. GGUF files are run with as many sentences at once as have 512 "
-            "tokens together, llama.cpp's own default."
+            "computed with in FP32. llama.cpp runs as many of these at once as have 512 tokens "
+            "together, its own default."
         )
     return (
         f"{text}Every row read the same token ids; "

@@ -24,6 +24,23 @@ class EncoderGguf(Format):
     suffix = ".gguf"
     linkable = True
 
+    @classmethod
+    def unsupported(cls, entry: Mapping[str, object]) -> str:
+        """What is chosen by measuring a decoder."""
+        measured = {
+            "type: auto": entry.get("type") == "auto",
+            "method: gptq": entry.get("method") == "gptq",
+            "imatrix: true": bool(entry.get("imatrix")),
+        }
+        wanted = [text for text, is_wanted in measured.items() if is_wanted]
+        if not wanted:
+            return ""
+        return (
+            f"{' and '.join(wanted)} can't be had for an encoder, since nothing measures what an "
+            "error in each of its tensors costs; write one of llama.cpp's plain types, such as "
+            "{format: gguf, type: q8_0}"
+        )
+
     @property
     def file(self) -> GgufFile:
         """A decoder's file of the same type, which is made alike."""
