@@ -8,7 +8,6 @@ from pydantic import Field
 
 from scripts.errors import QuantmakeError
 from scripts.footprints import FOOTPRINTS
-from scripts.forecast import Inputs, Outline
 from scripts.sources.model_files import refuse_pickles
 from scripts.stage import Stage
 
@@ -28,12 +27,12 @@ class Base(Stage):
     trust_remote_code: bool = False
     max_shard_size: Annotated[int, Field(gt=0)] = 5_000_000_000
 
-    def refusal(self, inputs: Inputs) -> str:
+    def refusal(self, inputs: Mapping[str, object]) -> str:
         """An encoder has a base of another kind."""
         from scripts.base.encoder_config import is_encoder
+        from scripts.forecast import Outline
 
-        said = inputs.get("source")
-        about = said and said.about
+        about = getattr(inputs.get("source"), "about", None)
         if not isinstance(about, Outline) or not is_encoder(about.model_type, about.architectures):
             return ""
         named = f"{about.model_type} ({', '.join(about.architectures)})"
