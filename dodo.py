@@ -8,11 +8,16 @@ source ──► base ──► reference (log-probabilities of the FP16 model)
                                       evaluate:… (each artefact beside the base) ──► report
 """
 
+from scripts.backends.gguf.encoder.f16 import EncoderF16
 from scripts.backends.gguf.f16 import F16Gguf
 from scripts.backends.gguf.toolchain import Toolchain
+from scripts.backends.onnx.encoder.export import EncoderGraph
 from scripts.backends.onnx.export import OnnxGraph
+from scripts.base.encoder import EncoderBase
 from scripts.base.make_base import Base
 from scripts.calibration.capture import Capture
+from scripts.calibration.encoder_capture import EncoderCapture
+from scripts.calibration.encoder_sentences import EncoderCalibration
 from scripts.calibration.gradients import Gradients
 from scripts.calibration.tokens import Calibration
 from scripts.cards.write_cards import Cards
@@ -21,6 +26,7 @@ from scripts.engine.graph.origin import origin
 from scripts.engine.graph.tasks import build, listing, publish
 from scripts.engine.store.lock import LockFile
 from scripts.evaluation.budget import JUDGEMENT_NAME
+from scripts.evaluation.encoder import EncoderEvaluate, EncoderReference, EncoderTimeAll
 from scripts.evaluation.evaluate import Evaluate
 from scripts.evaluation.reference import Reference
 from scripts.evaluation.sensitivity import MeasureSensitivity
@@ -32,6 +38,7 @@ from scripts.report.history import FIGURES, committed_figures
 from scripts.report.write_report import HTML_NAME, WriteReport
 
 RECIPES = load_or_exit()
+DECODERS = [r for r in RECIPES if not r.is_encoder]
 DOIT_CONFIG = settings(["checksums", "cards", "report"], memory_limits(RECIPES), ("report",))
 
 
@@ -49,29 +56,30 @@ def task_toolchain():
 def task_base():
     """Make the FP16 base: Hugging Face layout, safetensors, tokenizer"""
     for r in RECIPES:
+        stage = EncoderBase if r.is_encoder else Base
         base, source = r.node("base"), r.source(r.model)
-        yield build(r.task("base"), base, Base(**r.model.options()), source=source)
+        yield build(r.task("base"), base, stage(**r.model.options()), source=source)
 
 
 def task_reference():
-    """Score the evaluation's text with the FP16 base"""
+    """Score the evaluation's text with the FP16 base, or embed its sentences"""
     for r in RECIPES:
-        stage = Reference(**r.header.evaluation.options(), device=r.device)
+        kind = EncoderReference if r.is_encoder else Reference
+        stage = kind(**r.reference_options())
         yield build(r.task("reference"), r.node("reference"), stage, **r.reference_inputs())
 
 
 def task_calibration():
-    """Choose the calibration's tokens, disjoint from the evaluation's"""
+    """Choose the calibration's tokens or sentences, disjoint from the evaluation's"""
     for r in RECIPES:
-        on, apart = r.header.calibration, r.header.evaluation
-        apart_lines = {"evaluation_lines": apart.lines, "other_lines": apart.other_lines()}
-        stage, inputs = Calibration(**on.options(), **apart_lines), r.calibration_inputs()
-        yield build(r.task("calibration"), r.node("calibration"), stage, **inputs)
+        stage = EncoderCalibration if r.is_encoder else Calibration
+        chosen, inputs = stage(**r.calibration_options()), r.calibration_inputs()
+        yield build(r.task("calibration"), r.node("calibration"), chosen, **inputs)
 
 
 def task_gradients():
     """Measure how the model's output depends on each linear (Fisher information)"""
-    for r in RECIPES:
+    for r in DECODERS:
         inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
         yield build(r.task("gradients"), r.node("gradients"), Gradients(device=r.device), **inputs)
 
@@ -80,19 +88,22 @@ def task_capture():
     """Observe what the calibration's text feeds to every linear layer"""
     for r in RECIPES:
         inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
-        yield build(r.task("capture"), r.node("capture"), Capture(device=r.device), **inputs)
+        stage = EncoderCapture() if r.is_encoder else Capture(device=r.device)
+        yield build(r.task("capture"), r.node("capture"), stage, **inputs)
 
 
 def task_graph():
     """Export the fp32 ONNX graph that all ONNX artefacts share"""
     for r in RECIPES:
-        yield build(r.task("graph"), r.node("graph"), OnnxGraph(), base=r.node("base"))
+        stage = EncoderGraph() if r.is_encoder else OnnxGraph()
+        yield build(r.task("graph"), r.node("graph"), stage, base=r.node("base"))
 
 
 def task_f16():
     """Convert the base to GGUF in F16, which all GGUF artefacts share"""
     for r in RECIPES:
-        stage = F16Gguf(name=r.title, tokenizer_pre=r.model.tokenizer_pre)
+        kind = EncoderF16 if r.is_encoder else F16Gguf
+        stage = kind(name=r.title, tokenizer_pre=r.model.tokenizer_pre)
         inputs = {"base": r.node("base"), "toolchain": TOOLCHAIN}
         yield build(r.task("f16"), r.node("f16.gguf"), stage, **inputs)
 
@@ -116,8 +127,9 @@ def task_checksums():
 def task_evaluate():
     """Measure each artefact, and the float model in each runtime, against the FP16 base"""
     for r in RECIPES:
+        kind = EncoderEvaluate if r.is_encoder else Evaluate
         for row in r.rows():
-            stage = Evaluate(artifact=row.name, backend=row.backend)
+            stage = kind(artifact=row.name, backend=row.backend)
             inputs = {"artifact": row.path, "base": r.node("base")}
             inputs["reference"] = r.node("reference")
             yield build(r.task("evaluate", row.name), r.evaluation(row), stage, **inputs)
@@ -126,7 +138,8 @@ def task_evaluate():
 def task_timings():
     """Time all rows in turn, on this machine"""
     for r in RECIPES:
-        stage = TimeAll(rows={row.name: row.backend for row in r.rows()})
+        kind = EncoderTimeAll if r.is_encoder else TimeAll
+        stage = kind(rows={row.name: row.backend for row in r.rows()})
         inputs = {f"artifact/{row.name}": row.path for row in r.rows()}
         inputs["reference"] = r.node("reference")
         yield build(r.task("timings"), r.node("timings.json"), stage, **inputs)
@@ -134,7 +147,7 @@ def task_timings():
 
 def task_sensitivity():
     """Round each layer alone and measure what it does to the predictions"""
-    for r in RECIPES:
+    for r in DECODERS:
         stage, out = MeasureSensitivity(device=r.device), r.node("sensitivity.json")
         inputs = {"base": r.node("base"), "calibration": r.node("calibration")}
         yield build(r.task("sensitivity"), out, stage, **inputs)

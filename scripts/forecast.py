@@ -36,7 +36,8 @@ class Outline:
     """Counts of values: of all tensors, of those of the decoder layers, of the largest layer and
     of the largest tensor; of the largest Hessian of a linear's inputs, of those of the layer with
     the most, and of all layers, where each expert has its own. `rows` are the vocabulary's,
-    `shapes` those of all tensors by name.
+    `shapes` those of all tensors by name. `model_type` and `architectures` are config.json's, where
+    there is one.
     """
 
     values: int
@@ -49,6 +50,8 @@ class Outline:
     hessians: int
     all_hessians: int
     shapes: Mapping[str, tuple[int, ...]]
+    model_type: str = ""
+    architectures: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> "Outline":

@@ -137,6 +137,9 @@ real model. Written by `python -m tests.family_matrix`.
 
 A float model that does not predict what the base predicts is refused, and nothing is quantised from
 it: then, or where a tool does not know the architecture, a note stands in place of the figure.
+
+Encoders are other recipes (`kind: encoder`), with formats of their own: bert, camembert,
+distilbert, electra, modernbert, mpnet, roberta, xlm-roberta; [docs/recipe.md](recipe.md#encoders).
 """
 
 

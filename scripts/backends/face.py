@@ -1,7 +1,7 @@
 """What people see of a backend: in reports, on charts, on model cards."""
 
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from scripts.backends.table import BACKENDS
@@ -19,7 +19,7 @@ class Face:
     what the variable `path` names and completes a sentence, in `language`; `install` is what it
     needs, `remark` what else there is to say of it. `library` and `tags` are the hub's. `terms`
     explain the backend's kind of files. `ollama` says whether Ollama takes the files, by a
-    Modelfile.
+    Modelfile. `embedding` is what an encoder has for `install`, `code` and `remark`.
     """
 
     title: str
@@ -35,6 +35,7 @@ class Face:
     terms: Terms
     language: Literal["python", "javascript"] = "python"
     ollama: bool = False
+    embedding: tuple[str, str, str] | None = None
 
 
 def face_modules() -> tuple[str, ...]:
@@ -42,9 +43,12 @@ def face_modules() -> tuple[str, ...]:
     return tuple(one.face.partition(":")[0] for one in BACKENDS.values() if one.face)
 
 
-def face_of(backend: str) -> Face:
-    """The face of a backend that has artefacts."""
+def face_of(backend: str, *, encoder: bool = False) -> Face:
+    """The face of a backend that has artefacts; of an encoder, with the code that embeds."""
     face: Face = pkgutil.resolve_name(BACKENDS[backend].face)
+    if encoder and face.embedding is not None:
+        install, code, remark = face.embedding
+        return replace(face, install=install, code=code, remark=remark, ollama=False)
     return face
 
 

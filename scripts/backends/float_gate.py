@@ -14,14 +14,18 @@ IN_NO_KEY = "it looks at what was made; the bytes are those of the exporter"
 ERROR = "error: "
 
 
-def disagreement(backend: str, files: Path, base: Path) -> str:
+DECODERS, ENCODERS = "scripts.backends.parity", "scripts.backends.encoder_parity"
+
+
+def disagreement(backend: str, files: Path, base: Path, gate: str = DECODERS) -> str:
     """Why nothing may be quantised from the float model in `files`; empty where it agrees with the
-    base. It is found in a process of its own, which computes as fast as the libraries can.
+    base. It is found in a process of its own, which computes as fast as the libraries can: the
+    module `gate`.
 
     Raises MachineError where that ends without an answer.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.backends.parity", backend, str(files), str(base)],
+        [sys.executable, "-m", gate, backend, str(files), str(base)],
         env={**stage_environment(os.environ, canonical=False), "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

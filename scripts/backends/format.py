@@ -5,9 +5,9 @@ import importlib
 import itertools
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, TypeVar, get_args
+from typing import ClassVar, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -28,14 +28,19 @@ def register(kind: Kind) -> Kind:
     return kind
 
 
-def all_formats() -> list[type["Format"]]:
-    """Every format of every backend, in the order of the modules' names."""
+ModelKind = Literal["decoder", "encoder"]
+"""A decoder writes text, an encoder turns sentences into embeddings."""
+
+
+def all_formats(model: ModelKind = "decoder") -> list[type["Format"]]:
+    """Every format of every backend for models of a kind, in the order of the modules' names."""
     for backend in BACKENDS.values():
         for name in backend.formats:
             module = importlib.import_module(name)
             for inner in pkgutil.iter_modules(getattr(module, "__path__", ())):
                 importlib.import_module(f"{name}.{inner.name}")
-    return sorted(_registered, key=lambda kind: kind.__module__)
+    own = (kind for kind in _registered if kind.model == model)
+    return sorted(own, key=lambda kind: kind.__module__)
 
 
 class Format(Stage):
@@ -44,10 +49,11 @@ class Format(Stage):
     Those of the fields `format`, `bits` and `method` that have no default select the class; the
     rest are its options, with their defaults. `needs` names the nodes of the graph
     that it is made from: `base`, `calibration`, `capture`, `gradients`, `graph` or `f16`; where
-    that depends on the options, `needed` is overridden.
+    that depends on the options, `needed` is overridden. `model` is the kind of model that it is of.
     """
 
     backend: ClassVar[str]
+    model: ClassVar[ModelKind] = "decoder"
     needs: ClassVar[tuple[str, ...]] = ("base",)
 
     @classmethod
@@ -69,6 +75,12 @@ class Format(Stage):
             for values in itertools.product(*selector.values())
         ]
 
+    @classmethod
+    def unsupported(cls, entry: Mapping[str, object]) -> str:
+        """Why an artefact's line asks for what formats alike have, and this one does not; empty
+        where it does not."""
+        return ""
+
     def needed(self) -> tuple[str, ...]:
         """The nodes of the graph that this one is made from."""
         return self.needs
@@ -86,7 +98,7 @@ class Format(Stage):
     def others(self) -> Iterator["Format"]:
         """Those of the same format and bits by each method, with the defaults of the rest."""
         mine = self.choice()
-        for kind in all_formats():
+        for kind in all_formats(self.model):
             for options in kind.selections():
                 if any(options.get(key) != mine.get(key) for key in ("format", "bits")):
                     continue

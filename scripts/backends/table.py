@@ -35,7 +35,8 @@ class Backend:
     the function, as module:function, that gives its `scripts.backends.inventory.Inventory`.
     `packages` are the distributions that its figures depend on; `load_factor` is what a loaded
     artefact takes of memory, in times its size. `face` is the record, as module:NAME, of what
-    people see of it; a backend that only computes the base has none.
+    people see of it; a backend that only computes the base has none. `encoder` is the class, as
+    module:Class, that loads an encoder as a `scripts.backends.encoder.Encoder`, where there is one.
     """
 
     name: str
@@ -47,12 +48,19 @@ class Backend:
     formats: tuple[str, ...] = ()
     face: str = ""
     site: str = ""
+    encoder: str = ""
 
 
 def modules_of(backend: str) -> tuple[str, ...]:
     """The modules that load an artefact and look into it, for `Stage.reaches`."""
     row = BACKENDS[backend]
     return tuple(name.partition(":")[0] for name in (row.loader, row.inventory))
+
+
+def modules_of_encoder(backend: str) -> tuple[str, ...]:
+    """The same where the artefact is an encoder."""
+    row = BACKENDS[backend]
+    return tuple(name.partition(":")[0] for name in (row.encoder, row.inventory))
 
 
 _BASE = FloatModel("base", "FP16 base (PyTorch)")
@@ -63,7 +71,14 @@ BACKENDS = {
     backend.name: backend
     for backend in (
         # It computes FP16 weights in FP32.
-        Backend("pytorch", *_TORCH, _BASE, packages=("torch", "transformers"), load_factor=2.0),
+        Backend(
+            "pytorch",
+            *_TORCH,
+            _BASE,
+            packages=("torch", "transformers"),
+            load_factor=2.0,
+            encoder="scripts.backends.torch_encoder:TorchEncoder",
+        ),
         Backend(
             "bitsandbytes",
             *_TORCH,
@@ -89,9 +104,10 @@ BACKENDS = {
             "scripts.backends.onnx.inventory:inventory",
             _ONNX_GRAPH,
             packages=("onnxruntime",),
-            formats=("scripts.backends.onnx.formats",),
+            formats=("scripts.backends.onnx.formats", "scripts.backends.onnx.encoder.formats"),
             face="scripts.backends.onnx.face:FACE",
             site="scripts.backends.onnx.web.layout:layout_of",
+            encoder="scripts.backends.onnx.encoder.loader:OrtEncoder",
         ),
         # Measured by onnxruntime: the graph at the folder's top reads the same weights.
         Backend(
@@ -110,8 +126,9 @@ BACKENDS = {
             "scripts.backends.gguf.inventory:inventory",
             FloatModel("f16.gguf", "GGUF F16", rounding=1e-2),
             packages=("llama-cpp-python",),
-            formats=("scripts.backends.gguf.format",),
+            formats=("scripts.backends.gguf.format", "scripts.backends.gguf.encoder.format"),
             face="scripts.backends.gguf.face:FACE",
+            encoder="scripts.backends.gguf.encoder.loader:LlamaEncoder",
         ),
         Backend(
             "openvino",

@@ -27,6 +27,20 @@ class Base(Stage):
     trust_remote_code: bool = False
     max_shard_size: Annotated[int, Field(gt=0)] = 5_000_000_000
 
+    def refusal(self, inputs: Mapping[str, object]) -> str:
+        """An encoder has a base of another kind."""
+        from scripts.base.encoder_config import is_encoder
+        from scripts.forecast import Outline
+
+        about = getattr(inputs.get("source"), "about", None)
+        if not isinstance(about, Outline) or not is_encoder(about.model_type, about.architectures):
+            return ""
+        named = f"{about.model_type} ({', '.join(about.architectures)})"
+        return (
+            f"the source is an encoder, {named}: it writes no text, but embeds sentences. Write "
+            "`kind: encoder` under `model` in the recipe; docs/recipe.md has its formats"
+        )
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Read the folder `source`: one GGUF file, or safetensors in Hugging Face layout."""
         from scripts.base.from_gguf import import_gguf

@@ -84,19 +84,21 @@ def _model(subject: Subject, row: Evaluation, origin: Origin) -> Component:
 
 def model_card(subject: Subject, row: Evaluation) -> dict[str, Any]:
     """The `modelCard` of the specification: what the model is, and its figures."""
-    quality = row.quality
+    quality, embeds = row.quality, row.embedded is not None
     metrics = {
         "perplexity": row.first.perplexity,
         "mean KL divergence from FP16, nats": quality.kld_mean,
         "agreement with FP16's most likely token": quality.top1_agreement,
     }
+    if embeds:
+        metrics = {"mean cosine with FP16's embeddings": row.embeddings.cosine}
     return {
         "modelParameters": {
             "approach": {"type": "self-supervised"},
-            "task": "text-generation",
+            "task": "feature-extraction" if embeds else "text-generation",
             "modelArchitecture": subject.model,
             "inputs": [{"format": "token ids"}],
-            "outputs": [{"format": "logits"}],
+            "outputs": [{"format": "embedding" if embeds else "logits"}],
         },
         "quantitativeAnalysis": {
             "performanceMetrics": [

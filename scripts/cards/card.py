@@ -8,11 +8,12 @@ from huggingface_hub import ModelCardData
 from scripts.backends.face import face_of
 from scripts.cards.subject import Origin, Subject
 from scripts.evaluation.result import Evaluation
-from scripts.report.lineup import Lineup, kld
+from scripts.report.lineup import Lineup, distance
 from scripts.report.loading import recipe_line, snippet
-from scripts.report.measures import MEASURES
-from scripts.report.numbers import divergence, percent
+from scripts.report.measures import measures_of
+from scripts.report.numbers import divergence
 from scripts.report.verdicts import verdict
+from scripts.report.yardsticks import cosine, yardstick_of
 
 
 def write_card(subject: Subject, lineup: Lineup, row: Evaluation, origin: Origin) -> str:
@@ -33,14 +34,14 @@ def write_card(subject: Subject, lineup: Lineup, row: Evaluation, origin: Origin
 
 def front_matter(subject: Subject, row: Evaluation) -> str:
     """YAML between the dashes, without them."""
-    face = face_of(row.backend)
+    face = face_of(row.backend, encoder=row.embedded is not None)
     tags = ["quantised", *face.tags, *subject.card.tags]
     data = ModelCardData(
         base_model=subject.base_model,
         license=subject.card.license,
         language=list(subject.card.language) or None,
         library_name=face.library,
-        pipeline_tag="text-generation",
+        pipeline_tag="feature-extraction" if row.embedded else "text-generation",
         tags=list(dict.fromkeys(tags)),
         base_model_relation="quantized" if subject.base_model else None,
         quantized_by=subject.card.quantized_by,
@@ -52,32 +53,43 @@ def front_matter(subject: Subject, row: Evaluation) -> str:
 def _opening(subject: Subject, row: Evaluation) -> str:
     name = f"[{subject.base_model}](https://huggingface.co/{subject.base_model})"
     of = name if subject.base_model else subject.model
+    own = yardstick_of(row)
+    far = f"mean {own.name} {own.show(distance(row))}"
+    nats = "" if row.embedded else " nats"
     return (
-        f"{of}, quantised: {row.label}. Against FP16 its verdict is **{verdict(row)}**: mean KL "
-        f"divergence {divergence(kld(row))} nats, FP16's most likely next token in "
-        f"{percent(row.quality.top1_agreement.value)} of cases."
+        f"{of}, quantised: {row.label}. Against FP16 its verdict is **{verdict(row)}**: "
+        f"{far}{nats}, {own.closeness(row)}."
     )
 
 
 def _figures(lineup: Lineup, row: Evaluation) -> str:
     """A table of this artefact beside FP16."""
     base, float_model = lineup.base, lineup.float_model(row)
-    measures = [one for one in MEASURES.values() if one.word is None]
+    measures = [one for one in measures_of(lineup) if one.word is None]
     rows = (
         ("", "this", base.label),
         ("---", "---:", "---:"),
         *((one.header, one.text(row, lineup), one.text(base, lineup)) for one in measures),
     )
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    over = (
+        f"Over {row.embeddings.sentences:,} sentences of each text{_on_texts(row)}; the cosine is "
+        "that with FP16's embeddings. Speeds were taken on "
+        if row.embedded
+        else f"Over {row.tokens_scored:,} predictions{_on_texts(row)}; KLD is the KL divergence "
+        "from FP16 in nats. Speeds were taken on "
+    )
     return (
-        f"{table}\n\nOver {row.tokens_scored:,} predictions{_on_texts(row)}; KLD is the KL "
-        "divergence from FP16 in nats. Speeds were taken on "
+        f"{table}\n\n{over}"
         f"{row.machine.cpu} with {row.speed.threads} threads; “own float” is {float_model.label}."
     )
 
 
 def _on_texts(row: Evaluation) -> str:
     """Of what kinds of text, where there are several."""
+    if row.embedded is not None and len(row.embedded.texts) > 1:
+        cosines = (f"{one.kind} {cosine(one.quality.cosine.value)}" for one in row.embedded.texts)
+        return f" of several kinds (cosine: {', '.join(cosines)}; above stands the worst)"
     if len(row.texts) < 2:
         return ""
     each = (f"{one.kind} {divergence(one.quality.kld_mean.value)}" for one in row.texts)
@@ -86,7 +98,7 @@ def _on_texts(row: Evaluation) -> str:
 
 def _loading(row: Evaluation, origin: Origin) -> str:
     """The card lies in an artefact that is a folder, and beside one that is a file."""
-    face = face_of(row.backend)
+    face = face_of(row.backend, encoder=row.embedded is not None)
     path = row.artifact.rpartition("/")[2] if origin.kind == "file" else "."
     code = snippet(face, [path]).strip()
     return f"`{face.install}`\n\n```{face.language}\n{code}\n```\n\n{face.remark}" + (

@@ -48,7 +48,7 @@ class Cards(Stage):
                 BOM: write_bom(subject, row, origin),
                 STATEMENT: write_statement(subject, row, origin),
             }
-            if face_of(row.backend).ollama:
+            if face_of(row.backend).ollama and row.embedded is None:
                 name, title = Path(row.artifact).name, f"{subject.model}, {row.label}"
                 texts[MODELFILE] = write_modelfile(inputs["base"], name, title)
             joint = "/" if origin.kind == "folder" else "."

@@ -6,7 +6,7 @@ from doit.exceptions import InvalidCommand
 
 from scripts.engine.commands.graph_command import option
 from scripts.engine.run.children import Interrupted, handle_signals
-from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe
+from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe, refuse_encoder
 
 
 class DemoCommand(TerminalCommand):
@@ -26,6 +26,7 @@ class DemoCommand(TerminalCommand):
         if len(given) != 1:
             raise InvalidCommand("`demo` takes one artefact, such as quantized/model-int8")
         recipe = chosen_recipe(options["recipe"])
+        refuse_encoder(recipe, "demo")
         row = find_row(recipe, given[0])
         handle_signals()
         try:

@@ -21,6 +21,15 @@ class Budget(Strict):
         None, description="share of tokens whose most likely next token is FP16's, 0 to 1"
     )
     max_perplexity_ratio: _Positive | None = Field(None, description="perplexity, times FP16's")
+    min_cosine: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="of an encoder: mean cosine of embeddings with FP16's, 0 to 1"
+    )
+    min_cosine_p01: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="of an encoder: that of the worst sentence of a hundred"
+    )
+    min_spearman: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="of an encoder: rank correlation of the similarities of all sentences"
+    )
     max_bytes: ByteSize | None = Field(None, description="size on disk, as 98MB or 98000000")
     max_size_ratio: _Positive | None = Field(None, description="size on disk, times FP16's")
     min_prefill_speedup: _Positive | None = Field(
@@ -28,6 +37,10 @@ class Budget(Strict):
     )
     min_decode_speedup: _Positive | None = Field(
         None, description="decode tokens per second, times those of the runtime's float model"
+    )
+    min_sentences_speedup: _Positive | None = Field(
+        None,
+        description="of an encoder: sentences per second, times those of the runtime's float model",
     )
     max_rss: ByteSize | None = Field(None, description="peak memory of a process that runs it")
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from scripts.backends.table import BACKENDS, YARDSTICK, modules_of
 from scripts.footprints import FOOTPRINTS, Footprint
@@ -30,6 +31,7 @@ class Evaluate(Stage):
     failed: str = ""
     suffix = ".json"
     canonical = False
+    scores: ClassVar[str] = "scripts.evaluation.score"
 
     def describe(self) -> str:
         """For lists of tasks."""
@@ -41,7 +43,7 @@ class Evaluate(Stage):
 
     def reaches(self) -> tuple[str, ...]:
         """What scores it, in a process of its own, and what its backend reads it with."""
-        return ("scripts.evaluation.score", *modules_of(self.backend))
+        return (self.scores, *modules_of(self.backend))
 
     def takes(self) -> Footprint:
         """What is loaded takes more than its file: most runtimes have a layout of their own."""
@@ -63,7 +65,7 @@ class Evaluate(Stage):
             self._write_failed(self.failed, out)
             return
         paths = (*(inputs[name] for name in ("artifact", "base", "reference")), out)
-        command = [sys.executable, "-m", "scripts.evaluation.score", self.artifact, self.backend]
+        command = [sys.executable, "-m", self.scores, self.artifact, self.backend]
         done = subprocess.run(
             [*command, *map(str, paths)],
             stdout=subprocess.PIPE,
@@ -91,10 +93,10 @@ class Evaluate(Stage):
 
     def is_settled(self, target: Path) -> bool:
         """Whether it was measured: a failure is never taken as the last word."""
-        from scripts.evaluation.result import MEASUREMENT, Measured
+        from scripts.evaluation.result import MEASUREMENT, Failed
 
         try:
-            return isinstance(MEASUREMENT.validate_json(target.read_bytes()), Measured)
+            return not isinstance(MEASUREMENT.validate_json(target.read_bytes()), Failed)
         except (OSError, ValueError):
             return False
 

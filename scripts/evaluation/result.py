@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from math import nan
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from scripts.strict import Strict
+
+_WITH_NAN = ConfigDict(ser_json_inf_nan="constants")
 
 
 class Estimate(Strict):
@@ -24,6 +26,8 @@ class Estimate(Strict):
 
 class Spread(Strict):
     """Median, minimum and maximum of `repeats` measurements after a warm-up."""
+
+    model_config = _WITH_NAN
 
     median: float
     min: float
@@ -58,6 +62,21 @@ class Quality(Strict):
     kld_p999: float
     top1_agreement: Estimate
     rms_delta_p: float
+
+    @classmethod
+    def none(cls) -> "Quality":
+        """Of a model that predicts nothing: NaN for every figure."""
+        unknown = Estimate(value=nan, se=nan)
+        return cls(
+            tokens_scored=0,
+            perplexity=unknown,
+            perplexity_ratio=unknown,
+            kld_mean=unknown,
+            kld_p99=nan,
+            kld_p999=nan,
+            top1_agreement=unknown,
+            rms_delta_p=nan,
+        )
 
 
 class TextQuality(Strict):
@@ -133,6 +152,42 @@ class Measured(Strict):
         return self.texts[0].quality if self.texts else self.quality
 
 
+class EmbeddingQuality(Strict):
+    """How near the embeddings of `sentences` sentences are to the base's: the mean cosine, that of
+    the worst of 100, and Spearman's rank correlation of all similarities of two sentences."""
+
+    sentences: int
+    cosine: Estimate
+    cosine_p01: float
+    spearman: float
+
+
+class TextEmbeddings(Strict):
+    """The same on the text of one kind."""
+
+    kind: str
+    quality: EmbeddingQuality
+
+
+class Embedded(Strict):
+    """One artefact of an encoder on the yardstick, timings apart.
+
+    `texts` are the kinds of text that were embedded; `quality` is that on the one where the mean
+    cosine is lowest. `truncated` sentences were longer than the `longest` tokens that the model
+    takes.
+    """
+
+    status: Literal["embedded"] = "embedded"
+    artifact: str
+    backend: str
+    size: Size
+    quality: EmbeddingQuality
+    texts: tuple[TextEmbeddings, ...]
+    longest: int
+    truncated: int
+    notes: tuple[str, ...] = ()
+
+
 class Failed(Strict):
     """An artefact that could not be measured, and why, for people."""
 
@@ -141,13 +196,18 @@ class Failed(Strict):
     reason: str
 
 
-MEASUREMENT: TypeAdapter[Measured | Failed] = TypeAdapter(
-    Annotated[Measured | Failed, Field(discriminator="status")]
+MEASUREMENT: TypeAdapter[Measured | Embedded | Failed] = TypeAdapter(
+    Annotated[Measured | Embedded | Failed, Field(discriminator="status")]
 )
 
 
 class Speed(Strict):
-    """Timings in a fresh process; they are not reproducible and no action key holds them."""
+    """Timings in a fresh process; they are not reproducible and no action key holds them.
+
+    An encoder has sentences a second, in batches and one by one, and NaN for the rest.
+    """
+
+    model_config = _WITH_NAN
 
     prefill_tokens: int
     prefill_tokens_per_s: Spread
@@ -157,6 +217,8 @@ class Speed(Strict):
     load_s: float
     peak_rss_bytes: int | float
     threads: int
+    sentences_per_s: Spread | None = None
+    single_sentences_per_s: Spread | None = None
 
     @classmethod
     def none(cls, threads: int) -> "Speed":
@@ -187,6 +249,8 @@ class Timings(Strict):
     """All rows, timed in turn: their speeds by name, and why the others have none. A row that was
     `left_out` on purpose is in the report all the same."""
 
+    model_config = _WITH_NAN
+
     machine: Machine
     speeds: dict[str, Speed]
     failures: dict[str, str]
@@ -199,8 +263,33 @@ class Evaluation(Measured):
     label: str
     speed: Speed
     machine: Machine
+    embedded: Embedded | None = None
+
+    @classmethod
+    def of_encoder(
+        cls, embedded: Embedded, label: str, speed: Speed, machine: Machine
+    ) -> "Evaluation":
+        """A row of an encoder's report: what only decoders have is NaN."""
+        return cls(
+            artifact=embedded.artifact,
+            backend=embedded.backend,
+            size=embedded.size,
+            quality=Quality.none(),
+            samples=(),
+            notes=embedded.notes,
+            label=label,
+            speed=speed,
+            machine=machine,
+            embedded=embedded,
+        )
+
+    @property
+    def embeddings(self) -> EmbeddingQuality:
+        """Of a row of an encoder."""
+        assert self.embedded is not None
+        return self.embedded.quality
 
     @property
     def is_timed(self) -> bool:
         """Whether it has speeds."""
-        return self.speed.decode_tokens > 0
+        return self.speed.decode_tokens > 0 or self.speed.sentences_per_s is not None

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -34,9 +34,9 @@ class NotTimed(Exception):
 class Worker:
     """The process that holds one artefact."""
 
-    def __init__(self, backend: str, artifact: Path, reference: Path) -> None:
+    def __init__(self, module: str, backend: str, artifact: Path, reference: Path) -> None:
         self.rounds: list[dict[str, float]] = []
-        command = [sys.executable, "-m", "scripts.evaluation.speed", backend, artifact, reference]
+        command = [sys.executable, "-m", module, backend, artifact, reference]
         self._process = subprocess.Popen(
             list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -96,11 +96,12 @@ class TimeAll(Stage):
     reproducible = False
     canonical = False
     suffix = ".json"
+    times: ClassVar[str] = "scripts.evaluation.speed"
 
     def reaches(self) -> tuple[str, ...]:
         """What times them, in processes of their own, and what loads them."""
         modules = {name for one in self.rows.values() for name in modules_of(one)}
-        return ("scripts.evaluation.speed", *sorted(modules))
+        return (self.times, *sorted(modules))
 
     def uses(self) -> tuple[str, ...]:
         """Those of the rows' backends."""
@@ -174,7 +175,7 @@ class TimeAll(Stage):
 
         for name in names:
             artifact = inputs[_ARTIFACT + name]
-            workers[name] = Worker(self.rows[name], artifact, inputs["reference"])
+            workers[name] = Worker(*(self.times, self.rows[name], artifact, inputs["reference"]))
         # All have imported their runtimes before the first loads: no load time has that beside it.
         for name in names:
             attempt(name, workers[name].ready)
@@ -185,8 +186,12 @@ class TimeAll(Stage):
                 time.sleep(_PAUSE_S)
                 attempt(name, workers[name].turn)
         for name, worker in workers.items():
-            outcomes[name] = speed_of(worker)
+            outcomes[name] = self.speed_of(worker)
         return outcomes
+
+    def speed_of(self, worker: Worker) -> Speed | str:
+        """The record of a worker's rounds, or why it has none; ends the worker."""
+        return speed_of(worker)
 
 
 def in_turn(names: list[str], number: int) -> Iterator[str]:

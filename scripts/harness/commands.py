@@ -6,7 +6,7 @@ from doit.exceptions import InvalidCommand
 
 from scripts.engine.commands.graph_command import option
 from scripts.errors import MachineError
-from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe
+from scripts.recipe.terminal import RECIPE_OPTION, TerminalCommand, chosen_recipe, refuse_encoder
 
 
 class HarnessCommand(TerminalCommand):
@@ -30,6 +30,8 @@ class HarnessCommand(TerminalCommand):
                 "`lm-eval` takes artefacts and tasks: doit lm-eval quantized/model-int8 "
                 "--tasks arc_easy,hellaswag"
             )
+        recipe = chosen_recipe(options["recipe"])
+        refuse_encoder(recipe, "lm-eval")
         try:
             from scripts.harness.harness import Asked, run
         except ImportError as error:
@@ -39,7 +41,6 @@ class HarnessCommand(TerminalCommand):
             ) from None
         from scripts.chat.speaker import find_row
 
-        recipe = chosen_recipe(options["recipe"])
         base, *_ = recipe.rows()
         others = [find_row(recipe, name) for name in given]
         asked = Asked(

@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from scripts.backends.format import Format, all_formats
+from scripts.backends.format import Format, ModelKind, all_formats
+from scripts.recipe.kinds import refused_of_encoder
 from scripts.recipe.problems import Document, KeyPath, listed, unknown
 
 _RESERVED = ("SHA256SUMS", "QUANTISATION-REPORT.md", "charts", "report.html")
@@ -65,9 +66,14 @@ def _renamed(key: object, value: object) -> str | None:
     return now and f"`{key}: {value}` is now `{now.format(value)}`"
 
 
-def _choose(entry: dict[str, Any], where: KeyPath, document: Document) -> type[Format] | None:
+def _choose(
+    entry: dict[str, Any], where: KeyPath, document: Document, model: ModelKind
+) -> type[Format] | None:
     """The format that an artefact's line selects; None where the selection is wrong."""
-    candidates = all_formats()
+    candidates = all_formats(model)
+    if model == "encoder" and (text := refused_of_encoder(entry, candidates)):
+        document.report(where, text)
+        return None
     so_far = ""
     chosen: list[str] = []
     while keys := [key for kind in candidates for key in kind.selector() if key not in chosen]:
@@ -115,7 +121,7 @@ def _bad_name(name: str, format: type[Format], others: list[str]) -> str | None:
     return None
 
 
-def read_artifacts(document: Document) -> dict[str, Format]:
+def read_artifacts(document: Document, model: ModelKind = "decoder") -> dict[str, Format]:
     """The artefacts by path, with their options' defaults filled in; reports what is wrong."""
     entries = document.data.get("artifacts")
     if not isinstance(entries, dict) or not entries:
@@ -129,7 +135,7 @@ def read_artifacts(document: Document) -> dict[str, Format]:
         if not isinstance(entry, dict):
             text = f"found {entry!r}; write the format and its options, such as {_EXAMPLE}"
             document.report(where, text)
-        elif chosen := _choose(entry, where, document):
+        elif chosen := _choose(entry, where, document, model):
             if bad := _bad_name(name, chosen, names):
                 document.report(where, bad)
             try:

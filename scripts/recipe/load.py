@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from scripts.errors import QuantmakeError, RecipeError
 from scripts.recipe.artifacts import read_artifacts, report_invalid
+from scripts.recipe.kinds import check_kind
 from scripts.recipe.model import Header
 from scripts.recipe.problems import Document, listed, nearest, read_yaml, refusal, unknown
 from scripts.recipe.recipe import Recipe
@@ -61,8 +62,10 @@ def _check_texts(header: Header, document: Document) -> None:
             text = f"found [{first}, {end}], which holds no line; the first is less than the second"
             document.report((*section, "lines"), text)
     for section, found in learnt.items():
-        tokens = getattr(found, "tokens", calibration.context)
-        if tokens < calibration.context:
+        tokens = getattr(found, "tokens", None)
+        if tokens is None and header.model.kind == "decoder":
+            document.report((*section, "tokens"), "is missing")
+        elif tokens is not None and tokens < calibration.context:
             text = f"found {tokens}; one window needs {calibration.context} tokens (`context`)"
             document.report((*section, "tokens"), text)
     if on.kind in on.others:
@@ -91,14 +94,16 @@ def load_recipe(path: Path, *, is_default: bool) -> Recipe:
     for key in document.data:
         if key not in _TOP_KEYS:
             document.report((str(key),), unknown("key", str(key), _TOP_KEYS))
-    artifacts = read_artifacts(document)
+    model = document.data.get("model")
+    is_encoder = isinstance(model, dict) and model.get("kind") == "encoder"
+    artifacts = read_artifacts(document, "encoder" if is_encoder else "decoder")
     sections = {key: value for key, value in document.data.items() if key in Header.model_fields}
     try:
         header = Header.model_validate(sections)
     except ValidationError as error:
         report_invalid(error, Header, (), document)
         raise refusal(path, document.problems) from None
-    for check in (_check_sources, _check_texts, _check_budgets):
+    for check in (_check_sources, _check_texts, _check_budgets, check_kind):
         check(header, document)
     if document.problems:
         raise refusal(path, document.problems)

@@ -4,12 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ByteSize, Field
 
+from scripts.backends.format import ModelKind
 from scripts.cards.subject import CardFacts
 from scripts.devices import Wanted
 from scripts.evaluation.budget import Budget
 from scripts.evaluation.reference import PROMPTS
 from scripts.recipe.problems import KeyPath
 from scripts.sources.fetch import Fetch
+from scripts.sources.fetch_encoder import FetchEncoder
 from scripts.strict import Strict
 
 Digest = Annotated[
@@ -35,6 +37,11 @@ class ModelSource(Strict):
         None, description="digest of the file or folder; hf: sources are pinned by their commit"
     )
     name: str | None = Field(None, description="the model's name in the report")
+    kind: ModelKind = Field(
+        "decoder",
+        description="a decoder writes text; an encoder (BERT, MiniLM, ModernBERT) turns sentences "
+        "into embeddings, and has formats and measures of its own",
+    )
     off_grid: int | None = Field(
         None,
         ge=0,
@@ -51,10 +58,14 @@ class ModelSource(Strict):
 
     def fetch(self) -> Fetch:
         """The stage that fetches the source."""
+        if self.kind == "encoder":
+            return FetchEncoder(source=self.source, sha256=self.sha256)
         return Fetch(**self.model_dump(include={"source", "sha256", "trust_remote_code"}))
 
     def options(self) -> dict[str, Any]:
         """The options of the stage that makes the base."""
+        if self.kind == "encoder":
+            return self.model_dump(include={"max_shard_size"})
         return self.model_dump(include={"off_grid", "trust_remote_code", "max_shard_size"})
 
 
@@ -79,21 +90,29 @@ class Text(Passage):
 class OtherCalibrationText(Passage):
     """A text of another kind to calibrate on."""
 
-    tokens: int = Field(ge=32, description="tokens to use; whole windows only")
+    tokens: int | None = Field(
+        None, ge=32, description="tokens to use; whole windows only; a decoder's text needs it"
+    )
 
 
 class CalibrationText(Text):
     """What calibrated methods learn from; it shares no line with the evaluation's texts."""
 
     tokens: int = Field(30720, ge=32, description="tokens to use; whole windows only")
+    sentences: int = Field(64, ge=8, description="of an encoder: sentences of each text")
     others: dict[Kind, OtherCalibrationText] = Field(
         {}, description="texts of other kinds, by their kinds, each with `tokens` of its own"
     )
 
     def options(self) -> dict[str, Any]:
         """The options of the stage that chooses the tokens."""
-        others = {kind: (one.lines, one.tokens) for kind, one in self.others.items()}
+        others = {kind: (one.lines, one.tokens or 0) for kind, one in self.others.items()}
         return {**self.model_dump(include={"lines", "tokens", "context"}), "others": others}
+
+    def of_encoder(self) -> dict[str, Any]:
+        """The options of the stage that chooses an encoder's sentences."""
+        others = {kind: one.lines for kind, one in self.others.items()}
+        return {**self.model_dump(include={"lines", "sentences"}), "others": others}
 
 
 class ChoiceTask(Strict):
@@ -119,6 +138,9 @@ class EvaluationText(Text):
     windows: int = Field(
         20, ge=1, description="windows of `context` tokens of each text; second halves score"
     )
+    sentences: int = Field(
+        128, ge=16, description="of an encoder: sentences of each text that are embedded"
+    )
     prompts: tuple[str, ...] = Field(
         PROMPTS, min_length=1, max_length=8, description="for the greedy samples in the report"
     )
@@ -130,6 +152,11 @@ class EvaluationText(Text):
         """The options of the stage that scores the base."""
         chosen = self.model_dump(include={"kind", "lines", "windows", "context", "prompts"})
         return {**chosen, "others": self.other_lines(), "tasks": tuple(self.tasks)}
+
+    def of_encoder(self) -> dict[str, Any]:
+        """The options of the stage that embeds with an encoder's base."""
+        chosen = self.model_dump(include={"kind", "lines", "sentences"})
+        return {**chosen, "others": self.other_lines()}
 
     def other_lines(self) -> dict[str, tuple[int, int]]:
         """The lines of the texts of other kinds."""

@@ -6,14 +6,15 @@ is in no action key.
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from scripts.backends.format import Format, all_formats
+from scripts.backends.format import Format, ModelKind, all_formats
 from scripts.cards.subject import CardFacts
 from scripts.evaluation.budget import Budget
 from scripts.recipe.model import (
@@ -119,12 +120,15 @@ def _section(record: type[BaseModel], but: Collection[str] = ()) -> str:
     return _table(head, *(one.cells() for one in options_of(record) if one.name not in but))
 
 
-def _formats() -> str:
+def _formats(model: ModelKind = "decoder") -> str:
     """For each value of `format`, what there is of it and its options."""
     families: dict[object, list[type[Format]]] = {}
-    for kind in all_formats():
+    for kind in all_formats(model):
         families.setdefault(kind.selector()["format"][0], []).append(kind)
-    return "\n".join(f"### `format: {name}`\n\n{_family(one)}" for name, one in families.items())
+    of = " of an encoder" if model == "encoder" else ""
+    return "\n".join(
+        f"### `format: {name}`{of}\n\n{_family(one)}" for name, one in families.items()
+    )
 
 
 def _family(kinds: list[type[Format]]) -> str:
@@ -160,12 +164,18 @@ def _first_line(kind: type[Format]) -> str:
     return (kind.__doc__ or "").strip().partition("\n")[0]
 
 
+_FORMATS: dict[str, Callable[[], str]] = {
+    "formats": _formats,
+    "encoder_formats": partial(_formats, "encoder"),
+}
+
+
 def page_text() -> str:
     """docs/recipe.md with its tables as the records are now."""
 
     def renewed(block: re.Match[str]) -> str:
         name = block[2]
-        table = _formats() if name == "formats" else _section(SECTIONS[name])
+        table = _FORMATS[name]() if name in _FORMATS else _section(SECTIONS[name])
         return f"{block[1]}\n{table}\n{block[3]}"
 
     return _BLOCK.sub(renewed, PATH.read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.backends.format import Format
 from scripts.backends.table import BACKENDS, YARDSTICK
@@ -54,6 +55,11 @@ class Recipe:
     def title(self) -> str:
         """The model's name, for people."""
         return self.model.name or self.name
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether the model embeds sentences, and writes no text."""
+        return self.model.kind == "encoder"
 
     @property
     def device(self) -> Device:
@@ -125,11 +131,17 @@ class Recipe:
                 for word, text in format.words().items()
             },
             yardstick=_yardstick(on),
+            kind=self.model.kind,
         )
 
     def subject(self) -> Subject:
         """What the model cards say of this recipe."""
         return Subject(**dict(self.facts()), card=self.header.card)
+
+    def reference_options(self) -> dict[str, Any]:
+        """The options of the stage that makes the yardstick."""
+        on = self.header.evaluation
+        return on.of_encoder() if self.is_encoder else {**on.options(), "device": self.device}
 
     def reference_inputs(self) -> dict[str, Path]:
         """What the yardstick is made from: the base, the text, the multiple-choice sets."""
@@ -147,6 +159,12 @@ class Recipe:
         inputs = {"base": self.node("base"), "text": self.source(one), **own}
         return {**inputs, "evaluation_text": self.source(on), **apart}
 
+    def calibration_options(self) -> dict[str, Any]:
+        """The options of the stage that chooses the calibration's tokens or sentences."""
+        one, apart = self.header.calibration, self.header.evaluation
+        own = one.of_encoder() if self.is_encoder else one.options()
+        return {**own, "evaluation_lines": apart.lines, "other_lines": apart.other_lines()}
+
     def row_inputs(self) -> dict[str, Path]:
         """The evaluations of all rows, and their timings."""
         rows = {f"evaluation/{row.name}": self.evaluation(row) for row in self.rows()}
@@ -154,6 +172,8 @@ class Recipe:
 
     def report_inputs(self) -> dict[str, Path]:
         """All that the report is written from."""
+        if self.is_encoder:
+            return self.row_inputs()
         return {**self.row_inputs(), "sensitivity": self.node("sensitivity.json")}
 
     def card_inputs(self) -> dict[str, Path]:
@@ -177,6 +197,7 @@ def _yardstick(on: EvaluationText) -> Yardstick:
         texts={k: Excerpt(text=one.text, lines=one.lines) for k, one in texts.items()},
         windows=on.windows,
         context=on.context,
+        sentences=on.sentences,
     )
 
 

@@ -50,7 +50,7 @@ class Described(GenerateJsonSchema):
 
 def schema_text() -> str:
     """The schema, derived from the records and the table of formats."""
-    formats = reduce(or_, all_formats())
+    formats = reduce(or_, [*all_formats(), *all_formats("encoder")])
     recipe = create_model(
         "Recipe",
         __base__=Header,

@@ -25,6 +25,16 @@ def chosen_recipe(name: str) -> Recipe:
     return recipes[name] if name else next(iter(recipes.values()))
 
 
+def refuse_encoder(recipe: Recipe, command: str) -> None:
+    """Raises RecipeError where the recipe's model writes no text."""
+    if recipe.is_encoder:
+        raise RecipeError(
+            f"`doit {command}` needs a model that writes text; {recipe.title} ({recipe.path}) is "
+            "an encoder, which turns sentences into embeddings. See how similar its artefacts find "
+            f'sentences with `doit compare --recipe {recipe.name} "ONE" "ANOTHER"`'
+        )
+
+
 class TerminalCommand(Command):  # type: ignore[misc]
     """A command whose mistakes are one line on standard error."""
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from scripts.backends.face import face_of, faces
 from scripts.evaluation.result import Evaluation
 from scripts.report.labels import place_labels
-from scripts.report.lineup import Lineup, frontier, kld, megabytes
+from scripts.report.lineup import Lineup, distance, frontier, megabytes
 from scripts.report.numbers import rate
-from scripts.report.verdicts import VERDICTS
+from scripts.report.yardsticks import Yardstick
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ STYLE: Any = {
     "figure.constrained_layout.w_pad": 0.14,
     "figure.constrained_layout.h_pad": 0.14,
 }
-# A divergence below this is the noise of FP32; a log axis has to end somewhere.
+# Of divergences: below this is the noise of FP32, and a log axis has to end somewhere.
 _FLOOR = 1e-4
 _BESIDE: Any = {"textcoords": "offset points", "fontsize": 9}
 
@@ -72,18 +72,18 @@ def _colour(row: Evaluation) -> str:
 
 
 def size_quality(lineup: Lineup, look: Look) -> Figure:
-    """Size against KL divergence, with the frontier of what no other artefact beats."""
-    rows, base = lineup.artifacts, lineup.base
+    """Size against distance, with the frontier of what no other artefact beats."""
+    rows, base, own = lineup.artifacts, lineup.base, lineup.yardstick
     figure = figure_of(look, 5.0)
     axes: Any = figure.add_subplot()
     axes.set_yscale("log")
-    points = {row.artifact: (megabytes(row), max(kld(row), _FLOOR)) for row in rows}
-    values = [distance for _, distance in points.values()]
+    points = {row.artifact: (megabytes(row), max(distance(row), own.noise)) for row in rows}
+    values = [value for _, value in points.values()]
     sizes = [megabytes(row) for row in (*rows, base)]
     room = 0.09 * (max(sizes) - min(sizes)) or 0.05 * max(sizes)
     axes.set_xlim(min(sizes) - room, max(sizes) + 0.75 * room)
-    axes.set_ylim(min(*values, 0.01) / 2.5, max(*values, 0.2) * 2.5)
-    _bands(axes, look)
+    axes.set_ylim(min(*values, own.verdicts[0].limit) / 2.5, max(*values, own.usable) * 2.5)
+    _bands(axes, look, own)
     corners = _corners([points[row.artifact] for row in frontier(rows)], megabytes(base))
     axes.plot(
         *zip(*corners, strict=True),
@@ -94,10 +94,10 @@ def size_quality(lineup: Lineup, look: Look) -> Figure:
         label="best for its size",
     )
     for backend, face in faces().items():
-        own = [points[row.artifact] for row in rows if row.backend == backend]
-        if own:
+        mine = [points[row.artifact] for row in rows if row.backend == backend]
+        if mine:
             axes.scatter(
-                *zip(*own, strict=True),
+                *zip(*mine, strict=True),
                 s=62,
                 color=face.colour[0],
                 marker=face.marker,
@@ -118,7 +118,7 @@ def size_quality(lineup: Lineup, look: Look) -> Figure:
         **_BESIDE,
     )
     axes.set_xlabel("size, MB")
-    axes.set_ylabel("mean KL divergence from FP16, nats (log scale)")
+    axes.set_ylabel(own.axis)
     if look.titles:
         axes.set_title("Further left is smaller, further down is closer to FP16", pad=26)
     _legend(axes, 2 if look.narrow else 4)
@@ -140,14 +140,14 @@ def _corners(points: list[tuple[float, float]], end: float) -> list[tuple[float,
     return [corner for (x, y), right in steps for corner in ((x, y), (right, y))]
 
 
-def _bands(axes: Any, look: Look) -> None:
-    """Shade every other verdict's stretch of the divergence, and name each at the right.
+def _bands(axes: Any, look: Look, yardstick: Yardstick) -> None:
+    """Shade every other verdict's stretch of the distance, and name each at the right.
 
     The names stand beside the axes; in a narrow chart inside, left of the line of FP16.
     """
     bottom, top = axes.get_ylim()
     low = bottom
-    for place, verdict in enumerate(VERDICTS):
+    for place, verdict in enumerate(yardstick.verdicts):
         high = min(verdict.limit, top)
         if high <= low:
             continue
@@ -170,14 +170,14 @@ def _bands(axes: Any, look: Look) -> None:
 
 def divergences(lineup: Lineup, look: Look) -> Figure:
     """Mean, 99 % and 99.9 % KL divergence of each artefact: how bad the bad tokens are."""
-    ordered = sorted(lineup.artifacts, key=kld)
+    ordered = sorted(lineup.artifacts, key=distance)
     figure = figure_of(look, (0.46 if look.narrow else 0.36) * len(ordered) + 1.5)
     axes: Any = figure.add_subplot()
     axes.set_xscale("log")
     shapes = (("o", 54, "mean"), ("|", 120, "99 %"), ("d", 34, "99.9 %"))
     for place, row in enumerate(ordered):
         quality, colour = row.quality, _colour(row)
-        values = [max(one, _FLOOR) for one in (kld(row), quality.kld_p99, quality.kld_p999)]
+        values = [max(one, _FLOOR) for one in (distance(row), quality.kld_p99, quality.kld_p999)]
         axes.plot(values[::2], [place] * 2, color=colour, linewidth=2.4, alpha=0.35, zorder=2)
         for value, (shape, size, _) in zip(values, shapes, strict=True):
             axes.scatter(value, place, marker=shape, s=size, color=colour, zorder=3, linewidth=1.6)
@@ -202,15 +202,16 @@ def divergences(lineup: Lineup, look: Look) -> Figure:
 
 
 def speeds(lineup: Lineup, look: Look) -> Figure:
-    """Prefill and decode, with the minimum and maximum of the repeats; the float model in grey."""
+    """Both speeds, with the minimum and maximum of the repeats; the float model in grey."""
+    own = lineup.yardstick
     rows = [row for row in lineup.rows if row.is_timed]
     height = 0.36 * len(rows) + 1.1
     figure = figure_of(look, 2 * height if look.narrow else height)
     panels = figure.subplots(*((2, 1) if look.narrow else (1, 2)), sharey=True)
     colours = [GREY if lineup.is_baseline(row) else _colour(row) for row in rows]
     for axes, title, spreads in (
-        (panels[0], "Prefill: reading", [row.speed.prefill_tokens_per_s for row in rows]),
-        (panels[1], "Decode: writing", [row.speed.decode_tokens_per_s for row in rows]),
+        (panels[0], own.panels[1], [own.reading(row) for row in rows]),
+        (panels[1], own.panels[0], [own.answering(row) for row in rows]),
     ):
         medians = [one.median for one in spreads]
         whiskers = [(one.median - one.min, one.max - one.median) for one in spreads]
@@ -227,7 +228,7 @@ def speeds(lineup: Lineup, look: Look) -> Figure:
         for place, one in enumerate(spreads):
             axes.annotate(rate(one.median), (one.max, place), (6, 0), va="center", **_BESIDE)
         axes.set_xlim(0, max(one.max for one in spreads) * 1.17)
-        axes.set_title(f"{title}, tokens/s")
+        axes.set_title(title)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=LINE, linewidth=0.8)

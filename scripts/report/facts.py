@@ -4,6 +4,7 @@ from pathlib import PurePath
 
 from pydantic import Field, JsonValue
 
+from scripts.backends.format import ModelKind
 from scripts.evaluation.budget import Budget
 from scripts.sources.redact import redact
 from scripts.strict import Strict
@@ -17,12 +18,13 @@ class Excerpt(Strict):
 
 
 class Yardstick(Strict):
-    """What everything was measured on: `windows` of `context` tokens of each text. The texts are by
-    their kinds, that of the calibration's kind first."""
+    """What everything was measured on: `windows` of `context` tokens of each text, of an encoder
+    `sentences` of each. The texts are by their kinds, that of the calibration's kind first."""
 
     texts: dict[str, Excerpt]
     windows: int
     context: int
+    sentences: int = 0
 
 
 class Facts(Strict):
@@ -45,6 +47,7 @@ class Facts(Strict):
     budgets: dict[str, Budget] = Field(default_factory=dict)
     yardstick: Yardstick | None = None
     terms: dict[str, str] = Field(default_factory=dict)
+    kind: ModelKind = "decoder"
 
     @property
     def source_name(self) -> str:

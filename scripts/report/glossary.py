@@ -3,7 +3,7 @@
 from scripts.backends.face import faces
 from scripts.report.facts import Facts
 from scripts.report.lineup import Lineup
-from scripts.report.measures import MEASURES
+from scripts.report.measures import measures_of
 from scripts.report.parts import Explanations, Section, Subtitle, Terms
 
 NUMBERS = {
@@ -16,6 +16,16 @@ NUMBERS = {
     "64. Each block keeps a scale: the step between two neighbouring codes. Some formats also keep "
     "a zero point, the code that stands for 0, so that the 16 or 256 values need not lie evenly "
     "around it. Smaller blocks fit better and cost more bits.",
+}
+_EMBEDDING = {
+    "FP16": "16-bit floating point: 2 bytes a weight. Encoders are mostly published in FP32, with "
+    "4 bytes; rounding to FP16 turns their embeddings by less than anything here can show. It is "
+    "the yardstick, computed with in FP32; everything else is compared with it.",
+    "embedding": "A list of some hundred numbers that an encoder makes of a sentence, so that "
+    "sentences of like meaning get lists that point the same way. Searches, recommendations and "
+    "classifiers compare them.",
+    "pooling": "How the states of a sentence's tokens become one embedding: their mean, or that of "
+    "the first token (cls). Every artefact carries the source's.",
 }
 _WEIGHT_ONLY = {
     "weight-only": "Only the weights are stored as integer codes; they are turned back into "
@@ -32,9 +42,9 @@ def glossary(facts: Facts, lineup: Lineup) -> Section:
     """The words of numbers and measures, and those of the methods and formats that are shown."""
     used = {row.backend for row in lineup.artifacts}
     formats = [term for name, face in faces().items() if name in used for term in face.terms]
-    measures = {one.name: one.meaning for one in MEASURES.values()}
+    measures = {one.name: one.meaning for one in measures_of(lineup)}
     terms: dict[str, Terms] = {
-        "Numbers": [*NUMBERS.items()],
+        "Numbers": [*(NUMBERS | (_EMBEDDING if lineup.base.embedded else {})).items()],
         "Methods and types": [*(_WEIGHT_ONLY | facts.terms).items()],
         "Formats": formats,
         "Measures": [*(measures | _ERROR).items()],

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from scripts.evaluation.result import Estimate
 from scripts.report.lineup import Lineup, code
-from scripts.report.measures import MEASURES, SPEED, Measure, value_of
+from scripts.report.measures import MEASURES, SPEED, Measure, measures_of, value_of
 from scripts.report.numbers import percent
 from scripts.report.parts import Paragraph, Section, Table
 from scripts.strict import Strict
@@ -40,7 +40,7 @@ def history(lineup: Lineup, committed: History | None) -> History:
     Where the committed report is this very one, what that was compared with stays, so that
     committing a report does not change it.
     """
-    compared = [one for one in MEASURES.values() if one.margin is not None]
+    compared = [one for one in measures_of(lineup) if one.margin is not None]
     now = Snapshot(
         cpu=lineup.base.machine.cpu,
         artifacts={
@@ -73,8 +73,10 @@ def change_sentence(now: Snapshot, before: Snapshot) -> str:
         if before.cpu == now.cpu
         else f"speeds not at all, since they were taken on another processor, {before.cpu}"
     )
+    embeds = any("cosine" in figures for figures in now.artifacts.values())
+    what = "cosine" if embeds else "KL divergence"
     return (
-        f"A KL divergence counts as changed beyond the standard error of the difference, a size "
+        f"A {what} counts as changed beyond the standard error of the difference, a size "
         f"from {percent(margins['bytes'])} on, {speeds}."
     )
 

@@ -12,6 +12,7 @@ from scripts.errors import QuantmakeError
 from scripts.evaluation.budget import Break, Budget, Judgement, Missing
 from scripts.evaluation.result import (
     MEASUREMENT,
+    Embedded,
     Evaluation,
     Failed,
     Measured,
@@ -78,7 +79,7 @@ def _unknown(lineup: Lineup, budgets: Mapping[str, Budget]) -> Iterator[Missing]
 
 def _records(
     inputs: Mapping[str, Path], names: tuple[str, ...]
-) -> tuple[dict[str, Measured | Failed], Timings]:
+) -> tuple[dict[str, Measured | Embedded | Failed], Timings]:
     broken: list[str] = []
 
     def read(path: Path, kind: TypeAdapter[Stored]) -> Stored | None:
@@ -101,12 +102,17 @@ def _records(
 
 
 def _join(
-    name: str, measured: Measured | Failed, timings: Timings, label: str
+    name: str, measured: Measured | Embedded | Failed, timings: Timings, label: str
 ) -> Evaluation | Missing:
     """What was measured with its timings, or why one of them is missing."""
     if isinstance(measured, Failed):
         return Missing(artifact=name, label=label, reason=measured.reason)
     speed = timings.speeds.get(name)
+    if isinstance(measured, Embedded):
+        if speed is None:
+            reason = timings.failures.get(name, "it was not timed; run doit report")
+            return Missing(artifact=name, label=label, reason=reason)
+        return Evaluation.of_encoder(measured, label, speed, timings.machine)
     fields = {field: getattr(measured, field) for field in type(measured).model_fields}
     if left_out := timings.left_out.get(name):
         speed = Speed.none(timings.machine.cores)

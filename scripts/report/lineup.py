@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from scripts.evaluation.budget import Break, Missing
 from scripts.evaluation.result import Evaluation
 from scripts.evaluation.sensitivity import Sensitivity
+from scripts.report.yardsticks import Yardstick, yardstick_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Lineup:
     def base(self) -> Evaluation:
         """The FP16 base."""
         return self.baselines[0]
+
+    @property
+    def yardstick(self) -> Yardstick:
+        """What the rows are measured by."""
+        return yardstick_of(self.base)
 
     @property
     def rows(self) -> tuple[Evaluation, ...]:
@@ -52,19 +58,19 @@ class Lineup:
         return f"*{row.label}*" if self.is_baseline(row) else code(row.artifact)
 
 
-def kld(row: Evaluation) -> float:
-    """Mean KL divergence from the base, in nats."""
-    return row.quality.kld_mean.value
+def distance(row: Evaluation) -> float:
+    """Mean distance from the base: KL divergence in nats, of an encoder 1 − cosine."""
+    return yardstick_of(row).distance(row).value
 
 
-def decode(row: Evaluation) -> float:
-    """Median decode speed, tokens per second."""
-    return row.speed.decode_tokens_per_s.median
+def answering(row: Evaluation) -> float:
+    """Median decode speed, tokens per second; of an encoder sentences per second in batches."""
+    return yardstick_of(row).answering(row).median
 
 
-def prefill(row: Evaluation) -> float:
-    """Median prefill speed, tokens per second."""
-    return row.speed.prefill_tokens_per_s.median
+def reading(row: Evaluation) -> float:
+    """Median prefill speed, tokens per second; of an encoder sentences per second, one by one."""
+    return yardstick_of(row).reading(row).median
 
 
 def megabytes(row: Evaluation) -> float:
@@ -74,14 +80,14 @@ def megabytes(row: Evaluation) -> float:
 
 def by_size(row: Evaluation) -> tuple[int, float]:
     """Sorts the smallest first, and of equal sizes the closest."""
-    return row.size.bytes, kld(row)
+    return row.size.bytes, distance(row)
 
 
 def frontier(rows: Sequence[Evaluation]) -> list[Evaluation]:
     """The rows that no other one beats in both size and distance, smallest first."""
     best: list[Evaluation] = []
     for row in sorted(rows, key=by_size):
-        if not best or kld(row) < kld(best[-1]):
+        if not best or distance(row) < distance(best[-1]):
             best.append(row)
     return best
 

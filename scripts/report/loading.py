@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import yaml
 
-from scripts.backends.face import Face, faces
+from scripts.backends.face import Face, face_of, faces
 from scripts.report.facts import Facts
 from scripts.report.lineup import Lineup, code
 from scripts.report.parts import Code, Paragraph, Part, Section, Subtitle, Table
@@ -13,6 +13,9 @@ from scripts.report.parts import Code, Paragraph, Part, Section, Subtitle, Table
 _LOADING = """\
 Run these from the folder that this page lies in. They continue a plain text, which works with \
 every model; an instruction-tuned one answers better to its chat template."""
+_EMBEDDING = """\
+Run these from the folder that this page lies in. They embed two sentences and print how similar \
+they are."""
 _CHOOSING = ("format", "type", "bits", "method")
 # A language's name, what declares a variable, what ends a statement, what begins a comment.
 _LANGUAGES = {"python": ("Python", "", "", "#"), "javascript": ("JavaScript", "const ", ";", "//")}
@@ -23,12 +26,16 @@ def loading(facts: Facts, lineup: Lineup, folder: str) -> Section:
 
     `folder` is that of the artefacts with a slash at its end, from where the page lies.
     """
-    parts = (Paragraph(_LOADING), *_parts(facts, lineup, folder))
+    parts = (
+        Paragraph(_EMBEDDING if lineup.base.embedded else _LOADING),
+        *_parts(facts, lineup, folder),
+    )
     return Section("How to load each one", parts, "How to load them")
 
 
 def _parts(facts: Facts, lineup: Lineup, folder: str) -> Iterator[Part]:
-    for backend, face in faces().items():
+    for backend, usual in faces().items():
+        face = face_of(backend, encoder=True) if lineup.base.embedded else usual
         own = [row for row in lineup.offered if row.backend == backend]
         if not own:
             continue

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan
 
+from scripts.backends.format import ModelKind
 from scripts.evaluation.result import Estimate, Evaluation, Spread
-from scripts.report.lineup import Lineup, decode, prefill
+from scripts.report.lineup import Lineup, answering, reading
 from scripts.report.numbers import (
     Show,
     divergence,
@@ -23,6 +24,7 @@ from scripts.report.numbers import (
     with_spread,
 )
 from scripts.report.verdicts import verdict
+from scripts.report.yardsticks import cosine, yardstick_of
 
 QUALITY, SIZE, SPEED = "Quality", "Size", "Speed and memory"
 GROUPS = (QUALITY, SIZE, SPEED)
@@ -38,7 +40,8 @@ class Measure:
     `higher` is true where higher is better. `in_short` are those that most readers look for.
     `margin` is the share from which a change since the last report counts, None where it is not
     compared; an estimate's changes count beyond the standard error of the difference.
-    `word` stands in the place of the number, which only sorts then.
+    `word` stands in the place of the number, which only sorts then. `of` is the kind of model that
+    has it, where not all have.
     """
 
     key: str
@@ -52,6 +55,7 @@ class Measure:
     in_short: bool = False
     margin: float | None = None
     word: Callable[[Evaluation, Lineup], str] | None = None
+    of: ModelKind | None = None
 
     @property
     def header(self) -> str:
@@ -108,9 +112,9 @@ SPEED_MARGIN = 0.05
 
 _TABLE = (
     Measure(
-        "verdict", "in a word", QUALITY, lambda row, _: row.quality.kld_mean, divergence,
-        "What the KL divergence amounts to, as a rule of thumb; the table of verdicts says from "
-        "where on.",
+        "verdict", "in a word", QUALITY, lambda row, _: yardstick_of(row).distance(row), divergence,
+        "What the distance from FP16 amounts to, as a rule of thumb; the table of verdicts says "
+        "from where on.",
         in_short=True, word=_word,
     ),
     Measure(
@@ -118,26 +122,29 @@ _TABLE = (
         "KL divergence: how far a row's predictions are from those of FP16, over the whole "
         "vocabulary, averaged over tokens, in nats; 0 is identical. It is the most telling figure "
         "here: perplexity can stay put while errors cancel out, this can't.",
-        in_short=True, margin=0.0,
+        in_short=True, margin=0.0, of="decoder",
     ),
     Measure(
         "kld_p99", "99 % KLD", QUALITY, lambda row, _: row.quality.kld_p99, divergence,
         "One token in a hundred is further off than this.",
+        of="decoder",
     ),
     Measure(
         "kld_p999", "99.9 % KLD", QUALITY, lambda row, _: row.quality.kld_p999, divergence,
         "One token in a thousand is further off than this.",
+        of="decoder",
     ),
     Measure(
         "top1", "same top token", QUALITY, lambda row, _: row.quality.top1_agreement, percent,
         "How often the token that a row thinks most likely is the one that FP16 does: top-1 "
         "agreement.",
-        higher=True,
+        higher=True, of="decoder",
     ),
     Measure(
         "rms_delta_p", "RMS Δp", QUALITY, lambda row, _: row.quality.rms_delta_p, percent,
         "By how much the probability of the token that really follows typically changes, in "
         "percentage points.",
+        of="decoder",
     ),
     Measure(
         "perplexity", "perplexity", QUALITY, lambda row, _: row.first.perplexity, places(2),
@@ -145,12 +152,33 @@ _TABLE = (
         "as if between 30 equally likely tokens (pieces of words). Compare it only within a "
         "table: other texts and tokenizers give other values. Where several texts were scored, it "
         "is that on the first.",
+        of="decoder",
     ),
     Measure(
         "perplexity_ratio", "× FP16", QUALITY, lambda row, _: row.first.perplexity_ratio,
         places(3),
         "Perplexity, in times that of FP16. Its error is that of paired differences, so it is "
         "smaller than those of the two perplexities.",
+        of="decoder",
+    ),
+    Measure(
+        "cosine", "cosine", QUALITY, lambda row, _: row.embeddings.cosine, cosine,
+        "How near a sentence's embedding is to FP16's: the cosine of the angle between the two, "
+        "averaged over sentences; 1 is the same direction. It says whether embeddings of both can "
+        "stand in one index.",
+        higher=True, in_short=True, margin=0.0, of="encoder",
+    ),
+    Measure(
+        "cosine_p01", "worst 1 %", QUALITY, lambda row, _: row.embeddings.cosine_p01, cosine,
+        "One sentence in a hundred has a lower cosine than this.",
+        higher=True, of="encoder",
+    ),
+    Measure(
+        "spearman", "same ranking", QUALITY, lambda row, _: row.embeddings.spearman, cosine,
+        "Spearman's rank correlation: whether a row ranks all pairs of two sentences by their "
+        "similarity as FP16 does; 1 is the same order. A search lives on it: it can stay high "
+        "where embeddings all turn alike, which the cosine counts as a loss.",
+        higher=True, in_short=True, of="encoder",
     ),
     Measure(
         "bytes", "size", SIZE, lambda row, _: row.size.bytes, megabytes(1),
@@ -173,36 +201,67 @@ _TABLE = (
         "prefill", "prefill", SPEED, lambda row, _: row.speed.prefill_tokens_per_s, rate,
         "Reading the prompt, many tokens at once: bound by arithmetic. It decides how long a long "
         "prompt takes.",
-        unit="t/s", higher=True, in_short=True, margin=SPEED_MARGIN,
+        unit="t/s", higher=True, in_short=True, margin=SPEED_MARGIN, of="decoder",
     ),
     Measure(
         "decode", "decode", SPEED, lambda row, _: row.speed.decode_tokens_per_s, rate,
         "Writing the answer, one token after another: bound by memory, so small files win. It "
         "decides how fast the answer runs over the screen.",
-        unit="t/s", higher=True, in_short=True, margin=SPEED_MARGIN,
+        unit="t/s", higher=True, in_short=True, margin=SPEED_MARGIN, of="decoder",
     ),
     Measure(
         "decode_ratio", "decode, × FP16", SPEED,
-        lambda row, lineup: decode(row) / decode(lineup.base), ratio,
+        lambda row, lineup: answering(row) / answering(lineup.base), ratio,
         "Decode, in times that of the FP16 base: what runtime and quantisation gain together.",
-        higher=True,
+        higher=True, of="decoder",
     ),
     Measure(
         "prefill_speedup", "prefill, × own float", SPEED,
-        lambda row, lineup: prefill(row) / prefill(lineup.float_model(row)), ratio,
+        lambda row, lineup: reading(row) / reading(lineup.float_model(row)), ratio,
         "Prefill, in times that of the float model in the same runtime: what quantisation gains.",
-        higher=True,
+        higher=True, of="decoder",
     ),
     Measure(
         "decode_speedup", "decode, × own float", SPEED,
-        lambda row, lineup: decode(row) / decode(lineup.float_model(row)), ratio,
+        lambda row, lineup: answering(row) / answering(lineup.float_model(row)), ratio,
         "Decode, in times that of the float model in the same runtime.",
-        higher=True,
+        higher=True, of="decoder",
+    ),
+    Measure(
+        "sentences", "batches", SPEED, lambda row, _: yardstick_of(row).answering(row), rate,
+        "Sentences embedded a second, 32 together, padded to the longest of them: how fast "
+        "documents are embedded.",
+        unit="sent/s", higher=True, in_short=True, margin=SPEED_MARGIN, of="encoder",
+    ),
+    Measure(
+        "single", "one by one", SPEED, lambda row, _: yardstick_of(row).reading(row), rate,
+        "Sentences embedded a second, each alone: how fast queries are answered.",
+        unit="sent/s", higher=True, in_short=True, margin=SPEED_MARGIN, of="encoder",
+    ),
+    Measure(
+        "sentences_ratio", "batches, × FP16", SPEED,
+        lambda row, lineup: answering(row) / answering(lineup.base), ratio,
+        "Batches, in times the speed of the FP16 base: what runtime and quantisation gain "
+        "together.",
+        higher=True, of="encoder",
+    ),
+    Measure(
+        "sentences_speedup", "batches, × own float", SPEED,
+        lambda row, lineup: answering(row) / answering(lineup.float_model(row)), ratio,
+        "Batches, in times the speed of the float model in the same runtime: what quantisation "
+        "gains.",
+        higher=True, of="encoder",
+    ),
+    Measure(
+        "single_speedup", "one by one, × own float", SPEED,
+        lambda row, lineup: reading(row) / reading(lineup.float_model(row)), ratio,
+        "The same of sentences one by one.",
+        higher=True, of="encoder",
     ),
     Measure(
         "first_token", "first token", SPEED, lambda row, _: row.speed.first_token_ms, places(0),
         "How long a short prompt waits for the first token of its answer.",
-        unit="ms",
+        unit="ms", of="decoder",
     ),
     Measure(
         "load", "load", SPEED, lambda row, _: row.speed.load_s, places(2),
@@ -217,6 +276,12 @@ _TABLE = (
     ),
 )  # fmt: skip
 MEASURES = {one.key: one for one in _TABLE}
+
+
+def measures_of(lineup: Lineup) -> list[Measure]:
+    """Those of the kind of model that the rows are of."""
+    other = "decoder" if lineup.base.embedded else "encoder"
+    return [one for one in _TABLE if one.of != other]
 
 
 def of_budget(name: str) -> Measure:

@@ -5,10 +5,9 @@ from scripts.report.facts import Facts
 from scripts.report.gate import failures
 from scripts.report.glossary import glossary
 from scripts.report.history import History, changes
-from scripts.report.lineup import Lineup, code, frontier, kld, megabytes
+from scripts.report.lineup import Lineup, code, distance, frontier, megabytes
 from scripts.report.loading import loading
 from scripts.report.method import method, workflow
-from scripts.report.numbers import divergence
 from scripts.report.parts import Drawing, Items, Paragraph, Part, Section, Subtitle
 from scripts.report.samples import flips, samples
 from scripts.report.sensitivity import sensitivity
@@ -21,6 +20,21 @@ with fewer bits. The file shrinks, and since a processor that writes an answer s
 time fetching weights from memory, answers come faster too. The price is rounding: the model no \
 longer computes quite what it did. This report measures that price for each file that was built, \
 and says which one to take."""
+_ABOUT_ENCODERS = """\
+An encoder turns a sentence into an **embedding**, a list of numbers, so that sentences of like \
+meaning get lists that point the same way; searches compare them. The encoder itself is a long \
+list of numbers, its **weights**. **Quantisation** stores them with fewer bits, and may multiply \
+in whole numbers too: the file shrinks, and processors embed more sentences a second. The price is \
+rounding: embeddings turn a little. This report measures that price for each file that was built, \
+and says which one to take."""
+_READING_ENCODERS = """\
+The cosine says how near an artefact's embeddings are to those of FP16: at 1 they are the same, \
+and the word beside it says what to expect. Same ranking says whether it finds the same \
+neighbours. Speeds are in sentences a second. All terms are explained \
+[below](#what-the-words-mean)."""
+_VERDICTS_ENCODERS = """\
+The verdicts stand for the mean cosine with FP16's embeddings, on the kind of text where it is \
+lowest. They are rules of thumb, not a standard: test on your own search."""
 _READING = """\
 KL divergence says how far an artefact's predictions are from those of FP16: at 0 they are the \
 same, and the word beside it says what to expect. Decode is writing an answer, prefill is reading \
@@ -33,6 +47,9 @@ Every row was scored on texts of several kinds. All other figures of quality on 
 the verdicts and the budgets are those of the kind where the row is furthest from FP16; \
 perplexity alone is that of the first, the calibration's kind. A method that learns from a text \
 does best on texts like it: the last column says how much of its gain stays behind elsewhere."""
+_TEXTS_ENCODERS = """\
+Every row embedded sentences of several kinds of text. All other figures of quality on this page, \
+the verdicts and the budgets are those of the kind where the row's mean cosine is lowest."""
 _TASKS = """\
 The answer is the choice with the highest likelihood per byte. Questions that FP16 has right and \
 the artefact wrong are lost, the other way round won: few of either say more than two shares that \
@@ -52,7 +69,7 @@ def sections(facts: Facts, lineup: Lineup, history: History, folder: str) -> lis
         _advice(lineup),
         *changes(history),
         _comparison(lineup),
-        samples(lineup),
+        *([] if facts.kind == "encoder" else [samples(lineup)]),
         *flips(lineup),
         *sensitivity(lineup),
         loading(facts, lineup, folder),
@@ -65,11 +82,14 @@ def sections(facts: Facts, lineup: Lineup, history: History, folder: str) -> lis
 def _advice(lineup: Lineup) -> Section:
     careful = tuple(warnings(lineup))
     best = _frontier(lineup)
+    embeds = lineup.base.embedded is not None
     millions = lineup.base.size.parameters / 1e6
+    own = lineup.yardstick
+    _from = "with" if embeds else "from"
     chart = Drawing(
         "size-quality",
         "Size against distance from FP16: further left is smaller, further down is closer",
-        f"Size of each artefact against its KL divergence from FP16. {best.replace('`', '')}",
+        f"Size of each artefact against its {own.name} {_from} FP16. {best.replace('`', '')}",
     )
     return Section(
         "Which one should I take?",
@@ -80,11 +100,11 @@ def _advice(lineup: Lineup) -> Section:
             chart,
             Paragraph(best, quiet=True),
             Subtitle("What this is about"),
-            Paragraph(_ABOUT),
-            Paragraph(_READING),
-            *([Paragraph(_SMALL.format(millions))] if millions < 1000 else []),
-            Paragraph(_VERDICTS),
-            verdict_table(),
+            Paragraph(_ABOUT_ENCODERS if embeds else _ABOUT),
+            Paragraph(_READING_ENCODERS if embeds else _READING),
+            *([Paragraph(_SMALL.format(millions))] if millions < 1000 and not embeds else []),
+            Paragraph(_VERDICTS_ENCODERS if embeds else _VERDICTS),
+            verdict_table(own),
         ),
         "Which one to take",
     )
@@ -92,8 +112,9 @@ def _advice(lineup: Lineup) -> Section:
 
 def _frontier(lineup: Lineup) -> str:
     """The frontier of the chart in words, for those who can't see it."""
+    own = lineup.yardstick
     named = "; ".join(
-        f"{code(row.artifact)} ({megabytes(row):,.0f} MB, KL divergence {divergence(kld(row))})"
+        f"{code(row.artifact)} ({megabytes(row):,.0f} MB, {own.name} {own.show(distance(row))})"
         for row in frontier(lineup.artifacts)
     )
     return f"Best for their size, since nothing is both smaller and closer to FP16: {named}."
@@ -101,8 +122,10 @@ def _frontier(lineup: Lineup) -> str:
 
 def _comparison(lineup: Lineup) -> Section:
     effect = f"{_runtime_effect(lineup)} The terms are explained [below](#what-the-words-mean)."
-    several = len(lineup.base.texts) > 1
-    texts: list[Part] = [text_table(lineup), Paragraph(_TEXTS)] if several else []
+    embedded = lineup.base.embedded
+    several = len(embedded.texts if embedded else lineup.base.texts) > 1
+    of_texts = _TEXTS_ENCODERS if embedded else _TEXTS
+    texts: list[Part] = [text_table(lineup), Paragraph(of_texts)] if several else []
     tasks: list[Part] = [task_table(lineup), Paragraph(_TASKS)] if lineup.base.tasks else []
     notes = tuple(f"{code(row.artifact)}: {note}" for row in lineup.rows for note in row.notes)
     divergences = Drawing(
@@ -113,15 +136,15 @@ def _comparison(lineup: Lineup) -> Section:
     speeds = Drawing(
         "speed",
         "Speed: the bars are medians, the whiskers the minimum and maximum of the repeats",
-        "Prefill and decode speed of each artefact and of the float model; the figures stand in "
-        "the table.",
+        f"{' and '.join(lineup.yardstick.panels) if embedded else 'Prefill and decode speed'} of "
+        "each artefact and of the float model; the figures stand in the table.",
     )
     return Section(
         "Comparison",
         (
             Paragraph(effect.strip()),
             overview(lineup),
-            divergences,
+            *([] if embedded else [divergences]),
             speeds,
             *texts,
             *tasks,
@@ -137,8 +160,11 @@ def _runtime_effect(lineup: Lineup) -> str:
     others = lineup.baselines[1:]
     if not others:
         return ""
-    worst = divergence(max(abs(kld(row)) for row in others))
-    by = "next to nothing" if worst == "≈ 0" else f"a KL divergence of up to {worst}"
+    own = lineup.yardstick
+    worst = own.show(max(abs(distance(row)) for row in others))
+    by = "next to nothing" if worst in ("≈ 0", "1") else f"a KL divergence of up to {worst}"
+    if lineup.base.embedded and by != "next to nothing":
+        by = f"a cosine of {worst} at least"
     return (
         "Rows in italics are the float model in each runtime. In quality they differ from the base "
         f"by {by}: that much is the runtime's doing, all beyond it is quantisation's. In speed, "

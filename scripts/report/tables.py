@@ -2,10 +2,11 @@
 
 from scripts.evaluation.result import Evaluation
 from scripts.report.lineup import Lineup
-from scripts.report.measures import GROUPS, MEASURES, Measure
+from scripts.report.measures import GROUPS, Measure, measures_of
 from scripts.report.numbers import divergence, percent, with_error
 from scripts.report.parts import Cell, Column, Overview, Table
 from scripts.report.verdicts import rank
+from scripts.report.yardsticks import cosine
 
 _IN_SHORT = "In short"
 _NOISE = 1e-4  # of the float models, whose divergence is the runtime's rounding
@@ -14,7 +15,7 @@ _NOISE = 1e-4  # of the float models, whose divergence is the runtime's rounding
 def overview(lineup: Lineup) -> Overview:
     """All measures in one table; what most readers look for comes first."""
     groups: dict[str, list[Measure]] = {name: [] for name in (_IN_SHORT, *GROUPS)}
-    for one in MEASURES.values():
+    for one in measures_of(lineup):
         groups[_IN_SHORT if one.in_short else one.group].append(one)
     measures = [one for own in groups.values() for one in own]
     rows = (
@@ -37,6 +38,8 @@ def _cell(measure: Measure, row: Evaluation, lineup: Lineup) -> Cell:
 
 def text_table(lineup: Lineup) -> Table:
     """The KL divergence of each row on each kind of text, and the worst in times the first."""
+    if lineup.base.embedded is not None:
+        return _cosines_by_text(lineup)
     kinds = [one.kind for one in lineup.base.texts]
     rows = []
     for row in lineup.rows:
@@ -48,6 +51,25 @@ def text_table(lineup: Lineup) -> Table:
     worst = f"worst ÷ {kinds[0]}"
     header = ("artefact", *kinds, worst)
     return Table("KLD by kind of text", header, tuple(rows), frozenset(header[1:]), titled=True)
+
+
+def _cosines_by_text(lineup: Lineup) -> Table:
+    """The mean cosine of each row on each kind of text."""
+    each = {
+        row.artifact: {one.kind: one.quality.cosine for one in row.embedded.texts}
+        for row in lineup.rows
+        if row.embedded is not None
+    }
+    kinds = tuple(each[lineup.base.artifact])
+    rows = tuple(
+        (
+            lineup.name(row),
+            *(with_error(cosine, each[row.artifact][kind]) for kind in kinds),
+        )
+        for row in lineup.rows
+    )
+    header = ("artefact", *kinds)
+    return Table("Cosine by kind of text", header, rows, frozenset(kinds), titled=True)
 
 
 def stored_table(lineup: Lineup) -> Table:
@@ -63,7 +85,7 @@ def stored_table(lineup: Lineup) -> Table:
 def repeats_table(lineup: Lineup) -> Table:
     """Median, minimum and maximum of the repeats of each timing."""
     timed = next(row for row in lineup.rows if row.is_timed)
-    measures = [one for one in MEASURES.values() if one.spread(timed, lineup)]
+    measures = [one for one in measures_of(lineup) if one.spread(timed, lineup)]
     rows = (
         (lineup.name(row), *(one.spread(row, lineup) for one in measures)) for row in lineup.rows
     )

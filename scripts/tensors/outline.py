@@ -1,6 +1,9 @@
 """The sizes of a model, from the headers of its files alone: what forecasts are made of."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from scripts.errors import QuantmakeError
 from scripts.forecast import Outline
@@ -21,4 +24,14 @@ def outline_of(folder: Path) -> Outline | None:
             shapes = {name: tensor.shape for name, tensor in tensors_of(ggufs[0]).items()}
     except (OSError, QuantmakeError):
         return None  # whoever reads it in earnest says what is wrong
-    return Outline.of(shapes) if shapes else None
+    return replace(Outline.of(shapes), **_config(folder)) if shapes else None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What config.json says of the kind of model."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        named = tuple(map(str, config.get("architectures") or ()))
+        return {"model_type": str(config.get("model_type", "")), "architectures": named}
+    except (OSError, ValueError, AttributeError):
+        return {}

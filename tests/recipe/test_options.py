@@ -16,7 +16,11 @@ def test_tables_are_current() -> None:
 
 
 def test_every_table_is_on_the_page() -> None:
-    assert set(re.findall(r"<!-- generated: (\w+) -->", TEXT)) == {*SECTIONS, "formats"}
+    assert set(re.findall(r"<!-- generated: (\w+) -->", TEXT)) == {
+        *SECTIONS,
+        "formats",
+        "encoder_formats",
+    }
 
 
 def test_every_kind_of_source_is_on_the_page() -> None:
@@ -28,7 +32,9 @@ def test_every_key_of_a_section_is_explained(name: str) -> None:
     assert [one.name for one in options_of(SECTIONS[name]) if not one.meaning] == []
 
 
-@pytest.mark.parametrize("kind", all_formats(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [*all_formats(), *all_formats("encoder")], ids=lambda kind: kind.__name__
+)
 def test_every_option_of_a_format_is_explained(kind: type[Format]) -> None:
     options = [one for one in options_of(kind) if one.name not in kind.selector()]
     assert [one.name for one in options if not one.meaning] == []

@@ -3,7 +3,8 @@
 import pytest
 
 from scripts.report.advice import advice, by_runtime, headline, picks, warnings
-from scripts.report.verdicts import VERDICTS, is_usable, verdict
+from scripts.report.verdicts import is_usable, verdict
+from scripts.report.yardsticks import EMBEDDINGS, PREDICTIONS, Yardstick
 from tests.report.factory import evaluation, lineup, usual
 
 
@@ -24,8 +25,9 @@ def test_verdict(kld: float, word: str) -> None:
     assert verdict(evaluation("a", kld=kld, error=0)) == word
 
 
-def test_verdicts_rise_to_infinity() -> None:
-    limits = [one.limit for one in VERDICTS]
+@pytest.mark.parametrize("yardstick", [PREDICTIONS, EMBEDDINGS], ids=lambda one: one.column)
+def test_verdicts_rise_to_infinity(yardstick: Yardstick) -> None:
+    limits = [one.limit for one in yardstick.verdicts]
     assert limits == sorted(set(limits))
     assert limits[-1] == float("inf")
 

@@ -3,6 +3,7 @@
 from scripts.report.parts import Table
 from scripts.report.tables import overview, repeats_table, stored_table
 from scripts.report.verdicts import verdict_table
+from scripts.report.yardsticks import PREDICTIONS
 from tests.report.factory import usual
 
 
@@ -86,7 +87,7 @@ def test_repeats_have_their_spread() -> None:
 
 
 def test_verdicts_are_those_of_the_advice() -> None:
-    assert [row[:2] for row in verdict_table().rows] == [
+    assert [row[:2] for row in verdict_table(PREDICTIONS).rows] == [
         ("< 0.01", "indistinguishable in practice"),
         ("< 0.05", "close"),
         ("< 0.2", "noticeable"),

@@ -20,6 +20,20 @@ print(answer["choices"][0]["text"])
 """,
     remark="Any program that is built on llama.cpp loads the same file. For a chat, call "
     "`model.create_chat_completion`.",
+    embedding=(
+        "pip install llama-cpp-python numpy",
+        """\
+import numpy as np
+from llama_cpp import Llama
+
+model = Llama(path, embedding=True, verbose=False)
+texts = ["A cat sleeps on the sofa.", "The sofa has a cat on it."]
+embeddings = np.array([model.embed(text, normalize=True) for text in texts])
+print(embeddings[0] @ embeddings[1])
+""",
+        "The file says how embeddings are pooled. `llama-server --embedding -m FILE` serves them "
+        "over HTTP.",
+    ),
     library="gguf",
     tags=("gguf", "llama.cpp"),
     ollama=True,

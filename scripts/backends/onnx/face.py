@@ -24,6 +24,35 @@ print(tokenizer.decode(generator.get_sequence(0)))
 """,
     remark="`max_length` counts the prompt too. For a chat, take the prompt from "
     "`tokenizer.apply_chat_template`.",
+    embedding=(
+        "pip install onnxruntime tokenizers numpy",
+        """\
+import json
+import os
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+session = ort.InferenceSession(os.path.join(path, "model.onnx"))
+tokenizer = Tokenizer.from_file(os.path.join(path, "tokenizer.json"))
+pooling = json.load(open(os.path.join(path, "1_Pooling", "config.json")))
+tokenizer.enable_padding(pad_id=json.load(open(os.path.join(path, "config.json")))["pad_token_id"])
+batch = tokenizer.encode_batch(["A cat sleeps on the sofa.", "The sofa has a cat on it."])
+ids = np.array([one.ids for one in batch])
+mask = np.array([one.attention_mask for one in batch])
+given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+names = [entry.name for entry in session.get_inputs()]
+states = session.run(["last_hidden_state"], {name: given[name] for name in names})[0]
+mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+embeddings = states[:, 0] if pooling["pooling_mode_cls_token"] else mean
+embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+print(embeddings[0] @ embeddings[1])
+""",
+        "The folder is sentence-transformers', with `model.onnx` at its top: optimum's "
+        "`ORTModelForFeatureExtraction.from_pretrained(path)` loads it too. For texts longer than "
+        "the model takes, `tokenizer.enable_truncation(…)` with `max_seq_length` of "
+        "`sentence_bert_config.json`.",
+    ),
     library="onnx",
     tags=("onnx", "onnxruntime-genai"),
     terms=(

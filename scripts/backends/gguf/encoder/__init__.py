@@ -1,0 +1,1 @@
+"""Encoders as GGUF files: converted, quantised and run by llama.cpp."""

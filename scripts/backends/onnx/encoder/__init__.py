@@ -1,0 +1,1 @@
+"""Encoders as ONNX graphs: export, INT8, and how they are run."""
