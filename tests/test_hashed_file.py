@@ -13,7 +13,7 @@ from onnx_ir import external_data
 
 from scripts.backends.onnx.graph import DATA, constant, linears, write_model
 from scripts.backends.onnx.integer.nodes import dynamic
-from scripts.backends.onnx.integer.rounding import nearest_of
+from scripts.backends.onnx.integer.weights import nearest_of
 from scripts.base.weights import Weights, write_fp16
 from scripts.engine.store.manifest import make_manifest, sha256_of
 from scripts.hashed_file import (

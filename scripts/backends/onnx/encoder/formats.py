@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from scripts.backends.onnx.graph import Linear
+    from scripts.backends.onnx.integer.weights import WeightOf
 
 _DYNAMIC = """\
 The values that flow through the model, its activations, are rounded to 8 bits too, so that the \
@@ -137,6 +138,14 @@ class EncoderInteger(EncoderOnnx):
         """`ranges` are those of the MatMuls' inputs, by name."""
         raise NotImplementedError
 
+    def weight_of(self) -> "WeightOf":
+        """What gives the integer weights: the capture of an encoder holds no Hessians."""
+        from functools import partial
+
+        from scripts.backends.onnx.integer.weights import nearest_of
+
+        return partial(nearest_of, per_channel=True, kind=self.weights)
+
 
 @register
 class EncoderDynamic(EncoderInteger):
@@ -160,7 +169,7 @@ class EncoderDynamic(EncoderInteger):
         """Activations get their scales at run time."""
         from scripts.backends.onnx.integer.nodes import dynamic
 
-        dynamic(model, chosen, per_channel=True, kind=self.weights)
+        dynamic(model, chosen, self.weight_of())
 
 
 @register
@@ -179,4 +188,4 @@ class EncoderStatic(EncoderInteger):
         """Activations have ranges from the calibration."""
         from scripts.backends.onnx.integer.nodes import static
 
-        static(model, chosen, ranges, per_channel=True, kind=self.weights)
+        static(model, chosen, ranges, self.weight_of())

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from scripts.backends.onnx.graph import Linear
-    from scripts.backends.onnx.integer.rounding import WeightOf
     from scripts.backends.onnx.integer.selection import Quantiser
     from scripts.backends.onnx.integer.smooth import Factors
+    from scripts.backends.onnx.integer.weights import WeightOf
 
 _SELECTION = "scripts.backends.onnx.integer.selection"
 _WEIGHT_ONLY_BLOCK = 32
@@ -107,7 +107,8 @@ class OnnxInteger(Format):
         """What gives the integer weights of any of `integer`."""
         from functools import partial
 
-        from scripts.backends.onnx.integer.rounding import Compensated, nearest_of
+        from scripts.backends.onnx.integer.compensated import Compensated
+        from scripts.backends.onnx.integer.weights import nearest_of
         from scripts.calibration.stored import Captured
 
         if self.rounding == "rtn":

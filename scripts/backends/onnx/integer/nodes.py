@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from scripts.backends.onnx.graph import Linear, constant, replace
-from scripts.backends.onnx.integer.rounding import (
+from scripts.backends.onnx.integer.weights import (
     ZERO_POINTS,
     IntegerWeight,
     WeightOf,

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.backends.onnx.graph import linears
 from scripts.backends.onnx.integer.nodes import activation_scale, dynamic, static
-from scripts.backends.onnx.integer.rounding import ZERO_POINTS, WeightType, nearest_of
+from scripts.backends.onnx.integer.weights import ZERO_POINTS, WeightType, nearest_of
 from tests.onnx_models import compute, one_matmul
 
 

@@ -11,8 +11,8 @@ import pytest
 from scripts.backends.onnx.check import kinds_of_matmul
 from scripts.backends.onnx.graph import head, linears, open_graph
 from scripts.backends.onnx.integer.nodes import dynamic
-from scripts.backends.onnx.integer.rounding import nearest_of
 from scripts.backends.onnx.integer.selection import Trial, longest_run, select
+from scripts.backends.onnx.integer.weights import nearest_of
 from scripts.errors import RecipeError
 from scripts.exec import load_stage, run_stage
 from scripts.progress import Progress

@@ -7,8 +7,8 @@ import numpy as np
 from scripts.backends.onnx.fold import readers_weight, sites
 from scripts.backends.onnx.graph import linears, open_graph, save_graph, split
 from scripts.backends.onnx.integer.nodes import activation_scale
-from scripts.backends.onnx.integer.rounding import ZERO_POINTS, nearest
 from scripts.backends.onnx.integer.smooth import activation_of, smooth
+from scripts.backends.onnx.integer.weights import ZERO_POINTS, nearest
 from scripts.calibration.stored import Captured
 from scripts.methods.smoothquant import Activation, best_factors, expected_error
 from tests.onnx_models import cached_logits

@@ -7,14 +7,9 @@ import pytest
 
 from scripts.backends.captured import hessian_of
 from scripts.backends.onnx.graph import Linear, head, linears, open_graph
-from scripts.backends.onnx.integer.rounding import (
-    ZERO_POINTS,
-    Compensated,
-    WeightType,
-    nearest,
-    nearest_of,
-)
+from scripts.backends.onnx.integer.compensated import Compensated
 from scripts.backends.onnx.integer.smooth import smooth
+from scripts.backends.onnx.integer.weights import ZERO_POINTS, WeightType, nearest, nearest_of
 from scripts.calibration.stored import Captured
 
 

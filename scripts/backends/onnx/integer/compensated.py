@@ -1,7 +1,6 @@
-"""Integer weights per column: rounded to nearest, or by GPTQ to the same scales."""
+"""Integer weights by GPTQ, to the scales that rounding to nearest has."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,43 +9,22 @@ from numpy.typing import NDArray
 from scripts.backends.captured import captured_name, parts_of
 from scripts.backends.onnx.graph import Linear
 from scripts.backends.onnx.integer.smooth import Factors
+from scripts.backends.onnx.integer.weights import (
+    MAX_CODE,
+    ZERO_POINTS,
+    IntegerWeight,
+    WeightType,
+    nearest,
+    scales_of,
+)
 from scripts.calibration.stored import Captured
 from scripts.methods.block_grid import BlockGrid, Coded, Storage
 from scripts.methods.gptq import factor, gptq
 from scripts.workers import available_cores, single_core_workers
 
-WeightType = Literal["uint8", "int8"]
-"""Of uint8 activations and int8 weights onnxruntime's kernels for x86 processors without VNNI add
-pairs of products in 16 bits, which saturate; those for uint8 weights are exact on all, and do not
-use VNNI where it is there."""
-ZERO_POINTS: dict[WeightType, int] = {"uint8": 128, "int8": 0}
-IntegerWeight = tuple[NDArray[np.uint8] | NDArray[np.int8], NDArray[np.float32]]
-"""Integer codes [K, N], symmetric around their type's zero point, with scales [N], or one scale
-[]."""
-WeightOf = Callable[[Linear], IntegerWeight]
-_MAX_CODE = 127
 _GROUP = 32  # columns that GPTQ rounds together; they all have their row's scale
 _DAMPING = 0.01
 _ROUNDS = 2
-
-
-def nearest(
-    weight: NDArray[np.float32], *, per_channel: bool, kind: WeightType = "uint8"
-) -> IntegerWeight:
-    """Of a weight [K, N]."""
-    scale = _scales(weight, per_channel=per_channel)
-    codes = np.clip(np.rint(weight / scale), -_MAX_CODE, _MAX_CODE)
-    return (codes + ZERO_POINTS[kind]).astype(kind), scale
-
-
-def nearest_of(linear: Linear, *, per_channel: bool, kind: WeightType = "uint8") -> IntegerWeight:
-    """Of a MatMul's weight."""
-    return nearest(linear.weight(), per_channel=per_channel, kind=kind)
-
-
-def _scales(weight: NDArray[np.float32], *, per_channel: bool) -> NDArray[np.float32]:
-    magnitude = np.abs(weight).max(axis=0 if per_channel else None)
-    return np.where(magnitude == 0, 1, magnitude).astype(np.float32) / np.float32(_MAX_CODE)
 
 
 class Compensated:
@@ -84,10 +62,10 @@ class Compensated:
         return self._made[name]
 
     def _gptq(self, linear: Linear, weight: NDArray[np.float32]) -> IntegerWeight:
-        scale = _scales(weight, per_channel=self._per_channel)
+        scale = scales_of(weight, per_channel=self._per_channel)
         rows = torch.from_numpy(np.ascontiguousarray(weight.T))
         of_rows = np.broadcast_to(scale, len(rows))
-        grid = BlockGrid(tuple(range(-_MAX_CODE, _MAX_CODE + 1)), _GROUP, storage=Storage.CODED)
+        grid = BlockGrid(tuple(range(-MAX_CODE, MAX_CODE + 1)), _GROUP, storage=Storage.CODED)
         codes = np.empty(rows.shape, np.int16)
         with single_core_workers(available_cores()) as pool:
             for source, part in self._parts[_weight_name(linear)]:
@@ -101,7 +79,7 @@ class Compensated:
                     run=pool.map,
                 )
                 codes[part] = rounded.codes
-        whole = codes.T - _MAX_CODE
+        whole = codes.T - MAX_CODE
         return np.ascontiguousarray(whole + ZERO_POINTS[self._kind]).astype(self._kind), scale
 
     def _hessian(self, linear: Linear, source: str) -> torch.Tensor:
