@@ -19,8 +19,8 @@ ONNX = {
     "gptq": {*GPTQ, "integer_gptq", GRID, "rtn"},
     "awq": {"awq", GRID, "rtn"},
     "hqq": {"hqq", GRID, "rtn"},
-    "dynamic": {"smoothquant"},
-    "static": {"smoothquant"},
+    "dynamic": {"smoothquant", *GPTQ},
+    "static": {"smoothquant", *GPTQ},
 }
 
 
@@ -109,3 +109,9 @@ def test_mixed_precision_is_reached_where_it_is_asked_for() -> None:
     chosen = made(**options, weight_only="auto", max_kld=0.01)
     for stage, expected in ((made(**options), False), (chosen, True)):
         assert ("scripts.backends.onnx.integer.selection" in reached(stage)) == expected
+
+
+@pytest.mark.parametrize("method", ["dynamic", "static"])
+def test_integer_weights_rounded_to_nearest_reach_no_gptq(method: str) -> None:
+    stage = made(format="onnx", bits=8, method=method, rounding="rtn")
+    assert kernels(stage) == {"smoothquant"}

@@ -1,6 +1,7 @@
 """Integer weights by GPTQ, to the scales that rounding to nearest has."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from scripts.backends.onnx.integer.weights import (
     MAX_CODE,
     ZERO_POINTS,
     IntegerWeight,
+    WeightOf,
     WeightType,
     nearest,
     scales_of,
@@ -25,6 +27,18 @@ from scripts.workers import available_cores, single_core_workers
 _GROUP = 32  # columns that GPTQ rounds together; they all have their row's scale
 _DAMPING = 0.01
 _ROUNDS = 2
+
+
+def compensated(
+    capture: Path,
+    integer: Sequence[Linear],
+    factors: Factors,
+    *,
+    per_channel: bool,
+    kind: WeightType,
+) -> WeightOf:
+    """What gives the weights of some MatMuls, by the capture in a folder."""
+    return Compensated(Captured(capture), integer, factors, per_channel=per_channel, kind=kind)
 
 
 class Compensated:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scripts.backends.onnx.integer.smooth import Factors
     from scripts.backends.onnx.integer.weights import WeightOf
 
+_COMPENSATED = "scripts.backends.onnx.integer.compensated"
 _SELECTION = "scripts.backends.onnx.integer.selection"
 _WEIGHT_ONLY_BLOCK = 32
 _USUAL = ("lm_head", "down_proj")
@@ -72,8 +73,9 @@ class OnnxInteger(Format):
         return tuple(dict.fromkeys((*self.needs, *["calibration"] * (self.max_kld is not None))))
 
     def reaches(self) -> tuple[str, ...]:
-        """What chooses, where the choice is made."""
-        return (_SELECTION,) if self.max_kld is not None else ()
+        """What chooses, where the choice is made, and GPTQ, where it rounds."""
+        gptq, chooses = self.rounding == "gptq", self.max_kld is not None
+        return (*[_COMPENSATED] * gptq, *[_SELECTION] * chooses)
 
     def label(self) -> str:
         """Such as `INT8 static (ONNX)`."""
@@ -107,19 +109,14 @@ class OnnxInteger(Format):
         """What gives the integer weights of any of `integer`."""
         from functools import partial
 
-        from scripts.backends.onnx.integer.compensated import Compensated
         from scripts.backends.onnx.integer.weights import nearest_of
-        from scripts.calibration.stored import Captured
 
         if self.rounding == "rtn":
             return partial(nearest_of, per_channel=self.per_channel, kind=self.weights)
-        return Compensated(
-            Captured(inputs["capture"]),
-            integer,
-            factors,
-            per_channel=self.per_channel,
-            kind=self.weights,
+        gptq: WeightOf = importlib.import_module(_COMPENSATED).compensated(
+            inputs["capture"], integer, factors, per_channel=self.per_channel, kind=self.weights
         )
+        return gptq
 
     def windows_of_ranges(self) -> int:
         """How many windows of the calibration the ranges are taken over; choices see others."""
