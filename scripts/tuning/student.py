@@ -79,7 +79,7 @@ def learn(
     schedule = Schedule(settings.tokens, settings.learning_rate, settings.batch)
     outcome = distil(load_float(base), student, windows, schedule, Checkpoints.of_this_run())
     told = (
-        f"KL divergence on held-out windows: {outcome.before:.4f} before, {outcome.after:.4f} after"
+        f"KL divergence on held-out windows: {outcome.before:.3g} before, {outcome.after:.3g} after"
     )
     helps = outcome.after < outcome.before
     print(told if helps else f"{told}; tuning does not help, so the artefact stays as it was")

@@ -10,7 +10,7 @@ from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
 from scripts.backends.tune import Tune
 from scripts.exec import run_stage
 
-TUNE = Tune(tokens=4096, learning_rate=0.01)
+TUNE = Tune(tokens=4096, learning_rate=0.0002)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from scripts.errors import QuantmakeError
 from scripts.evaluation.score import measure_size
 from scripts.exec import run_stage
 from tests.families import make_family
+from tests.tiny import tiny_lines
 
 WEIGHTS = "model.safetensors"
 SCHEMES = ("W4A16", "W8A16", "W8A8", "FP8_DYNAMIC", "NVFP4A16")
@@ -57,14 +58,18 @@ def decompressed(folder: Path, name: str) -> torch.Tensor:
 
 
 def divergence(base: Path, artefact: Path) -> float:
-    """KLD from the base over a sentence, nats."""
-    tokens = AutoTokenizer.from_pretrained(base)(TEXT, return_tensors="np")["input_ids"][0]
-    want, got = (
-        torch.from_numpy(load_model(kind, path, threads=1, context=64).scores(tokens, 0))
+    """KLD from the base over some sentences, nats."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    models = [
+        load_model(kind, path, threads=1, context=64)
         for kind, path in (("pytorch", base), ("compressed-tensors", artefact))
-    )
-    want, got = want.log_softmax(-1), got.log_softmax(-1)
-    return float((want.exp() * (want - got)).sum(-1).mean())
+    ]
+    losses = []
+    for line in (TEXT, *tiny_lines(12, seed=7)):
+        tokens = tokenizer(line, return_tensors="np")["input_ids"][0]
+        want, got = (torch.from_numpy(m.scores(tokens, 0)).log_softmax(-1) for m in models)
+        losses.append((want.exp() * (want - got)).sum(-1))
+    return float(torch.cat(losses).mean())
 
 
 @pytest.fixture(scope="module")

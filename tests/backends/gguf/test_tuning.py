@@ -15,7 +15,7 @@ from scripts.backends.tune import Tune
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
 
-TUNE = Tune(tokens=4096, learning_rate=0.01)
+TUNE = Tune(tokens=4096, learning_rate=0.0002)
 TYPE = "q4_1"
 
 

