@@ -45,13 +45,20 @@ FAMILIES: Mapping[str, Family] = {
 """By the `model_type` of config.json."""
 
 
+def unknown(kind: str) -> str:
+    """Why a model of this `model_type` is refused; empty where it is known."""
+    if kind in FAMILIES:
+        return ""
+    return (
+        f"config.json: of the model_type {kind!r} it is not known how mlx-lm names its tensors "
+        f"(known: {', '.join(sorted(FAMILIES))}). Take the artefacts with `format: mlx` out of the "
+        "recipe."
+    )
+
+
 def family_of(base: Path) -> Family:
     """That of a base. Raises QuantmakeError for one that is not known."""
     kind = str(read_json(base / "config.json").get("model_type"))
-    if kind not in FAMILIES:
-        raise QuantmakeError(
-            f"config.json: of the model_type {kind!r} it is not known how mlx-lm names its tensors "
-            f"(known: {', '.join(sorted(FAMILIES))}). Take the artefacts with `format: mlx` out of "
-            "the recipe."
-        )
+    if reason := unknown(kind):
+        raise QuantmakeError(reason)
     return FAMILIES[kind]

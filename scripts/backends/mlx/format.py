@@ -8,6 +8,7 @@ from pydantic import Field
 
 from scripts.backends.format import Format
 from scripts.footprints import Footprint, sum_of
+from scripts.forecast import Inputs, Outline
 
 if TYPE_CHECKING:
     from scripts.backends.mlx.plan import Plan
@@ -50,6 +51,14 @@ class MlxAffine(Format):
         """Of Hessians too, where it needs them."""
         hessians = ["bitsandbytes gptq"] * ("capture" in self.needs)
         return sum_of("mlx", f"mlx {'4' if self.bits <= 4 else '8'} bits", *hessians)
+
+    def refusal(self, inputs: Inputs) -> str:
+        """A family that mlx-lm does not have, or has under names that are not known."""
+        from scripts.backends.mlx.families import unknown
+
+        about = (said.about for said in inputs.values() if said is not None)
+        outline = next((one for one in about if isinstance(one, Outline)), None)
+        return unknown(outline.model_type) if outline and outline.model_type else ""
 
     def method_of(self, inputs: Mapping[str, Path], plan: "Plan") -> "Method":
         """How the codes of each weight are chosen."""

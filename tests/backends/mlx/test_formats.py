@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from scripts.backends.mlx.plan import plan
 from scripts.errors import QuantmakeError, RecipeError
 from scripts.evaluation.score import measure_size
 from scripts.exec import run_stage
+from scripts.forecast import Forecast, Outline
 from scripts.methods.affine import Affine
 from scripts.tensors.header import tensors_in
 from tests.families import make_family
@@ -225,6 +226,17 @@ def test_width_that_the_group_does_not_divide_is_refused_by_name(tmp_path: Path)
         "group_size 128 does not divide the rows of 26 weights: model.embed_tokens.weight (64 wide)"
     )
     assert said.endswith("Set group_size to 32 or 64, which divides all of this model.")
+
+
+def test_family_that_is_not_known_is_refused_before_any_work() -> None:
+    outline = Outline.of({"model.layers.0.mlp.up_proj.weight": (8, 4)})
+    for kind, is_known in (("gpt_neox", False), ("llama", True), ("", True)):
+        about = replace(outline, model_type=kind)
+        reason = MlxGptq(format="mlx", bits=4, method="gptq").refusal(
+            {"base": Forecast(0, 0, about), "capture": None}
+        )
+        assert (reason == "") == is_known
+        assert is_known or f"of the model_type {kind!r} it is not known" in reason
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt-neox", "gpt-oss", "deepseek-v3"])
