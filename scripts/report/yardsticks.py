@@ -21,10 +21,9 @@ class Verdict:
 @dataclass(frozen=True)
 class Yardstick:
     """`distance` is the mean distance from the base, lower is closer, `name` what people call it
-    and `show` how they write it; `closeness` completes a sentence about a row, after
-    `verb`. `answering` and
-    `reading` are the two speeds in `unit`, with the purposes that they decide; `writes` completes
-    a sentence with a speed.
+    and `show` how they write it; `closeness` completes a sentence about a row, after `verb`.
+    `answering` and `reading` are the two speeds in `unit`, with the purposes that they decide;
+    `writes` completes a sentence with a speed.
 
     `noise` is the distance below which nothing is told apart, and where a log axis ends.
     """
