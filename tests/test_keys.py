@@ -121,13 +121,15 @@ def test_kernel_makes_its_users_stale(stale: Stale) -> None:
 
 def test_method_makes_its_users_stale(stale: Stale) -> None:
     users = stale("scripts/methods/gptq.py")
-    assert {"artifact:int4-gptq", "artifact:int8-gptq", "artifact:nf4-gptq"} <= users
-    others = ("int4-hqq", "model-int8", "model-int8-dynamic", "model-int4", "model-q8_0.gguf")
+    made = ("int4-gptq", "int8-gptq", "nf4-gptq", "model-int8-dynamic")
+    assert {f"artifact:{name}" for name in made} <= users
+    others = ("int4-hqq", "model-int8", "model-int4", "model-q8_0.gguf")
     assert not users & {"base:", "capture:", *(f"artifact:{name}" for name in others)}
 
 
 def test_module_that_an_option_asks_for_makes_no_others_stale(stale: Stale) -> None:
-    assert stale("scripts/backends/onnx/tuning/tune.py") == {"artifact:int4-tuned"}
+    assert stale("scripts/backends/onnx/tuning.py") == {"artifact:int4-tuned"}
+    assert stale("scripts/backends/gguf/tuning.py") == set()
 
 
 def test_backend_makes_its_own_rows_stale(stale: Stale) -> None:
