@@ -30,6 +30,8 @@ OTHER_METHODS = {
     "int4-awq": "{format: onnx, bits: 4, method: awq}",
     "int4-hqq": "{format: onnx, bits: 4, method: hqq}",
     "int4-tuned": "{format: onnx, bits: 4, method: rtn, tune: {tokens: 512}}",
+    "nf4-tuned": "{format: bitsandbytes, tune: {tokens: 512}}",
+    "tuned.gguf": "{format: gguf, type: q4_0, tune: {tokens: 512}}",
     "web-int8": "{format: onnx-web, bits: 8, method: rtn}",
     "web-int8-dynamic": "{format: onnx-web, bits: 8, method: dynamic, weight_only: []}",
     "web-int8-static": "{format: onnx-web, bits: 8, method: static}",
