@@ -21,6 +21,7 @@ LOCKS = {False: Path("pylock.toml"), True: Path("pylock.all.toml")}
 """By whether there are extras."""
 
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH_ARGUMENTS = ("--extra-index-url", TORCH_INDEX)
 _UV = (
     *(sys.executable, "-m", "uv", "pip", "compile", "--no-header", "--format", "pylock.toml"),
     *("--python-version", "3.11"),

@@ -199,8 +199,8 @@ def install_by_digest(pip: list[str], by_digest: dict[str, str]) -> None:
     try:
         run("torch", [*exactly, "--requirement", str(torch)])
     except SetupError:
-        index = ["--extra-index-url", pins.TORCH_INDEX]
-        run("torch, from PyTorch's own index", [*exactly, *index, "--requirement", str(torch)])
+        own = [*exactly, *pins.TORCH_ARGUMENTS]
+        run("torch, from PyTorch's own index", [*own, "--requirement", str(torch)])
     others = listed(*by_digest.values())
     run("all other packages: 1 to 5 minutes", [*exactly, "--requirement", str(others)])
 

@@ -68,6 +68,18 @@ def check_artifact(
         raise QuantmakeError(
             f"{out.name}: {wanted} MatMuls should have been quantised, but it holds {counts}"
         )
+    refuse_broken_scales(out)
+    refuse_broken(out)
+
+
+def refuse_broken(folder: Path) -> None:
+    """Raise QuantmakeError where onnxruntime can't load it or its logits are not finite."""
+    model = load_model("onnx", folder, threads=1, context=_TOKENS)
+    model.prefill(np.arange(_TOKENS, dtype=np.int64))
+
+
+def refuse_broken_scales(out: Path) -> None:
+    """Raise QuantmakeError that names the scales of an artefact that are not finite."""
     bad = [
         name
         for name, value in open_graph(out).graph.initializers.items()
@@ -77,10 +89,3 @@ def check_artifact(
     ]
     if bad:
         raise QuantmakeError(f"{out.name}: scales that are not finite: {', '.join(bad)}")
-    refuse_broken(out)
-
-
-def refuse_broken(folder: Path) -> None:
-    """Raise QuantmakeError where onnxruntime can't load it or its logits are not finite."""
-    model = load_model("onnx", folder, threads=1, context=_TOKENS)
-    model.prefill(np.arange(_TOKENS, dtype=np.int64))

@@ -8,7 +8,7 @@ from pathlib import Path
 from scripts.benchmarks.peer import Peer
 from scripts.benchmarks.peers.child import run
 from scripts.errors import MachineError, QuantmakeError
-from scripts.pins import TORCH_INDEX
+from scripts.pins import TORCH_ARGUMENTS
 
 _STAMP = "packages.txt"
 
@@ -35,7 +35,7 @@ def python_of(peer: Peer, folder: Path) -> str:
 def _install(peer: Peer, python: str, log: Path) -> None:
     """PyTorch's builds for CPUs are on its own index, which is asked where the user's have none."""
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    ways: list[Sequence[str]] = [[], ["--extra-index-url", TORCH_INDEX]]
+    ways: list[Sequence[str]] = [(), TORCH_ARGUMENTS]
     for number, more in enumerate(ways):
         try:
             run("pip", [*pip, *more, *peer.packages], log)

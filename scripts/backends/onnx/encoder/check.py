@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from scripts.backends.encoder import load_encoder
-from scripts.backends.onnx.check import kinds_of_matmul
+from scripts.backends.onnx.check import kinds_of_matmul, refuse_broken_scales
 from scripts.backends.onnx.graph import linears, open_graph
 from scripts.errors import QuantmakeError
 
@@ -24,13 +22,5 @@ def check_encoder(source: Path, out: Path) -> None:
         raise QuantmakeError(
             f"{out.name}: {wanted} MatMuls should have been quantised, but it holds {counts}"
         )
-    bad = [
-        name
-        for name, value in open_graph(out).graph.initializers.items()
-        if name.endswith(("_scale", "_scales"))
-        and value.const_value is not None
-        and not np.isfinite(value.const_value.numpy()).all()
-    ]
-    if bad:
-        raise QuantmakeError(f"{out.name}: scales that are not finite: {', '.join(bad)}")
+    refuse_broken_scales(out)
     load_encoder("onnx", out, threads=1).embed(_TOKENS)
