@@ -1,6 +1,5 @@
 """The interface of a loaded encoder: sentences as token ids in, embeddings out."""
 
-import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -8,10 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.backends.loading import load
 from scripts.backends.table import BACKENDS
 from scripts.base.encoder_config import Pooling, read_pooling
-from scripts.errors import MachineError, QuantmakeError
-from scripts.extras import command_for
+from scripts.errors import QuantmakeError
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -30,23 +29,12 @@ class Encoder(Protocol):
 
 
 def load_encoder(backend: str, path: Path, *, threads: int) -> Encoder:
-    """Load the artefact at `path`.
+    """Load the artefact at `path`; raises as `load` does."""
 
-    Raises MachineError where the runtime is not installed, QuantmakeError where the artefact
-    does not load; both name it.
-    """
-    try:
-        loader = pkgutil.resolve_name(BACKENDS[backend].encoder)
-    except ImportError as error:
-        raise MachineError(
-            f"{path} needs the runtime of {backend}, which can't be imported ({error}); "
-            f"install it with {command_for(BACKENDS[backend].packages)}"
-        ) from None
-    try:
-        encoder: Encoder = loader(path, threads)
-    except Exception as error:  # each runtime raises its own kinds
-        raise QuantmakeError(f"{path} does not load ({backend}): {error}") from error
-    return encoder
+    def call(loader: Callable[[Path, int], Encoder]) -> Encoder:
+        return loader(path, threads)
+
+    return load(backend, path, BACKENDS[backend].encoder, call)
 
 
 def padded(sentences: Sequence[Sentence], padding: int) -> tuple[Integers, Integers]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scripts.backends.float_gate import ERROR
-from scripts.backends.parity import TEXT
+from scripts.backends.parity import TEXT, compare_or_say
 from scripts.backends.table import BACKENDS, YARDSTICK
 from scripts.errors import QuantmakeError
 from scripts.lean import start_lean
@@ -92,21 +91,6 @@ def _alone(encoder: "Encoder", sentences: "list[Sentence]") -> "Floats":
     return np.concatenate([encoder.embed([one]) for one in sentences])
 
 
-def main(given: list[str]) -> int:
-    """Compare, and say what is wrong."""
-    backend, files, base = given
-    try:
-        refuse_other_embeddings(backend, Path(files), Path(base))
-    except QuantmakeError as error:
-        print(f"{ERROR}{error}")
-        return error.exit_code
-    except Exception as error:  # each runtime raises its own kinds
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"{ERROR}{BACKENDS[backend].float_model.label} can't be run: {said[-1]}")
-        return QuantmakeError.exit_code
-    return 0
-
-
 if __name__ == "__main__":
     start_lean()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(compare_or_say(refuse_other_embeddings, sys.argv[1:]))

@@ -1,6 +1,7 @@
 """What GPTQ needs of the Hessians of a folder's weights."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
@@ -8,6 +9,18 @@ from scripts.backends.hessians import Hessians
 from scripts.methods.gptq import Factor, Factors, factor
 
 Folded = Callable[[str, torch.Tensor], torch.Tensor]
+
+
+class GptqSettings(Protocol):
+    """`damping` is the share of H's mean diagonal that is added to it; `rounds` counts the
+    refinements after the paper's pass."""
+
+    @property
+    def damping(self) -> float: ...
+    @property
+    def rounds(self) -> int: ...
+    @property
+    def on_unsupported(self) -> str: ...
 
 
 def factors_of(

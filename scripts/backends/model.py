@@ -1,15 +1,15 @@
 """The interface of a loaded model: token ids in, logits out."""
 
-import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.backends.loading import load
 from scripts.backends.table import BACKENDS
-from scripts.errors import MachineError, QuantmakeError
-from scripts.extras import command_for
+from scripts.errors import QuantmakeError
 
 Tokens = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -40,23 +40,12 @@ def load_model(
     backend: str, path: Path, *, threads: int, context: int, lean: bool = False
 ) -> Model:
     """Load the artefact at `path` for at most `context` tokens. With `lean`, weights are used as
-    they lie in the file where the runtime can, which is slower.
+    they lie in the file where the runtime can, which is slower. Raises as `load` does."""
 
-    Raises MachineError where the runtime is not installed, QuantmakeError where the artefact
-    does not load; both name it.
-    """
-    try:
-        loader = pkgutil.resolve_name(BACKENDS[backend].loader)
-    except ImportError as error:
-        raise MachineError(
-            f"{path} needs the runtime of {backend}, which can't be imported ({error}); "
-            f"install it with {command_for(BACKENDS[backend].packages)}"
-        ) from None
-    try:
-        model: Model = loader(path, threads, context, lean=lean)
-    except Exception as error:  # each runtime raises its own kinds
-        raise QuantmakeError(f"{path} does not load ({backend}): {error}") from error
-    return model
+    def call(loader: Callable[..., Model]) -> Model:
+        return loader(path, threads, context, lean=lean)
+
+    return load(backend, path, BACKENDS[backend].loader, call)
 
 
 def check_finite(logits: Logits, path: Path) -> Logits:

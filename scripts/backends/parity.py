@@ -7,7 +7,7 @@ Exit code 1, and a text for people, where it does not.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -202,11 +202,12 @@ def why(seen: Difference, turns: Turns, limit: float, label: str, count: int) ->
     )
 
 
-def main(given: list[str]) -> int:
-    """Compare, and say what is wrong."""
+def compare_or_say(compare: Callable[[str, Path, Path], None], given: list[str]) -> int:
+    """Compare the float model of a command line with its base, and say what is wrong; the exit
+    code."""
     backend, files, base = given
     try:
-        refuse_other_predictions(backend, Path(files), Path(base))
+        compare(backend, Path(files), Path(base))
     except QuantmakeError as error:
         print(f"{ERROR}{error}")
         return error.exit_code
@@ -220,4 +221,4 @@ def main(given: list[str]) -> int:
 
 if __name__ == "__main__":
     start_lean()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(compare_or_say(refuse_other_predictions, sys.argv[1:]))

@@ -5,7 +5,6 @@
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from scripts.errors import QuantmakeError
 from scripts.evaluation.embeddings import embedding_quality
 from scripts.evaluation.encoder import BATCH, EMBEDDINGS
 from scripts.evaluation.result import Embedded, TextEmbeddings
-from scripts.evaluation.score import Candidate, measure_size
+from scripts.evaluation.score import Candidate, measure_size, write_measured
 from scripts.lean import start_lean
 from scripts.sentences import read_sentences
 from scripts.workers import available_cores
@@ -50,18 +49,6 @@ def measure(candidate: Candidate) -> Embedded:
     )
 
 
-def main(given: list[str]) -> int:
-    """Measure and write."""
-    name, backend, artifact, base, reference, out = given
-    candidate = Candidate(name, backend, Path(artifact), Path(base), Path(reference))
-    try:
-        Path(out).write_text(measure(candidate).model_dump_json(indent=1) + "\n")
-    except QuantmakeError as error:
-        print(f"error: {error}")
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
     start_lean()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_measured(measure, sys.argv[1:]))

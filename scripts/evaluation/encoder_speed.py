@@ -1,26 +1,19 @@
 """One artefact of an encoder in a process of its own, timed when its turn comes.
 
-`python -m scripts.evaluation.encoder_speed BACKEND ARTEFACT REFERENCE` speaks as
-`scripts.evaluation.speed` does.
+`python -m scripts.evaluation.encoder_speed BACKEND ARTEFACT REFERENCE` answers as
+`timed_process.py` says.
 """
 
-import contextlib
-import importlib
-import json
-import os
 import resource
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
 
 from scripts.backends.encoder import Encoder, Sentence, batches, load_encoder
 from scripts.backends.table import BACKENDS
-from scripts.errors import QuantmakeError
 from scripts.evaluation.encoder import BATCH
-from scripts.lean import imports_are_done, start_lean
+from scripts.evaluation.timed_process import serve
 from scripts.sentences import read_sentences
-from scripts.workers import available_cores
 
 _SINGLE, _TOGETHER = 24, 96
 # A slow row embeds fewer sentences in a round, so that all rows together stay bearable.
@@ -44,6 +37,14 @@ class Arm:
             while self._count[size] > size and self._count[size] / speed > _MOST_SECONDS:
                 self._count[size] = max(size, self._count[size] // 2)
 
+    def counted(self) -> dict[str, int]:
+        """Nothing that is shown."""
+        return {}
+
+    def peak_rss_bytes(self) -> int:
+        """The most memory that this process had."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
     def turn(self) -> dict[str, float]:
         """Sentences a second, in batches and one by one."""
         return {
@@ -59,34 +60,15 @@ class Arm:
         return count / (time.perf_counter() - started)
 
 
-def main(backend: str, artifact: Path, reference: Path, answers: TextIO) -> None:
-    """Load, warm up, answer until the input ends."""
+def main(backend: str, artifact: Path, reference: Path) -> None:
+    """Load, warm up, serve."""
     sentences = read_sentences(reference).all
-    threads = available_cores()
-    with contextlib.suppress(ImportError):  # load_encoder says what is missing
-        importlib.import_module(BACKENDS[backend].encoder.partition(":")[0])
-    imports_are_done()
-    print("{}", file=answers, flush=True)
-    sys.stdin.readline()
-    started = time.perf_counter()
-    arm = Arm(load_encoder(backend, artifact, threads=threads), sentences)
-    load_s = time.perf_counter() - started
-    arm.warm_up()
-    print(json.dumps({"load_s": load_s, "threads": threads}), file=answers, flush=True)
-    for line in sys.stdin:
-        if line.strip() == "end":
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            print(json.dumps({"peak_rss_bytes": peak}), file=answers, flush=True)
-            return
-        print(json.dumps(arm.turn()), file=answers, flush=True)
+
+    def loaded(threads: int) -> Arm:
+        return Arm(load_encoder(backend, artifact, threads=threads), sentences)
+
+    serve(BACKENDS[backend].encoder, loaded)
 
 
 if __name__ == "__main__":
-    start_lean()
-    # Whatever a backend prints goes to the log; only answers go to the parent.
-    channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    try:
-        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), channel)
-    except QuantmakeError as error:
-        print(json.dumps({"error": str(error)}), file=channel, flush=True)
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

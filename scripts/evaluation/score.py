@@ -7,7 +7,7 @@
 import json
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from scripts.evaluation.result import Flip, Measured, Sample, Size, TextQuality
 from scripts.evaluation.windowed import read_window
 from scripts.lean import start_lean
 from scripts.progress import track
+from scripts.strict import Strict
 from scripts.tensors.header import tensors_in
 from scripts.texts import load_decoder
 from scripts.token_windows import read_kinds, read_windows
@@ -163,8 +164,8 @@ def measure_size(backend: str, artifact: Path, base: Path) -> tuple[Size, tuple[
     return size, inventory.notes
 
 
-def main(given: list[str]) -> int:
-    """Measure and write."""
+def write_measured(measure: Callable[[Candidate], Strict], given: list[str]) -> int:
+    """Measure the candidate of a command line, and write the record; the exit code."""
     name, backend, artifact, base, reference, out = given
     candidate = Candidate(name, backend, Path(artifact), Path(base), Path(reference))
     try:
@@ -177,4 +178,4 @@ def main(given: list[str]) -> int:
 
 if __name__ == "__main__":
     start_lean()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_measured(measure, sys.argv[1:]))

@@ -48,9 +48,9 @@ def history(lineup: Lineup, committed: History | None) -> History:
             for row in lineup.artifacts
         },
     )
-    if committed is not None:
-        committed = committed if committed.now == now else History(now=now, before=committed.now)
-    return committed or History(now=now, before=None)
+    if committed is None:
+        return History(now=now, before=None)
+    return History(now=now, before=committed.before if committed.now == now else committed.now)
 
 
 def changes(history: History) -> list[Section]:

@@ -118,16 +118,7 @@ class _Handler(Routed):
 
     def _send(self, status: int, data: Any, headers: dict[str, str] | None = None) -> None:
         body = data if isinstance(data, bytes) else json.dumps(data).encode()
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.send(status, body, headers)
 
     # Each answers with a status, data and headers.
 

@@ -66,11 +66,11 @@ class _Handler(Routed):
             return
         body = self.rfile.read(size)
         if fault is not None and fault != SOUND:
-            self._send(fault, _errors("UNKNOWN", "out of order"))
+            self.send(fault, _errors("UNKNOWN", "out of order"))
         elif url.path == "/token":
             self._give_token(parse_qs(url.query))
         elif self._may(line):
-            self._send(*self._answer(line, parse_qs(url.query), body))
+            self.send(*self._answer(line, parse_qs(url.query), body))
 
     def _may(self, line: str) -> bool:
         writes = not line.startswith(("GET", "HEAD"))
@@ -80,18 +80,18 @@ class _Handler(Routed):
         accepted = {"basic": [f"Basic {basic()}"], "token": [f"Bearer {scope}", "Bearer pull,push"]}
         if login and given not in accepted[login]:
             wanted = 'Basic realm="here"' if login == "basic" else realm
-            self._send(401, _errors("UNAUTHORIZED", "log in"), {"WWW-Authenticate": wanted})
+            self.send(401, _errors("UNAUTHORIZED", "log in"), {"WWW-Authenticate": wanted})
             return False
         if self.registry.forbids and writes:
-            self._send(403, _errors("DENIED", "not yours"))
+            self.send(403, _errors("DENIED", "not yours"))
             return False
         return True
 
     def _give_token(self, query: dict[str, list[str]]) -> None:
         if self.headers.get("Authorization") == f"Basic {basic()}":
-            self._send(200, json.dumps({"token": query.get("scope", [""])[0]}).encode())
+            self.send(200, json.dumps({"token": query.get("scope", [""])[0]}).encode())
         else:
-            self._send(401, _errors("UNAUTHORIZED", "who are you?"))
+            self.send(401, _errors("UNAUTHORIZED", "who are you?"))
 
     def _answer(self, line: str, query: dict[str, list[str]], body: bytes) -> Any:
         registry = self.registry
@@ -122,18 +122,6 @@ class _Handler(Routed):
             return 404, _errors("MANIFEST_BLOB_UNKNOWN", "a blob is missing")
         registry.manifests[name] = body
         return 201, b""
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def _errors(code: str, message: str) -> bytes:

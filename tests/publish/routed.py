@@ -1,4 +1,4 @@
-"""What the test servers share: every method of HTTP goes one way."""
+"""What the test servers share: every method of HTTP goes one way, and every answer."""
 
 from http.server import BaseHTTPRequestHandler
 
@@ -23,3 +23,16 @@ class Routed(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self.route()
+
+    def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        """Answer with `body`, or to HEAD with its length."""
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass

@@ -95,6 +95,13 @@ def test_committing_a_report_does_not_change_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git on the PATH")
+def test_order_of_a_committed_report_s_figures_does_not_matter() -> None:
+    kept = history(NEW, history(OLD, None))
+    turned = kept.now.model_copy(update={"artifacts": dict(reversed(kept.now.artifacts.items()))})
+    committed = kept.model_copy(update={"now": turned})
+    assert history(NEW, committed).model_dump_json() == kept.model_dump_json()
+
+
 def test_figures_come_from_the_last_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*arguments: str) -> None:
         who = ("-c", "user.name=A", "-c", "user.email=a@b.test")

@@ -18,7 +18,7 @@ from scripts.backends.bitsandbytes.grid import Levels, storable
 from scripts.backends.bitsandbytes.plan import Plan
 from scripts.backends.bitsandbytes.rtn import rtn
 from scripts.backends.bitsandbytes.stored import Quantised, Settings, work_of
-from scripts.backends.folder_factors import factors_of
+from scripts.backends.folder_factors import GptqSettings, factors_of
 from scripts.backends.hessians import Hessians
 from scripts.backends.shards import NotFinite, Work
 from scripts.checkpoint import Checkpoints
@@ -27,19 +27,11 @@ from scripts.methods.block_grid import Rounded, Storage
 from scripts.methods.gptq import Factor
 
 
-class GptqSettings(Settings, Protocol):
-    """`damping` is the share of H's mean diagonal that is added to it; `rounds` counts the
-    refinements after the paper's pass."""
-
-    @property
-    def damping(self) -> float: ...
-    @property
-    def rounds(self) -> int: ...
-    @property
-    def on_unsupported(self) -> str: ...
+class _Settings(Settings, GptqSettings, Protocol):
+    """Of the format and of GPTQ."""
 
 
-def work(inputs: Mapping[str, Path], plan: Plan, settings: GptqSettings) -> Work:
+def work(inputs: Mapping[str, Path], plan: Plan, settings: _Settings) -> Work:
     """GPTQ for the weights of a plan; those whose inputs the capture has not seen are rounded to
     nearest where `on_unsupported` is `rtn`. Raises QuantmakeError as `Hessians`."""
     hessians = Hessians(inputs["capture"], plan.weights, settings.on_unsupported)
@@ -55,7 +47,7 @@ def work(inputs: Mapping[str, Path], plan: Plan, settings: GptqSettings) -> Work
     return work_of(plan, quantise, Checkpoints.of_this_run(), hessians.outcomes)
 
 
-def gptq(weight: torch.Tensor, factor: Factor, settings: GptqSettings) -> Quantised:
+def gptq(weight: torch.Tensor, factor: Factor, settings: _Settings) -> Quantised:
     """Packed codes uint8 [N · K / 2, 1] and their state for a weight [N, K] and the factor of its
     Hessian, which keeps blocks together."""
     rounded, frame = rounded_in_frame(weight, factor, settings)
@@ -74,7 +66,7 @@ def gptq(weight: torch.Tensor, factor: Factor, settings: GptqSettings) -> Quanti
 
 
 def rounded_in_frame(
-    weight: torch.Tensor, factor: Factor, settings: GptqSettings
+    weight: torch.Tensor, factor: Factor, settings: _Settings
 ) -> tuple[Rounded, Frame | None]:
     """What GPTQ gives, whose scales are absmax, and the frame that holds these where they are
     quantised too."""

@@ -12,7 +12,7 @@ import torch
 from scripts.backends.compressed_tensors.plan import Plan
 from scripts.backends.compressed_tensors.rounding import Rounded, kernel_of, layout_for, nearest
 from scripts.backends.compressed_tensors.schemes import Settings
-from scripts.backends.folder_factors import factors_of
+from scripts.backends.folder_factors import GptqSettings, factors_of
 from scripts.backends.folding import Folding
 from scripts.backends.hessians import Hessians
 from scripts.backends.shards import Work
@@ -20,19 +20,11 @@ from scripts.checkpoint import Checkpoints
 from scripts.methods.gptq import gptq
 
 
-class GptqSettings(Settings, Protocol):
-    """`damping` is the share of H's mean diagonal that is added to it; `rounds` counts the
-    refinements after the paper's pass."""
-
-    @property
-    def damping(self) -> float: ...
-    @property
-    def rounds(self) -> int: ...
-    @property
-    def on_unsupported(self) -> str: ...
+class _Settings(Settings, GptqSettings, Protocol):
+    """Of the format and of GPTQ."""
 
 
-def work(inputs: Mapping[str, Path], plan: Plan, settings: GptqSettings, folding: Folding) -> Work:
+def work(inputs: Mapping[str, Path], plan: Plan, settings: _Settings, folding: Folding) -> Work:
     """GPTQ for the weights of a plan; those whose inputs the capture has not seen are rounded to
     nearest where `on_unsupported` is `rtn`. Raises QuantmakeError as `Hessians`."""
     layout = layout_for(inputs["base"], plan, settings)

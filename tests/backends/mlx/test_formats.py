@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scripts.backends.format import Format, all_formats
 from scripts.backends.mlx import check, gate
 from scripts.backends.mlx.families import FAMILIES
 from scripts.backends.mlx.formats.gptq import MlxGptq
@@ -25,36 +25,14 @@ from scripts.exec import run_stage
 from scripts.forecast import Forecast, Outline
 from scripts.methods.affine import Affine
 from scripts.tensors.header import tensors_in
+from tests.cases import Case, choices
 from tests.families import make_family
 from tests.onnx_models import divergence, torch_logits
 
-FORMATS = {
-    f"{selection['bits']}-{selection['method']}": (kind, selection)
-    for kind in all_formats()
-    for selection in kind.selections()
-    if selection["format"] == "mlx"
-}
+case_of = partial(Case, "mlx")
 TOKENS = np.arange(3, 67, dtype=np.int64)
 Q = "model.layers.0.self_attn.q_proj"
 EMBEDDING = "model.embed_tokens"
-
-
-@dataclass(frozen=True)
-class Case:
-    """Options of a format, the most KLD they may cost, and the counts of its types."""
-
-    name: str
-    most: float
-    types: Mapping[str, int]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def stage(self) -> Format:
-        """The format with its options."""
-        kind, selection = FORMATS[self.name]
-        return kind.model_validate({**selection, **self.options})
-
-    def __str__(self) -> str:
-        return "-".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
 
 
 def types(bits: int, head: int = 8) -> dict[str, int]:
@@ -63,20 +41,20 @@ def types(bits: int, head: int = 8) -> dict[str, int]:
 
 
 CASES = [
-    *(Case(f"{bits}-rtn", most, types(bits)) for bits, most in ((3, 1), (5, 0.03), (6, 0.01))),
-    Case("2-rtn", 5, types(2, 3), {"head_bits": 3, "group_size": 32}),
-    Case("4-rtn", 0.1, types(4)),
-    Case("8-rtn", 2e-3, types(8), {"group_size": 128}),
-    *(Case(f"{bits}-gptq", most, types(bits)) for bits, most in ((2, 2), (3, 0.2), (5, 0.01))),
-    Case(
+    *(case_of(f"{bits}-rtn", most, types(bits)) for bits, most in ((3, 1), (5, 0.03), (6, 0.01))),
+    case_of("2-rtn", 5, types(2, 3), {"head_bits": 3, "group_size": 32}),
+    case_of("4-rtn", 0.1, types(4)),
+    case_of("8-rtn", 2e-3, types(8), {"group_size": 128}),
+    *(case_of(f"{bits}-gptq", most, types(bits)) for bits, most in ((2, 2), (3, 0.2), (5, 0.01))),
+    case_of(
         "4-gptq",
         0.05,
         {"F16": 7, "INT4": 17, "INT6": 4, "INT8": 1},
         {"overrides": {"down_proj": 6, "layers.1.self_attn.q_proj": 6}},
     ),
-    *(Case(f"{bits}-gptq", 2e-3, types(bits)) for bits in (6, 8)),
-    *(Case(f"{bits}-awq", most, types(bits)) for bits, most in ((2, 4), (3, 0.5), (4, 0.08))),
-    *(Case(f"{bits}-awq", 0.02, types(bits)) for bits in (5, 6, 8)),
+    *(case_of(f"{bits}-gptq", 2e-3, types(bits)) for bits in (6, 8)),
+    *(case_of(f"{bits}-awq", most, types(bits)) for bits, most in ((2, 4), (3, 0.5), (4, 0.08))),
+    *(case_of(f"{bits}-awq", 0.02, types(bits)) for bits in (5, 6, 8)),
 ]
 
 
@@ -125,7 +103,7 @@ def restored(folder: Path, base: Path, out: Path) -> Path:
 
 
 def test_every_format_is_among_the_cases() -> None:
-    assert {case.name for case in CASES} == set(FORMATS)
+    assert {case.name for case in CASES} == set(choices("mlx"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

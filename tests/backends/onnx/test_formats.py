@@ -1,10 +1,9 @@
 """Every ONNX format: close to the float graph, loadable, small, the same bytes everywhere."""
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +11,6 @@ import onnx_ir as ir
 import onnxruntime_genai
 import pytest
 
-from scripts.backends.format import Format, all_formats
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.graph import open_graph, write_model
 from scripts.backends.onnx.loader import OrtModel
@@ -20,6 +18,7 @@ from scripts.errors import QuantmakeError
 from scripts.evaluation.score import measure_size
 from scripts.exec import run_stage
 from scripts.token_windows import read_windows
+from tests.cases import Case, choices
 from tests.onnx_models import (
     TOKENIZER_FILES,
     cached_logits,
@@ -29,30 +28,7 @@ from tests.onnx_models import (
     write_other_base,
 )
 
-FORMATS = {
-    f"{selection['bits']}-{selection['method']}": (kind, selection)
-    for kind in all_formats()
-    for selection in kind.selections()
-    if selection["format"] == "onnx"
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """Options of a format, the most KLD they may cost, and the counts of its operators."""
-
-    name: str
-    most: float
-    counts: Mapping[str, int]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def stage(self) -> Format:
-        """The format with its options."""
-        kind, selection = FORMATS[self.name]
-        return kind.model_validate({**selection, **self.options})
-
-    def __str__(self) -> str:
-        return "-".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+case_of = partial(Case, "onnx")
 
 
 NBITS = {"MatMulNBits": 16, "GatherBlockQuantized": 1, "MatMul": 0}
@@ -60,37 +36,37 @@ DYNAMIC = {"DynamicQuantizeMatMul": 12, "MatMulNBits": 4, "GatherBlockQuantized"
 MIXED = {"MatMul": 0, "GatherBlockQuantized": 1}
 STATIC = {"MatMul": 12, "QuantizeLinear": 9, "MatMulNBits": 4, "GatherBlockQuantized": 1}
 CASES = [
-    Case("8-rtn", 2e-4, NBITS),
-    Case("8-rtn", 4e-4, NBITS, {"block_size": 128, "accuracy_level": 0}),
-    Case("8-dynamic", 2e-2, DYNAMIC),
-    Case(
+    case_of("8-rtn", 2e-4, NBITS),
+    case_of("8-rtn", 4e-4, NBITS, {"block_size": 128, "accuracy_level": 0}),
+    case_of("8-dynamic", 2e-2, DYNAMIC),
+    case_of(
         "8-dynamic",
         2e-2,
         {**DYNAMIC, "MatMulNBits": 0, "DynamicQuantizeMatMul": 16},
         {"weight_only": []},
     ),
-    Case("8-dynamic", 2e-2, DYNAMIC, {"smooth": False}),
-    Case("8-dynamic", 2e-2, DYNAMIC, {"weights": "int8"}),
-    Case("8-static", 2e-2, STATIC),
-    Case("8-static", 2e-2, STATIC, {"weights": "int8"}),
-    Case("8-static", 2e-2, STATIC, {"smooth": False}),
-    Case("8-static", 5e-2, STATIC, {"per_channel": False, "percentile": 100, "windows": 2}),
-    Case("4-rtn", 5e-2, NBITS),
-    Case("4-rtn", 1e-1, NBITS, {"head_bits": 4, "block_size": 64}),
-    Case("8-gptq", 2e-4, NBITS),
-    Case("8-gptq", 2e-4, NBITS, {"symmetric": False, "block_size": 64, "rounds": 0}),
-    Case("4-gptq", 1.5e-2, NBITS),
-    Case("4-gptq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
-    Case("auto-gptq", 1.5e-2, MIXED),
-    Case("auto-gptq", 6e-4, MIXED, {"max_bytes": 700_000}),
-    Case("4-hqq", 3e-2, NBITS),
-    Case("4-hqq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
-    Case("8-hqq", 2e-4, NBITS),
-    Case("8-hqq", 2e-4, NBITS, {"symmetric": False, "block_size": 64}),
-    Case("8-awq", 2e-4, NBITS),
-    Case("8-awq", 2e-4, NBITS, {"symmetric": False, "block_size": 64}),
-    Case("4-awq", 3e-2, NBITS),
-    Case("4-awq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
+    case_of("8-dynamic", 2e-2, DYNAMIC, {"smooth": False}),
+    case_of("8-dynamic", 2e-2, DYNAMIC, {"weights": "int8"}),
+    case_of("8-static", 2e-2, STATIC),
+    case_of("8-static", 2e-2, STATIC, {"weights": "int8"}),
+    case_of("8-static", 2e-2, STATIC, {"smooth": False}),
+    case_of("8-static", 5e-2, STATIC, {"per_channel": False, "percentile": 100, "windows": 2}),
+    case_of("4-rtn", 5e-2, NBITS),
+    case_of("4-rtn", 1e-1, NBITS, {"head_bits": 4, "block_size": 64}),
+    case_of("8-gptq", 2e-4, NBITS),
+    case_of("8-gptq", 2e-4, NBITS, {"symmetric": False, "block_size": 64, "rounds": 0}),
+    case_of("4-gptq", 1.5e-2, NBITS),
+    case_of("4-gptq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
+    case_of("auto-gptq", 1.5e-2, MIXED),
+    case_of("auto-gptq", 6e-4, MIXED, {"max_bytes": 700_000}),
+    case_of("4-hqq", 3e-2, NBITS),
+    case_of("4-hqq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
+    case_of("8-hqq", 2e-4, NBITS),
+    case_of("8-hqq", 2e-4, NBITS, {"symmetric": False, "block_size": 64}),
+    case_of("8-awq", 2e-4, NBITS),
+    case_of("8-awq", 2e-4, NBITS, {"symmetric": False, "block_size": 64}),
+    case_of("4-awq", 3e-2, NBITS),
+    case_of("4-awq", 6e-2, NBITS, {"symmetric": True, "block_size": 64, "head_bits": 4}),
 ]
 DEFAULTS = [case for case in CASES if not case.options]
 
@@ -131,7 +107,7 @@ def tokens(tiny_calibration: Path) -> np.ndarray:
 
 
 def test_every_format_has_a_case() -> None:
-    assert {case.name for case in DEFAULTS} == FORMATS.keys()
+    assert {case.name for case in DEFAULTS} == choices("onnx").keys()
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -145,7 +121,7 @@ def test_logits_stay_close_to_the_float_graph(
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_weight_is_stored_as_intended(case: Case, built: Callable[[Case], Path]) -> None:
     found = operators(built(case))
-    assert {kind: found.count(kind) for kind in case.counts} == case.counts
+    assert {kind: found.count(kind) for kind in case.types} == case.types
     large = [
         value.name
         for value in open_graph(built(case)).graph.initializers.values()
@@ -218,7 +194,7 @@ def test_same_bytes_in_another_folder_with_other_threads(
 def test_head_and_embedding_take_the_bits_of_the_head(
     head_bits: int, built: Callable[[Case], Path]
 ) -> None:
-    folder = built(Case("4-rtn", 1, {}, {"head_bits": head_bits}))
+    folder = built(case_of("4-rtn", 1, {}, {"head_bits": head_bits}))
     bits = {
         node.name: node.attributes["bits"].as_int()
         for node in open_graph(folder).graph
@@ -242,14 +218,14 @@ def test_untied_embedding_gets_blocks_of_its_own(tiny_base: Path, tmp_path: Path
     assert 0 < divergence(wanted, got) < 1e-4
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", choices("onnx"))
 def test_block_size_or_pattern_that_does_not_fit_writes_nothing(
     name: str, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
     refused = {"block_size": 256, "weight_only": ["nowhere"], "max_bytes": 1000}
-    known = FORMATS[name][0].model_fields
+    known = choices("onnx")[name][0].model_fields
     options = dict([next(pair for pair in refused.items() if pair[0] in known)])
-    stage = Case(name, 1, {}, options).stage()
+    stage = case_of(name, 1, {}, options).stage()
     said = "block_size 256 does not divide|'nowhere'|the smallest blocks"
     with pytest.raises(QuantmakeError, match=said):
         run_stage(stage, inputs, tmp_path / "out")
@@ -267,7 +243,7 @@ def test_unsupported_matmuls_do_as_the_recipe_says(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    stage = Case(name, 1, {}, {"block_size": 256, "on_unsupported": on_unsupported}).stage()
+    stage = case_of(name, 1, {}, {"block_size": 256, "on_unsupported": on_unsupported}).stage()
     run_stage(stage, inputs, tmp_path / "out")
     assert operators(tmp_path / "out").count("MatMul") == floats
     said = capsys.readouterr().out

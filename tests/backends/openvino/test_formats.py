@@ -3,64 +3,40 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from scripts.backends import float_gate
-from scripts.backends.format import Format, all_formats
 from scripts.backends.unsupported import KEY
 from scripts.environment import stage_environment
 from scripts.errors import QuantmakeError
 from scripts.evaluation.score import measure_size
 from scripts.exec import run_stage
 from scripts.token_windows import read_windows
+from tests.cases import Case, choices
 from tests.onnx_models import divergence, torch_logits, write_other_base
 
 ov = pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
-FORMATS = {
-    f"{selection['bits']}-{selection['method']}": (kind, selection)
-    for kind in all_formats()
-    for selection in kind.selections()
-    if selection["format"] == "openvino"
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """Options of a format, the most KLD they may cost, and the counts of its types."""
-
-    name: str
-    most: float
-    types: Mapping[str, int]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def stage(self) -> Format:
-        """The format with its options."""
-        kind, selection = FORMATS[self.name]
-        return kind.model_validate({**selection, **self.options})
-
-    def __str__(self) -> str:
-        return "-".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+case_of = partial(Case, "openvino")
 
 
 INT8, INT4 = {"I8": 16}, {"U4": 15, "I8": 1}
 CASES = [
-    Case("8-rtn", 4e-4, INT8),
-    Case("8-rtn", 4e-4, {"U8": 15, "I8": 1}, {"symmetric": False, "activation_bits": 32}),
-    Case("4-rtn", 5e-2, INT4),
-    Case("4-rtn", 1e-1, {"I4": 16}, {"symmetric": True, "block_size": 64, "head_bits": 4}),
-    Case("8-gptq", 4e-4, INT8),
-    Case("4-gptq", 1.5e-2, INT4),
-    Case("4-gptq", 6e-2, {"I4": 15, "I8": 1}, {"symmetric": True, "block_size": 64}),
-    Case("8-awq", 4e-4, INT8),
-    Case("4-awq", 3e-2, INT4),
+    case_of("8-rtn", 4e-4, INT8),
+    case_of("8-rtn", 4e-4, {"U8": 15, "I8": 1}, {"symmetric": False, "activation_bits": 32}),
+    case_of("4-rtn", 5e-2, INT4),
+    case_of("4-rtn", 1e-1, {"I4": 16}, {"symmetric": True, "block_size": 64, "head_bits": 4}),
+    case_of("8-gptq", 4e-4, INT8),
+    case_of("4-gptq", 1.5e-2, INT4),
+    case_of("4-gptq", 6e-2, {"I4": 15, "I8": 1}, {"symmetric": True, "block_size": 64}),
+    case_of("8-awq", 4e-4, INT8),
+    case_of("4-awq", 3e-2, INT4),
 ]
 
 
@@ -97,7 +73,7 @@ def logits(folder: Path, tokens: np.ndarray, cut: int) -> np.ndarray:
 
 
 def test_every_format_is_among_the_cases() -> None:
-    assert {case.name for case in CASES} == set(FORMATS)
+    assert {case.name for case in CASES} == set(choices("openvino"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
