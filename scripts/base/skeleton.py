@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from scripts.base.published import published_shapes
 from scripts.errors import QuantmakeError
 
 # Older checkpoints store constants: rotary frequencies and causal masks.
@@ -80,7 +81,4 @@ def skeleton(folder: Path, *, trust: bool) -> Skeleton:
     is_tied = getattr(config.get_text_config(), "tie_word_embeddings", False)
     tied = frozenset(getattr(model, "_tied_weights_keys", None) or ()) if is_tied else frozenset()
     ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
-    shapes = {
-        name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied
-    }
-    return Skeleton(model, shapes, tied, (*ignored, *_BUFFERS))
+    return Skeleton(model, published_shapes(model, tied), tied, (*ignored, *_BUFFERS))

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from scripts.base.published import Converted
 from scripts.calibration.fused_experts import ExpertLinear, open_experts
 from scripts.calibration.stand_ins import (
     Call,
@@ -64,7 +65,7 @@ class Decoder:
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, buffer.to(self.device))
         self._model: Any = model.eval().requires_grad_(False)
-        self._parts = WeightsByPart(model, self._weights, self.device)
+        self._parts = WeightsByPart(model, Converted(model, self._weights), self.device)
         self._stack, self.layers = stack_of(model)
         self._gives_tuples: bool | None = None
         self.embedding: Any = model.get_input_embeddings()
