@@ -68,8 +68,10 @@ def write_tokenizer(fields: Fields, context: int, out: Path) -> None:
 def _write(rebuilt: Rebuilt, named: dict[str, str], context: int, out: Path) -> None:
     """In the words of transformers 4, which 5 reads too; its own classes change a tokenizer that
     they are given, and by version what they write of it."""
+    out.mkdir(exist_ok=True)
     tokenizer = rebuilt.tokenizer
-    tokenizer.add_special_tokens([*dict.fromkeys(named.values())])
+    there = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    tokenizer.add_special_tokens([one for one in dict.fromkeys(named.values()) if one not in there])
     tokenizer.save(str(out / "tokenizer.json"))
     added = {  # by numbers, which JSON makes texts of: they are sorted as numbers
         number: {name: getattr(token, name) for name in _OF_A_TOKEN}

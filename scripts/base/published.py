@@ -69,8 +69,12 @@ class Converted(Mapping[str, torch.Tensor]):
         return len(self._groups)
 
     def files_of(self, name: str) -> tuple[str, ...]:
-        """The tensors of files that one of the model's is made of."""
-        return tuple(member for _, member in self._groups[name].members)
+        """The tensors of files that one of the model's is made of, pattern by pattern."""
+        group = self._groups[name]
+        order = group.converter.source_patterns if group.converter else [""]
+        return tuple(
+            member for wanted in order for pattern, member in group.members if pattern == wanted
+        )
 
 
 def _groups(model: Any, files: Mapping[str, torch.Tensor]) -> dict[str, _Group]:
@@ -95,3 +99,25 @@ def _groups(model: Any, files: Mapping[str, torch.Tensor]) -> dict[str, _Group]:
         for group in groups.values()
         for made in (group.made_of(outlines, model) if group.converter else [group.first])
     }
+
+
+_SUFFIX = ".weight"
+_GATE_UP, _DOWN = ".gate_up_proj", ".down_proj"
+
+
+def published_modules(tensors: Converted) -> dict[str, str]:
+    """By the model's names of its modules, and of each expert's in a stack (`experts.3.gate_proj`),
+    what files call them."""
+    names: dict[str, str] = {}
+    for own in tensors:
+        files = [name.removesuffix(_SUFFIX) for name in tensors.files_of(own)]
+        if own.endswith((_GATE_UP, _DOWN)) and len(files) > 1:
+            stack, _, kind = own.rpartition(".")
+            kinds = ("gate_proj", "up_proj") if own.endswith(_GATE_UP) else (kind,)
+            count = len(files) // len(kinds)
+            parts = [files[at * count : (at + 1) * count] for at in range(len(kinds))]
+            for kind_of, part in zip(kinds, parts, strict=True):
+                names |= {f"{stack}.{number}.{kind_of}": name for number, name in enumerate(part)}
+        elif len(files) == 1:
+            names[own.removesuffix(_SUFFIX)] = files[0]
+    return names

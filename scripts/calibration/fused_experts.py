@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
 
 _WORDS = ("has_gate", "has_bias", "has_post_expert_norm", "is_transposed", "is_concatenated")
 """What transformers says of every stack of experts (`use_experts_implementation`)."""
@@ -35,6 +36,15 @@ class _Expert(nn.Module):
     def __init__(self, gate: ExpertLinear, up: ExpertLinear, down: ExpertLinear) -> None:
         super().__init__()
         self.gate_proj, self.up_proj, self.down_proj = gate, up, down
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether it multiplies its input by a weight: a router too, which does more after it."""
+    if isinstance(module, nn.Linear | Conv1D | ExpertLinear):
+        return True
+    weight = getattr(module, "weight", None)
+    is_matrix = isinstance(weight, nn.Parameter) and weight.dim() == 2
+    return is_matrix and type(module).__name__.lower().endswith("router")
 
 
 def open_experts(model: nn.Module) -> None:

@@ -96,14 +96,10 @@ def test_a_folder_comes_out_as_the_same_model(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = make_family("llama3", tmp_path / "source")
-    config = json.loads((source / "config.json").read_text())
     expected = AutoModelForCausalLM.from_pretrained(source)(torch.arange(5, 200)[None]).logits
-    theta, scaling = config.pop("rope_theta"), config.pop("rope_scaling")
-    config["rope_parameters"] = {"rope_theta": theta, **scaling}
-    (source / "config.json").write_text(json.dumps(config))
+    assert "rope_parameters" in json.loads((source / "config.json").read_text())
     settings = json.loads((source / "tokenizer_config.json").read_text())
     settings |= {"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<|im_start|>"]}
-    settings.pop("added_tokens_decoder")
     (source / "tokenizer_config.json").write_text(json.dumps(settings))
     before = (source / "tokenizer_config.json").read_bytes()
     (tmp_path / "base").mkdir()
@@ -111,5 +107,5 @@ def test_a_folder_comes_out_as_the_same_model(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert torch.equal(model(torch.arange(5, 200)[None]).logits, expected)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
-    assert tokenizer.additional_special_tokens == ["<|im_start|>"]
+    assert tokenizer.extra_special_tokens == ["<|im_start|>"]
     assert (source / "tokenizer_config.json").read_bytes() == before

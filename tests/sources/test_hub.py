@@ -192,4 +192,4 @@ def test_a_hub_out_of_reach_is_the_machines_fault(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(MachineError) as error:
         fetch(SOURCE, tmp_path / "out", False)
-    assert str(error.value).startswith(f"{SOURCE}: the hub can't be reached (ConnectionError: ")
+    assert str(error.value).startswith(f"{SOURCE}: the hub can't be reached (ConnectError: ")

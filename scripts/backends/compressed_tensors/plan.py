@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.errors import QuantmakeError
 
-_WIDE = 32  # a stack of matrices has at least so many rows and columns; a convolution's are fewer
 _TAKE_OUT = "take the artefacts with `format: compressed-tensors` out of the recipe"
 
 
@@ -36,21 +33,23 @@ def plan(base: Path, divisor: int, what: str) -> Plan:
     bare = skeleton(base, trust=any(base.glob("*.py")))
     family = type(bare.model).__name__
     _refuse_stacked(bare, family)
-    linears = {n: m for n, m in bare.model.named_modules() if isinstance(m, nn.Linear)}
-    ignored = _heads_and_routers(bare.model)
-    chosen = {name: linear for name, linear in linears.items() if name not in ignored}
+    head = bare.model.get_output_embeddings()
+    heads = {bare.published(name) for name, one in bare.model.named_modules() if one is head}
+    linears, routers = bare.linears(), bare.routers()
+    # vLLM computes the head and the routers in floating point.
+    chosen = {name: one for name, one in linears.items() if name not in heads | routers}
     if not chosen:
         raise QuantmakeError(
             f"{family} has no linear layer that compressed-tensors can quantise; {_TAKE_OUT}"
         )
-    shapes = {f"{n}.weight": (one.out_features, one.in_features) for n, one in chosen.items()}
+    shapes = {f"{name}.weight": shape for name, shape in chosen.items()}
     offenders = [f"{name} ({width} wide)" for name, (_, width) in shapes.items() if width % divisor]
     if offenders:
         raise QuantmakeError(
             f"{what} does not divide the rows of {len(offenders)} weights: "
             f"{', '.join(offenders)}. {_advice(shapes)}"
         )
-    return Plan(shapes, tuple(name for name in linears if name in ignored))
+    return Plan(shapes, (*sorted(routers), *sorted(heads)))
 
 
 def _advice(shapes: dict[str, tuple[int, int]]) -> str:
@@ -60,27 +59,9 @@ def _advice(shapes: dict[str, tuple[int, int]]) -> str:
     return "No group divides all of this model: take W8A8 or FP8_DYNAMIC, which have none."
 
 
-def _heads_and_routers(model: nn.Module) -> set[str]:
-    """Names of linears: the head, and what stands beside `experts` in one module, such as a gate.
-    vLLM computes these in floating point."""
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    names = set()
-    for name, module in model.named_modules():
-        if module is head:
-            names.add(name)
-        if isinstance(getattr(module, "experts", None), nn.Module):
-            own = module.named_children()
-            names |= {f"{name}.{child}" for child, one in own if isinstance(one, nn.Linear)}
-    return names
-
-
 def _refuse_stacked(bare: Skeleton, family: str) -> None:
     """Raise QuantmakeError that names experts which are one tensor of three dimensions."""
-    stacked = [
-        name
-        for name, shape in bare.shapes.items()
-        if len(shape) == 3 and min(shape[1:]) >= _WIDE  # [experts, rows, columns]
-    ]
+    stacked = [name for name in bare.stacked() if name in bare.shapes]
     if stacked:
         raise QuantmakeError(
             f"{family} has its experts in {len(stacked)} stacked tensors ({', '.join(stacked)}), "
