@@ -57,11 +57,12 @@ class Skeleton:
 
     def stacked(self) -> list[str]:
         """The model's own tensors that hold the experts of a layer."""
-        return [
-            name
-            for name, one in self.model.named_parameters()
-            if one.dim() == 3 and min(one.shape[1:]) >= _WIDE
-        ]
+        own = {name: tuple(one.shape) for name, one in self.model.named_parameters()}
+        return _stacks(own)
+
+    def stacked_in_files(self) -> list[str]:
+        """Those that files have as well."""
+        return _stacks(self.shapes)
 
     def published(self, module: str) -> str:
         """What files call one of the model's own modules."""
@@ -96,6 +97,10 @@ class Skeleton:
                 f"({len(problems)} differences): {'; '.join(problems)}. The configuration "
                 "belongs to another model, or the weights are incomplete."
             )
+
+
+def _stacks(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    return [n for n, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) >= _WIDE]
 
 
 def _refuse_odd_heads(folder: Path) -> None:

@@ -213,7 +213,7 @@ class _Handler(Routed):
         return 200, {"commitUrl": url, "commitOid": name}, {}
 
     def settings(self, match: re.Match[str], body: bytes) -> Any:
-        self.hub.repositories[match[1]].private = json.loads(body)["private"]
+        self.hub.repositories[match[1]].private = json.loads(body)["visibility"] == "private"
         return 200, {}, {}
 
     def resolve(self, match: re.Match[str], body: bytes) -> Any:

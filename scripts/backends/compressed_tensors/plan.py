@@ -6,6 +6,9 @@ from pathlib import Path
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.errors import QuantmakeError
 
+_OF_EXPERTS = ("W4A16", "W8A16", "FP8_DYNAMIC")
+"""Schemes whose experts transformers stacks as it loads them; of others it gives an error, or other
+values (integrations/compressed_tensors.py)."""
 _TAKE_OUT = "take the artefacts with `format: compressed-tensors` out of the recipe"
 
 
@@ -23,7 +26,7 @@ class Plan:
         return frozenset(self.shapes)
 
 
-def plan(base: Path, divisor: int, what: str) -> Plan:
+def plan(base: Path, scheme: str, divisor: int, what: str) -> Plan:
     """Look at the model of `base` without its weights.
 
     Raises QuantmakeError for a model without linear layers, or with experts in stacked tensors, and
@@ -32,7 +35,7 @@ def plan(base: Path, divisor: int, what: str) -> Plan:
     # The base holds Python code only where the recipe trusts it.
     bare = skeleton(base, trust=any(base.glob("*.py")))
     family = type(bare.model).__name__
-    _refuse_stacked(bare, family)
+    _refuse_stacked(bare, family, scheme)
     head = bare.model.get_output_embeddings()
     heads = {bare.published(name) for name, one in bare.model.named_modules() if one is head}
     linears, routers = bare.linears(), bare.routers()
@@ -59,12 +62,18 @@ def _advice(shapes: dict[str, tuple[int, int]]) -> str:
     return "No group divides all of this model: take W8A8 or FP8_DYNAMIC, which have none."
 
 
-def _refuse_stacked(bare: Skeleton, family: str) -> None:
-    """Raise QuantmakeError that names experts which are one tensor of three dimensions."""
-    stacked = [name for name in bare.stacked() if name in bare.shapes]
-    if stacked:
+def _refuse_stacked(bare: Skeleton, family: str, scheme: str) -> None:
+    """Raise QuantmakeError that names experts which are one tensor of three dimensions, in files,
+    or in transformers where it does not stack those of this scheme."""
+    if in_files := bare.stacked_in_files():
         raise QuantmakeError(
-            f"{family} has its experts in {len(stacked)} stacked tensors ({', '.join(stacked)}), "
+            f"{family} has its experts in {len(in_files)} stacked tensors ({', '.join(in_files)}), "
             "for which this format has no layout that transformers loads; most of the model would "
             f"stay in FP16. GGUF quantises experts: {_TAKE_OUT}."
+        )
+    if (stacked := bare.stacked()) and scheme not in _OF_EXPERTS:
+        raise QuantmakeError(
+            f"transformers holds the experts of {family} in stacked tensors "
+            f"({', '.join(stacked)}), which it does not load from {scheme}. "
+            f"Take {', '.join(_OF_EXPERTS)}."
         )
