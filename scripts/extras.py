@@ -18,6 +18,9 @@ IN_NO_KEY = "it says what to install; the versions of packages are in keys by th
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 EVERYTHING = "test"
 """The extra that has all others, and the environments."""
+TOOLS = ("exporters",)
+"""Groups of pyproject.toml whose environment is made when something needs it: tools that run by
+themselves, whose packages are of other versions than the same ones here."""
 _SETUP = "python3.11 -m scripts.setup"
 
 
@@ -37,9 +40,15 @@ def _distribution(requirement: str) -> str:
 @cache
 def environments(project: Path = PROJECT) -> dict[str, tuple[str, ...]]:
     """By name the requirements of each environment beside `.venv`: a dependency group (PEP 735) of
-    pyproject.toml, for what can't be installed together with the rest."""
-    groups = tomllib.loads(project.read_text()).get("dependency-groups", {})
-    return {name: tuple(wanted) for name, wanted in groups.items()}
+    pyproject.toml, for what can't be installed together with the rest. Without those of `TOOLS`."""
+    return {name: wanted for name, wanted in groups(project).items() if name not in TOOLS}
+
+
+@cache
+def groups(project: Path = PROJECT) -> dict[str, tuple[str, ...]]:
+    """All of them."""
+    given = tomllib.loads(project.read_text()).get("dependency-groups", {})
+    return {name: tuple(wanted) for name, wanted in given.items()}
 
 
 def environment_folder(name: str, beside: Path = Path(sys.prefix)) -> Path:

@@ -1,10 +1,10 @@
 """The locks of packages (PEP 751): every distribution with its digests.
 
 `pylock.toml` has what building needs, `pylock.all.toml` all extras, `pylock.NAME.toml` an
-environment beside `.venv`. After a change in pyproject.toml, `python -m scripts.pins` writes all
-anew by uv, `python -m scripts.pins NAME` that of an environment; arguments are handed on to uv, and
-without a NAME they are of the first two. The locks are for CPython 3.11 on Linux x86-64, with
-PyTorch's builds for CPUs.
+environment beside `.venv`, such as `mlx` and `exporters`. After a change in pyproject.toml,
+`python -m scripts.pins` writes all anew by uv, `python -m scripts.pins NAME` that of an
+environment; arguments are handed on to uv, and without a NAME they are of the first two. The locks
+are for CPython 3.11 on Linux x86-64, with PyTorch's builds for CPUs.
 """
 
 import platform
@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from scripts.extras import environments
+from scripts.extras import groups
 
 LOCKS = {False: Path("pylock.toml"), True: Path("pylock.all.toml")}
 """By whether there are extras."""
@@ -26,6 +26,7 @@ _UV = (
     *(sys.executable, "-m", "uv", "pip", "compile", "--no-header", "--format", "pylock.toml"),
     *("--python-version", "3.11"),
 )
+_CPU = ("--torch-backend", "cpu")
 _OF_A_FOLDER = re.compile(r'"file://[^"]*/(torch-[^"/]*)"')
 
 
@@ -65,16 +66,22 @@ def renew(arguments: list[str]) -> None:
         else:
             command += ["--constraints", str(_versions(LOCKS[True]))]
         subprocess.run(command, check=True)
-        text = _OF_A_FOLDER.sub(lambda found: f'"{_public(found[1])}"', lock.read_text())
-        lock.write_text(text)
+        _name_no_folder(lock)
 
 
 def renew_environment(name: str, arguments: list[str]) -> None:
     """Write the lock of an environment; MLX has wheels for glibc 2.35 and later."""
     platform_of = ("--python-platform", "x86_64-manylinux_2_35")
-    lock = str(lock_of(name))
-    command = [*_UV, "--group", name, *platform_of, "--output-file", lock, *arguments]
+    lock = lock_of(name)
+    command = [*_UV, "--group", name, *platform_of, "--output-file", str(lock), *arguments]
     subprocess.run(command, check=True)
+    _name_no_folder(lock)
+
+
+def _name_no_folder(lock: Path) -> None:
+    """A wheel of PyTorch that lies in a folder here lies on PyTorch's own index for everybody."""
+    text = _OF_A_FOLDER.sub(lambda found: f'"{_public(found[1])}"', lock.read_text())
+    lock.write_text(text)
 
 
 def _versions(lock: Path) -> Path:
@@ -90,10 +97,10 @@ def _public(file: str) -> str:
 
 if __name__ == "__main__":
     first, *others = sys.argv[1:] or [""]
-    if first in environments():
-        renew_environment(first, others)
+    if first in groups():
+        renew_environment(first, others or [*_CPU])
     else:
-        renew(sys.argv[1:] or ["--torch-backend", "cpu"])
+        renew(sys.argv[1:] or [*_CPU])
     if not first:
-        for one in environments():
-            renew_environment(one, [])
+        for one in groups():
+            renew_environment(one, [*_CPU])

@@ -145,7 +145,7 @@ class Checkout:
 
 def make_checkout(folder: Path, model: Path, text: Path) -> Checkout:
     """Copy the sources of this project into `folder`; its default recipe is the tiny model's."""
-    for name in ("scripts", "dodo.py", "pyproject.toml"):
+    for name in ("scripts", "dodo.py", "pyproject.toml", "pylock.exporters.toml"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
     project = folder / "pyproject.toml"

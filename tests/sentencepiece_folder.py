@@ -1,8 +1,6 @@
 """Tokenizers of SentencePiece as a Hugging Face folder has them: tokenizer.json alone."""
 
 import io
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from tests.tiny import CHAT_TEMPLATE, tiny_lines
@@ -39,20 +37,48 @@ def sentencepiece_model(size: int, *, gemma: bool) -> bytes:
     return model.getvalue()
 
 
-def sentencepiece_tokenizer(size: int, *, gemma: bool) -> Any:
-    """transformers' own conversion of it, as published folders have it."""
-    from transformers import GemmaTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
-    from transformers.convert_slow_tokenizer import GemmaConverter, LlamaConverter
+def _converted(model: bytes, *, gemma: bool) -> Any:
+    """As published folders have it: what transformers 4 made of such a model."""
+    from sentencepiece import sentencepiece_model_pb2
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from transformers.convert_slow_tokenizer import generate_merges
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tokenizer.model"
-        path.write_bytes(sentencepiece_model(size, gemma=gemma))
-        if gemma:
-            converted = GemmaConverter(GemmaTokenizer(str(path))).converted()
-        else:
-            converted = LlamaConverter(LlamaTokenizer(str(path), legacy=True)).converted()
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(model)
+    pieces = [piece.piece for piece in proto.pieces]
+    if gemma and "\t" not in pieces:
+        pieces[pieces.index("<0x09>")] = "\t"
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    scores = {piece: one.score for piece, one in zip(pieces, proto.pieces, strict=True)}
+    bpe = models.BPE(
+        vocab, generate_merges(vocab, scores), unk_token="<unk>", fuse_unk=True, byte_fallback=True
+    )
+    made = Tokenizer(bpe)
+    made.add_tokens(
+        [
+            AddedToken(piece.piece, normalized=False, special=piece.type == 3)
+            for piece in proto.pieces
+            if piece.type in (3, 4)  # control symbols, and those that a user has defined
+        ]
+    )
+    spaces = normalizers.Replace(" ", "▁")
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    if gemma:
+        made.normalizer = spaces
+        made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    else:
+        made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), spaces])
+        parts.append(decoders.Strip(" ", 1))
+    made.decoder = decoders.Sequence(parts)
+    return made
+
+
+def sentencepiece_tokenizer(size: int, *, gemma: bool) -> Any:
+    """A tokenizer of transformers made of a model that SentencePiece has learnt."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
-        tokenizer_object=converted,
+        tokenizer_object=_converted(sentencepiece_model(size, gemma=gemma), gemma=gemma),
         unk_token="<unk>",
         bos_token="<bos>" if gemma else "<s>",
         eos_token="<eos>" if gemma else "</s>",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import pins, setup
-from scripts.extras import environments
+from scripts.extras import groups
 from tests.checkout import ROOT
 
 LOCKS = {extras: ROOT / lock for extras, lock in pins.LOCKS.items()}
@@ -48,15 +48,14 @@ def test_locks_agree_and_name_no_folder_of_a_machine() -> None:
 
 
 def test_environments_have_locks_of_their_own() -> None:
-    for name, requirements in environments().items():
+    for name, requirements in groups().items():
         text = (ROOT / pins.lock_of(name)).read_text()
         assert "file:" not in text
         pinned = pins.pinned(ROOT / pins.lock_of(name))
         for one in requirements:
             package, _, version = re.sub(r"\[.*\]", "", one).partition("==")
-            assert pinned[package].split()[0] == f"{package}=={version}", (
-                f"run python -m scripts.pins {name}"
-            )
+            found = pinned[package].split()[0].partition("+")[0]  # of PyTorch a build for CPUs
+            assert found == f"{package}=={version}", f"run python -m scripts.pins {name}"
         assert all(re.search(r" --hash=sha256:[0-9a-f]{64}\b", one) for one in pinned.values())
 
 

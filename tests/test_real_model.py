@@ -40,7 +40,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real")
     for name in ("scripts", "recipes"):
         shutil.copytree(ROOT / name, folder / name)
-    for name in ("dodo.py", "pyproject.toml"):
+    for name in ("dodo.py", "pyproject.toml", "pylock.exporters.toml"):
         shutil.copy(ROOT / name, folder / name)
     recipe = folder / "recipes" / f"{RECIPE}.yaml"
     lines = recipe.read_text().splitlines(keepends=True)

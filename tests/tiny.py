@@ -112,4 +112,17 @@ def make_tiny_base(
             optimiser.step()
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    _put_as_bases_are(folder)
     return folder
+
+
+def _put_as_bases_are(folder: Path) -> None:
+    """Configurations in the words of transformers 4, as those of every base."""
+    from scripts.base.config_json import read_json, write_json
+    from scripts.base.transformers_5 import model_of_version_4, tokenizer_of_version_4
+
+    write_json(folder / "config.json", model_of_version_4(read_json(folder / "config.json")))
+    settings = tokenizer_of_version_4(read_json(folder / "tokenizer_config.json"))
+    write_json(folder / "tokenizer_config.json", settings)
+    special = {name: one for name, one in settings.items() if name.endswith("_token")}
+    write_json(folder / "special_tokens_map.json", special)

@@ -74,12 +74,13 @@ class Turns:
         """As the base's config.json says."""
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         config = config.get("text_config", config)
-        scaling = config.get("rope_scaling") or {}
+        scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+        scaling = scaling.get("full_attention", scaling)
         name = "original_max_position_embeddings"
         return cls(
             window=config.get("sliding_window") or 0,
             original=config.get(name) or scaling.get(name) or 0,
-            rope=str(scaling.get("rope_type") or scaling.get("type") or ""),
+            rope=str(scaling.get("rope_type") or scaling.get("type") or "").replace("default", ""),
             longest=config.get("max_position_embeddings") or config.get("n_positions") or _SHORT,
         )
 

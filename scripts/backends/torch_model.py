@@ -21,9 +21,11 @@ class TorchModel:
         self._cache: Any = None
 
     def _whole(self, path: Path) -> Any:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, local_files_only=True
-        ).eval()
+        )
+        # Of a folder that is quantised, `dtype` says nothing of the norms and the embedding.
+        return torch.nn.Module.float(model).eval()
 
     def _by_layer(self, path: Path) -> Any:
         from scripts.calibration.decoder import Decoder

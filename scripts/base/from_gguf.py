@@ -108,7 +108,10 @@ def _weights(
     path: Path, tensors: dict[str, Any], config: Config, architecture: str, out: Path
 ) -> Weights:
     model = skeleton(out, trust=False)
-    names: dict[str, str] = get_gguf_hf_weights_map(model.model)
+    # llama.cpp stores the rows of Q and K in another order for some architectures.
+    processor: Any = TENSOR_PROCESSORS.get(architecture, TensorProcessor)
+    processor = processor(config=config)
+    names: dict[str, str] = get_gguf_hf_weights_map(model.model, processor)
     unknown = sorted(name for name in tensors if name not in names)
     if unknown:
         raise QuantmakeError(
@@ -118,9 +121,6 @@ def _weights(
     stored = {names[name]: tensor for name, tensor in tensors.items()}
     shapes = {name: tuple(int(n) for n in t.shape[::-1]) for name, t in stored.items()}
     model.compare(shapes, path.name)
-    # llama.cpp stores the rows of Q and K in another order for some architectures.
-    processor: Any = TENSOR_PROCESSORS.get(architecture, TensorProcessor)
-    processor = processor(config=config)
 
     def load(name: str) -> torch.Tensor:
         tensor = stored[name]

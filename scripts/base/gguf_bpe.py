@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from scripts.base.gguf_vocabulary import Rebuilt, Vocabulary, refusal
 from scripts.errors import QuantmakeError

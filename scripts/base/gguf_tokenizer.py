@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import processors
-from transformers import PreTrainedTokenizerFast
 
+from scripts.base.config_json import write_json
 from scripts.base.gguf_bpe import byte_level, raw_text
 from scripts.base.gguf_spm import score_merges
 from scripts.base.gguf_vocabulary import Rebuilt, Vocabulary, refusal
@@ -28,6 +28,7 @@ _MORE_IDS = {
     "sep": "tokenizer.ggml.seperator_token_id",  # so spelt in the format
     "mask": "tokenizer.ggml.mask_token_id",
 }
+_OF_A_TOKEN = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
 MODELS: dict[str, Callable[[Vocabulary], Rebuilt]] = {
     "gpt2": byte_level,
     "gemma4": raw_text,
@@ -58,16 +59,36 @@ def write_tokenizer(fields: Fields, context: int, out: Path) -> None:
     named = {f"{name}_token": token for name, token in special.items() if token is not None}
     if "pad_token" not in named and "eos_token" in named:
         named["pad_token"] = named["eos_token"]
-    PreTrainedTokenizerFast(
-        tokenizer_object=rebuilt.tokenizer,
-        add_bos_token=rebuilt.add_bos,
-        add_eos_token=rebuilt.add_eos,
-        model_max_length=context,
-        model_input_names=["input_ids", "attention_mask"],
-        clean_up_tokenization_spaces=False,
-        chat_template=fields.get("tokenizer.chat_template"),
-        **named,
-    ).save_pretrained(out)
+    _write(rebuilt, named, context, out)
+    template = fields.get("tokenizer.chat_template")
+    if template is not None:
+        (out / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def _write(rebuilt: Rebuilt, named: dict[str, str], context: int, out: Path) -> None:
+    """In the words of transformers 4, which 5 reads too; its own classes change a tokenizer that
+    they are given, and by version what they write of it."""
+    out.mkdir(exist_ok=True)
+    tokenizer = rebuilt.tokenizer
+    there = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    tokenizer.add_special_tokens([one for one in dict.fromkeys(named.values()) if one not in there])
+    tokenizer.save(str(out / "tokenizer.json"))
+    added = {  # by numbers, which JSON makes texts of: they are sorted as numbers
+        number: {name: getattr(token, name) for name in _OF_A_TOKEN}
+        for number, token in sorted(tokenizer.get_added_tokens_decoder().items())
+    }
+    settings = {
+        "add_bos_token": rebuilt.add_bos,
+        "add_eos_token": rebuilt.add_eos,
+        "added_tokens_decoder": added,
+        "clean_up_tokenization_spaces": False,
+        "extra_special_tokens": {},
+        "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": context,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    write_json(out / "tokenizer_config.json", {**settings, **named})
+    write_json(out / "special_tokens_map.json", {**named})
 
 
 def _model(fields: Fields) -> Callable[[Vocabulary], Rebuilt]:

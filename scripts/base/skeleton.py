@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from scripts.base.config_json import read_json
+from scripts.base.published import Converted, published_modules, published_shapes
 from scripts.errors import QuantmakeError
 
 # Older checkpoints store constants: rotary frequencies and causal masks.
 _BUFFERS = (r"rotary_emb\.inv_freq$", r"\.(attn|attention)\.(masked_)?bias$")
+_EXPERT = re.compile(r"\.\d+\.(gate|up|down)_proj$")
+_WIDE = 32  # a stack of matrices has at least so many rows and columns; a convolution's are fewer
 
 
 @dataclass(frozen=True)
@@ -19,9 +24,53 @@ class Skeleton:
     """The stored tensors of an architecture: a tied head is not among them."""
 
     model: Any
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]]  # by the names of files
     tied: frozenset[str]
     ignored: tuple[str, ...]
+
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """The shapes [rows, columns] of linear layers by the names of files, experts one by one
+        where files have them so. Those of routers are none: see `routers`."""
+        known = self._published()
+        own = [name for name, one in self.model.named_modules() if isinstance(one, nn.Linear)]
+        experts = [name for name in known if _EXPERT.search(name)]
+        names = [known.get(name, name) for name in (*own, *experts)]
+        shapes = {name: self.shapes[f"{name}.weight"] for name in names if self.has(name)}
+        order = {name: place for place, name in enumerate(self.shapes)}
+        placed = sorted(shapes, key=lambda name: order[f"{name}.weight"])
+        return {name: (shapes[name][0], shapes[name][1]) for name in placed}
+
+    def has(self, name: str) -> bool:
+        """Whether files hold a weight of the module."""
+        return f"{name}.weight" in self.shapes
+
+    def routers(self) -> set[str]:
+        """What chooses among experts, by the names of files: linears that stand beside them."""
+        known, names = self._published(), set()
+        for name, module in self.model.named_modules():
+            if isinstance(getattr(module, "experts", None), nn.Module):
+                for child, one in module.named_children():
+                    weight = getattr(one, "weight", None)
+                    if isinstance(weight, nn.Parameter) and weight.dim() == 2:
+                        names.add(known.get(f"{name}.{child}", f"{name}.{child}"))
+        return names
+
+    def stacked(self) -> list[str]:
+        """The model's own tensors that hold the experts of a layer."""
+        own = {name: tuple(one.shape) for name, one in self.model.named_parameters()}
+        return _stacks(own)
+
+    def stacked_in_files(self) -> list[str]:
+        """Those that files have as well."""
+        return _stacks(self.shapes)
+
+    def published(self, module: str) -> str:
+        """What files call one of the model's own modules."""
+        return self._published().get(module, module)
+
+    def _published(self) -> dict[str, str]:
+        outlines = {n: torch.empty(one, device="meta") for n, one in self.shapes.items()}
+        return published_modules(Converted(self.model, outlines))
 
     def name_of(self, stored: str) -> str:
         """The architecture's name of a stored tensor; some files leave the first part out."""
@@ -50,12 +99,20 @@ class Skeleton:
             )
 
 
-def _refuse_odd_heads(config: Any) -> None:
+def _stacks(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    return [n for n, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) >= _WIDE]
+
+
+def _refuse_odd_heads(folder: Path) -> None:
     """Raise QuantmakeError where heads can't be turned: rotary positions turn pairs of values."""
-    heads, hidden = (getattr(config, n, None) for n in ("num_attention_heads", "hidden_size"))
-    width = getattr(config, "head_dim", None) or (hidden // heads if heads and hidden else 0)
-    turns_all = getattr(config, "partial_rotary_factor", None) in (None, 1.0)
-    if width % 2 and turns_all and getattr(config, "rope_theta", None) is not None:
+    config = read_json(folder / "config.json")
+    config = config.get("text_config") or config
+    rope = config.get("rope_parameters") or {}
+    heads, hidden = (config.get(name) for name in ("num_attention_heads", "hidden_size"))
+    width = config.get("head_dim") or (hidden // heads if heads and hidden else 0)
+    share = config.get("partial_rotary_factor") or rope.get("partial_rotary_factor")
+    is_turned = "rope_theta" in config or bool(rope)
+    if width % 2 and share in (None, 1.0) and is_turned:
         raise QuantmakeError(
             f"config.json: the heads are {width} wide (hidden_size {hidden}, num_attention_heads "
             f"{heads}), but rotary positions turn pairs of values, so that a head needs an even "
@@ -67,20 +124,17 @@ def skeleton(folder: Path, *, trust: bool) -> Skeleton:
     """Build the model of `folder`/config.json on the meta device, which takes no memory."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    _refuse_odd_heads(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
     except Exception as error:  # a configuration can be wrong in every way
-        reason = str(error).strip().partition("\n")[0]
+        reason = " ".join(str(error).split())
         raise QuantmakeError(
             f"config.json describes no model that transformers can build: {reason}"
         ) from error
-    _refuse_odd_heads(config.get_text_config())
     is_tied = getattr(config.get_text_config(), "tie_word_embeddings", False)
     tied = frozenset(getattr(model, "_tied_weights_keys", None) or ()) if is_tied else frozenset()
     ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
-    shapes = {
-        name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied
-    }
-    return Skeleton(model, shapes, tied, (*ignored, *_BUFFERS))
+    return Skeleton(model, published_shapes(model, tied), tied, (*ignored, *_BUFFERS))

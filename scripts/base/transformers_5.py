@@ -1,7 +1,8 @@
-"""Configurations as transformers 5 writes them, in the words that transformers 4 reads.
+"""Configurations as transformers 5 writes them, in the words that transformers 4 reads, and 5 too.
 
-4 ignores what it does not know: a model whose rotary base is only in `rope_parameters` would run
-with the default one. Source: transformers, modeling_rope_utils.py and MIGRATION_GUIDE_V5.md.
+The base has these words, for tools of others, and for the exporters of last resort. 4 ignores what
+it does not know: a model whose rotary base is only in `rope_parameters` would run with the default
+one. Source: transformers, modeling_rope_utils.py and MIGRATION_GUIDE_V5.md.
 """
 
 from typing import Any
@@ -17,9 +18,10 @@ _DEFAULT = "default"
 
 
 def model_of_version_4(config: Config) -> Config:
-    """config.json: `rope_parameters` and names of fields.
+    """config.json: `rope_parameters` and names of fields. What version 4 can't say stays as it is:
+    no model that 4 can run has it.
 
-    Raises QuantmakeError where version 4 can't say what is in it.
+    Raises QuantmakeError where it says two things.
     """
     given = dict(config)
     if isinstance(given.get("text_config"), dict):
@@ -29,8 +31,11 @@ def model_of_version_4(config: Config) -> Config:
         given[experts] = given.pop("num_local_experts")
     if not isinstance(given.get("rope_parameters"), dict):
         return given
-    rope = given.pop("rope_parameters")
+    rope = given["rope_parameters"]
     translated = _rope(rope, given.get("model_type", ""))
+    if translated is None:
+        return given
+    del given["rope_parameters"]
     other = {
         key: (given[key], value)
         for key, value in translated.items()
@@ -48,8 +53,8 @@ def model_of_version_4(config: Config) -> Config:
     return given | translated
 
 
-def _rope(rope: Config, kind: str) -> Config:
-    """`rope_theta`, `rope_scaling` and their like."""
+def _rope(rope: Config, kind: str) -> Config | None:
+    """`rope_theta`, `rope_scaling` and their like; None where they can't say it."""
     if _FULL not in rope and _SLIDING not in rope:
         return _flat(rope)
     full, sliding = rope.get(_FULL) or rope[_SLIDING], rope.get(_SLIDING) or rope[_FULL]
@@ -60,10 +65,7 @@ def _rope(rope: Config, kind: str) -> Config:
         return {**_flat(full), "rope_local_base_freq": sliding["rope_theta"]}
     if kind == "olmo3" and plain and sliding["rope_theta"] == full["rope_theta"]:
         return _flat(full)
-    raise QuantmakeError(
-        f"config.json: the rotary positions of model_type {kind!r} differ by kind of layer "
-        f"(rope_parameters: {rope}), which the installed transformers (4) can't run"
-    )
+    return None
 
 
 def _flat(rope: Config) -> Config:

@@ -9,6 +9,7 @@ busy machine slows all of them. Without `--optimum FOLDER` the base is exported 
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.backends.model import load_model
+from scripts.backends.onnx.exporters import interpreter
+from scripts.benchmarks import generate_speed
 from scripts.benchmarks.measure import FIGURES, figures, in_turn, table
 from scripts.errors import QuantmakeError
 from scripts.recipe.load import default_name
@@ -36,7 +39,7 @@ _SMALLEST_VOCABULARY = 512
 def export_with_optimum(base: Path, out: Path) -> Path:
     """optimum's FP32 export with a KV cache, as its command line makes it without options."""
     command = [
-        *(sys.executable, "-m", "optimum.exporters.onnx", "--model", str(base)),
+        *(str(interpreter()), "-m", "optimum.exporters.onnx", "--model", str(base)),
         *("--task", "text-generation-with-past", "--library", "transformers", str(out)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
@@ -46,43 +49,29 @@ def export_with_optimum(base: Path, out: Path) -> Path:
     return out
 
 
-class Clock:
-    """A streamer of `generate`: when each token came, the prompt's call left out."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def put(self, _: object) -> None:
-        """Called with the prompt, then with each token."""
-        self.times.append(time.perf_counter())
-
-    def end(self) -> None:
-        """Called once after the last token."""
-
-
 def optimum_decoder(folder: Path, threads: int) -> Decoder:
-    """`generate` of optimum's class, greedy; it chooses its own tokens, as many as it is given."""
-    import onnxruntime as ort
-    import torch
-    from optimum.onnxruntime import ORTModelForCausalLM
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    model = ORTModelForCausalLM.from_pretrained(folder, session_options=options)
+    """`generate` of optimum's class, greedy; it chooses its own tokens, as many as it is given. It
+    runs in a process of its own, in optimum's environment, which ends with this one."""
+    command = [str(interpreter()), "-m", generate_speed.__name__, str(folder), str(threads)]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
 
     def decode(prompt: NDArray[np.int64], following: Sequence[int]) -> float:
-        clock, count, ids = Clock(), len(following) + 1, torch.from_numpy(prompt)[None]
-        model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            min_new_tokens=count,
-            max_new_tokens=count,
-            do_sample=False,
-            streamer=clock,
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(
+            json.dumps({"prompt": prompt.tolist(), "tokens": len(following)}) + "\n"
         )
-        _, first, *_, last = clock.times
-        return len(following) / (last - first)
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        if not answer:
+            raise QuantmakeError(f"optimum could not run {folder}: exit code {process.wait()}")
+        return float(json.loads(answer))
 
     return decode
 

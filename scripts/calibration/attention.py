@@ -7,6 +7,7 @@ arXiv:2402.08958, section 3). Heads that look at the first token nearly always m
 it is one of hundreds of inputs, and most of the mixture.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,13 +24,35 @@ Tell = Callable[[nn.Module, Callable[[], torch.Tensor]], None]
 EVERY = 4
 """Of so many tokens one is a query: what one sees, the next one sees nearly too."""
 _COMPUTED_BY = "sdpa"  # of transformers' names, that which models have here by default
+_OF_ITS_OWN = "eager"
 
 
 @contextmanager
 def watched(tell: Tell) -> Iterator[None]:
     """While it is open, every attention with a value projection of its own is told of. Families
     that compute attention in a way of their own are not."""
-    attend: Any = ALL_ATTENTION_FUNCTIONS[_COMPUTED_BY]
+    attentions: dict[str, Any] = {
+        _COMPUTED_BY: ALL_ATTENTION_FUNCTIONS[_COMPUTED_BY],
+        _OF_ITS_OWN: _own_of_module,
+    }
+    for name, attend in attentions.items():
+        ALL_ATTENTION_FUNCTIONS[name] = _watching(attend, tell)
+    try:
+        yield
+    finally:
+        for name in attentions:
+            del ALL_ATTENTION_FUNCTIONS[name]
+
+
+def _own_of_module(module: nn.Module, *given: Any, **keywords: Any) -> Any:
+    """The function that a family's module computes attention by, where it takes no other: in those
+    with a soft cap."""
+    written_in = sys.modules[type(module).__module__]
+    return written_in.eager_attention_forward(module, *given, **keywords)
+
+
+def _watching(attend: Any, tell: Tell) -> Any:
+    """`attend`, which tells of what it is asked."""
 
     def watching(
         module: nn.Module,
@@ -60,11 +83,7 @@ def watched(tell: Tell) -> Iterator[None]:
             tell(projection, weights)
         return attend(module, query, key, value, attention_mask, **keywords)
 
-    ALL_ATTENTION_FUNCTIONS[_COMPUTED_BY] = watching
-    try:
-        yield
-    finally:
-        del ALL_ATTENTION_FUNCTIONS[_COMPUTED_BY]
+    return watching
 
 
 def mixed(inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,9 @@ import torch
 from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D
 
-from scripts.calibration.fused_experts import ExpertLinear, open_experts
+from scripts.base.published import Converted, published_modules
+from scripts.calibration.fused_experts import is_linear, open_experts
 from scripts.calibration.stand_ins import (
     Call,
     Output,
@@ -64,7 +64,9 @@ class Decoder:
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, buffer.to(self.device))
         self._model: Any = model.eval().requires_grad_(False)
-        self._parts = WeightsByPart(model, self._weights, self.device)
+        converted = Converted(model, self._weights)
+        self._parts = WeightsByPart(model, converted, self.device)
+        self._published = published_modules(converted)
         self._stack, self.layers = stack_of(model)
         self._gives_tuples: bool | None = None
         self.embedding: Any = model.get_input_embeddings()
@@ -74,19 +76,17 @@ class Decoder:
         self._is_tied = weight is not None and weight is self.embedding.weight
 
     def linears(self) -> dict[str, nn.Module]:
-        """Every linear layer by its name; those outside of the decoder layers come last."""
-        linears = {
-            name: module
-            for name, module in self._model.named_modules()
-            if isinstance(module, nn.Linear | Conv1D | ExpertLinear)
-        }
+        """Every linear layer by its name in files, those outside of the decoder layers last."""
+        named = self._model.named_modules()
+        linears = {name: module for name, module in named if is_linear(module)}
         within = {name: one for name, one in linears.items() if self._is_within(name)}
-        return {**within, **linears}
+        ordered = {**within, **linears}
+        return {self._published.get(name, name): one for name, one in ordered.items()}
 
     def name_of(self, module: nn.Module) -> str:
-        """Of a part of the model."""
+        """Of a part of the model, in files."""
         names: dict[nn.Module, str] = {one: name for name, one in self._model.named_modules()}
-        return names[module]
+        return self._published.get(names[module], names[module])
 
     def refuse_broken(self) -> None:
         """Raise QuantmakeError that names every weight with NaN or infinity."""

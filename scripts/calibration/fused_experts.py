@@ -1,8 +1,8 @@
 """Experts whose matrices lie in one tensor, as linear layers of their own.
 
-Some families multiply by slices of a stacked parameter, where no hook sees what an expert reads.
+transformers 5 multiplies by slices of stacked parameters, where no hook sees what an expert reads.
 Here each slice is a module that holds no weights itself, so that loading and saving stay as they
-are; names are those of families with separate experts: `experts.3.gate_proj`.
+are; names are those of published files with separate experts: `experts.3.gate_proj`.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+_WORDS = ("has_gate", "has_bias", "has_post_expert_norm", "is_transposed", "is_concatenated")
+"""What transformers says of every stack of experts (`use_experts_implementation`)."""
 
 
 class ExpertLinear(nn.Module):
@@ -34,89 +38,74 @@ class _Expert(nn.Module):
         self.gate_proj, self.up_proj, self.down_proj = gate, up, down
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Whether it multiplies its input by a weight: a router too, which does more after it."""
+    if isinstance(module, nn.Linear | Conv1D | ExpertLinear):
+        return True
+    weight = getattr(module, "weight", None)
+    is_matrix = isinstance(weight, nn.Parameter) and weight.dim() == 2
+    return is_matrix and type(module).__name__.lower().endswith("router")
+
+
 def open_experts(model: nn.Module) -> None:
-    """Give every fused mixture of experts of a known family its linear layers."""
+    """Give every fused mixture of experts its linear layers, where each has a gate, and nothing
+    comes after its last one."""
     for module in [*model.modules()]:
-        opener = _OPENERS.get(type(module).__name__)
-        if opener is not None:
-            opener(module)
+        if all(hasattr(module, word) for word in _WORDS):
+            stack: Any = module
+            if stack.has_gate and not stack.has_post_expert_norm:
+                _open(stack)
 
 
-def _open_gpt_oss(module: Any) -> None:
-    """gate_up_proj [experts, columns, 2 · outputs], gate and up by turns; down_proj likewise."""
+def _open(module: Any) -> None:
+    """gate_up_proj [experts, 2 · outputs, columns], or [experts, columns, 2 · outputs] where it
+    `is_transposed`; gate before up, or by turns where it is not concatenated. down_proj likewise.
+    """
+    wide = module.gate_up_proj.shape[1 + module.is_transposed]
+    if module.is_concatenated:
+        gate, up = slice(0, wide // 2), slice(wide // 2, None)
+    else:
+        gate, up = slice(0, None, 2), slice(1, None, 2)
 
     def linear(expert: int, name: str, part: slice) -> ExpertLinear:
-        return ExpertLinear(
-            lambda: getattr(module, name)[expert, :, part].T,
-            lambda: getattr(module, f"{name}_bias")[expert, part],
-        )
+        def weight() -> torch.Tensor:
+            matrix: torch.Tensor = getattr(module, name)[expert]
+            return matrix[:, part].T if module.is_transposed else matrix[part]
+
+        def bias() -> torch.Tensor:
+            values: torch.Tensor = getattr(module, f"{name}_bias")[expert, part]
+            return values
+
+        return ExpertLinear(weight, bias if module.has_bias else None)
 
     experts = [
         _Expert(
-            linear(number, "gate_up_proj", slice(0, None, 2)),
-            linear(number, "gate_up_proj", slice(1, None, 2)),
+            linear(number, "gate_up_proj", gate),
+            linear(number, "gate_up_proj", up),
             linear(number, "down_proj", slice(None)),
         )
         for number in range(module.num_experts)
     ]
 
     def forward(
-        hidden_states: torch.Tensor, router_indices: torch.Tensor, routing_weights: torch.Tensor
+        hidden_states: torch.Tensor, chosen: torch.Tensor, shares: torch.Tensor
     ) -> torch.Tensor:
-        flat = hidden_states.reshape(-1, module.hidden_size)
-        total = torch.zeros_like(flat)
+        """States [tokens, width]; of each token the experts `chosen` and their `shares`."""
+        total = torch.zeros_like(hidden_states)
         for number, expert in enumerate(experts):
-            (tokens,) = torch.where((router_indices == number).any(-1))
+            tokens, places = torch.where(chosen == number)
             if not len(tokens):
                 continue
-            read = flat[tokens]
-            gate = expert.gate_proj(read).clamp(max=module.limit)
-            up = expert.up_proj(read).clamp(min=-module.limit, max=module.limit)
-            inner = (up + 1) * (gate * torch.sigmoid(gate * module.alpha))
-            total.index_add_(
-                0, tokens, expert.down_proj(inner) * routing_weights[tokens, number, None]
-            )
-        return total.view_as(hidden_states)
+            read = hidden_states[tokens]
+            parts = expert.gate_proj(read), expert.up_proj(read)
+            if module.is_concatenated:
+                both = torch.cat(parts, -1)
+            else:
+                both = torch.stack(parts, -1).flatten(-2)
+            made = expert.down_proj(module._apply_gate(both)) * shares[tokens, places, None]
+            total = total.index_add(0, tokens, made.to(total.dtype))
+        return total
 
     for number, expert in enumerate(experts):
         module.add_module(str(number), expert)
     module.forward = forward
-
-
-def _open_granite(module: Any) -> None:
-    """input_linear.weight [experts, 2 · outputs, columns], gate before up; output_linear.weight."""
-    inner = module.hidden_size
-
-    def linear(expert: int, name: str, part: slice) -> ExpertLinear:
-        return ExpertLinear(lambda: getattr(module, name).weight[expert, part])
-
-    module.experts = nn.ModuleList(
-        _Expert(
-            linear(number, "input_linear", slice(0, inner)),
-            linear(number, "input_linear", slice(inner, None)),
-            linear(number, "output_linear", slice(None)),
-        )
-        for number in range(module.input_linear.num_experts)
-    )
-
-    def forward(layer_input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        flat = layer_input.reshape(-1, module.input_size)
-        _, tokens, gates, counts, logits = module.router(flat)
-        total = torch.zeros_like(flat)
-        parts = zip(module.experts, tokens.split(counts), gates.split(counts), strict=True)
-        for expert, own, weights in parts:
-            if not len(own):
-                continue
-            read = flat[own]
-            made = module.activation(expert.gate_proj(read)) * expert.up_proj(read)
-            total = total.index_add(0, own, expert.down_proj(made) * weights[:, None])
-        return total.view_as(layer_input), logits
-
-    module.forward = forward
-
-
-_OPENERS: dict[str, Callable[[Any], None]] = {
-    "GptOssExperts": _open_gpt_oss,
-    "GraniteMoeMoE": _open_granite,
-    "GraniteMoeSharedMoE": _open_granite,
-}

@@ -27,7 +27,9 @@ class Noted:
 
     def _note(self, name: str) -> Any:
         # At the tensor, not at the module: some families add to what a linear gave in its place.
-        def hook(_: Any, __: Any, output: torch.Tensor) -> None:
+        def hook(_: Any, __: Any, given: Any) -> None:
+            # A router gives its scores first, and then what it chose by them.
+            output: torch.Tensor = given[0] if isinstance(given, tuple) else given
             if not output.requires_grad:
                 return
             terms = self._local.terms  # the way back through a GPU is in a thread of torch's

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D
 
-from scripts.calibration.fused_experts import ExpertLinear, open_experts
+from scripts.base.published import Converted, published_modules
+from scripts.calibration.fused_experts import is_linear, open_experts
 from scripts.calibration.in_order import in_order
 from scripts.calibration.noted import Noted, Terms, add, likelihood, noise
 from scripts.checkpoint import Checkpoints
 from scripts.devices import Device, torch_device
 from scripts.progress import Progress
+from scripts.tensors.header import tensors_in
+from scripts.tensors.mapped import mapped
 
 _SUMS, _WINDOWS, _RANDOM = "sums", "windows done", "random numbers"
 
@@ -35,10 +36,13 @@ def whole_gradients(
 
     Raises NotFinite where the model gives no probabilities.
     """
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    # Experts by products that are the same on every processor.
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, experts_implementation="eager"
+    )
     model.eval().requires_grad_(False).to(torch_device(device))
     open_experts(model)
-    measured = _Measured(model)
+    measured = _Measured(model, base)
     sums = Terms()
     generator = torch.Generator().manual_seed(0)
     progress = Progress("gradients", len(tokens), "windows")
@@ -70,9 +74,11 @@ def whole_gradients(
 class _Measured:
     """A model whose linears note the gradients at their outputs."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, base: Path) -> None:
         self._model = model
-        names = {module: name for name, module in model.named_modules()}
+        known = published_modules(Converted(model, mapped(tensors_in(base))))
+        own = {module: name for name, module in model.named_modules()}
+        names = {module: known.get(name, name) for module, name in own.items()}
         head, self._embedding = model.get_output_embeddings(), model.get_input_embeddings()
         self._names = names[head], names[self._embedding]
         self.vocabulary: int = head.weight.shape[0]
@@ -80,7 +86,7 @@ class _Measured:
             {
                 name: module
                 for module, name in names.items()
-                if isinstance(module, nn.Linear | Conv1D | ExpertLinear) and module is not head
+                if is_linear(module) and module is not head
             }
         )
 

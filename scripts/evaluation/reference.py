@@ -134,7 +134,9 @@ class Reference(Stage):
 def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
     """A conversation as token ids; without a chat template, the texts one after another."""
     if tokenizer.chat_template:
-        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)
+        ids = tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, return_dict=False
+        )
     else:
         ids = tokenizer("\n".join(one["content"] for one in messages))["input_ids"]
     return [int(token) for token in ids]

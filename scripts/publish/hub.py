@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
+
 from scripts.errors import MachineError, QuantmakeError
 from scripts.publish.package import SUMS, Package, Piece, names_in
 from scripts.sources.digest import git_blob_sha1
@@ -24,8 +26,9 @@ _MAIN = "main"
 _PAUSES_S = (2.0, 10.0)
 """Between the tries, where the hub or the network fails."""
 
-_FAILURES = (OSError, ValueError, RuntimeError)
-"""Requests' errors and the client's own are OSErrors; it says by the others what a server sent."""
+_FAILURES = (OSError, ValueError, RuntimeError, httpx2.HTTPError)
+"""The client's own errors are OSErrors, the network's those of httpx2 or, below its storage's own
+protocol, OSErrors; it says by the others what a server sent."""
 
 
 @dataclass(frozen=True)
@@ -213,12 +216,10 @@ def _cause(error: BaseException) -> BaseException:
 
 def _is_of_the_moment(error: BaseException) -> bool:
     """Whether trying again may help: the network, or the hub itself."""
-    import requests
-
     response: Any = getattr(error, "response", None)
     if response is not None:
         return bool(response.status_code >= 500 or response.status_code == 429)
-    return isinstance(error, requests.ConnectionError | requests.Timeout)
+    return isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
 
 
 def _in_one_line(text: str) -> str:

@@ -131,7 +131,7 @@ def _explained(wanted: HubSource, error: Exception) -> QuantmakeError:
         if isinstance(error, kind):
             return QuantmakeError(f"{where}{text}")
     if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
-        status = f"the hub answered {error.response.status_code} {error.response.reason}"
+        status = f"the hub answered {error.response.status_code} {error.response.reason_phrase}"
         return MachineError(f"{where}: {status}; run doit again later")
     said = f"{type(error).__name__}: {redact(str(error))}"
     return MachineError(

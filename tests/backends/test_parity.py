@@ -1,10 +1,7 @@
 """A float model that does not predict what the base does is refused, with where it begins."""
 
-import importlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,21 +108,12 @@ def test_window_that_the_runtime_does_not_have(
 
 
 def test_rope_scaling_of_llama3(tiny_base: Path, tmp_path: Path) -> None:
-    """The builder alone takes the longest context for the original one."""
     base = with_config(tiny_base, tmp_path / "base", rope_scaling=LLAMA3)
     run_stage(OnnxGraph(), {"base": base}, tmp_path / "graph")
-    command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(base)]
-    command += ["-o", str(tmp_path / "as_it_is"), "-p", "fp32", "-e", "cpu"]
-    subprocess.run([*command, "-c", str(tmp_path / "cache")], check=True, capture_output=True)
-    reason = disagreement("onnx", tmp_path / "as_it_is", base)
+    longer = {**LLAMA3, "original_max_position_embeddings": 128}
+    other = with_config(tiny_base, tmp_path / "other", rope_scaling=longer)
+    reason = disagreement("onnx", tmp_path / "graph", other)
     assert "rope scaling (`rope_scaling`, llama3), which the exporter computes otherwise" in reason
-
-
-def test_the_builder_still_looks_for_an_attribute_of_a_dictionary() -> None:
-    """Once it does not, `tell_original_context` of mapped_builder.py can go."""
-    importlib.import_module("onnxruntime_genai.models")
-    source = Path(str(importlib.import_module("builders.base").__file__)).read_text()
-    assert 'hasattr(config.rope_scaling, "original_max_position_embeddings")' in source
 
 
 def test_another_exporter_is_tried(
@@ -139,7 +127,7 @@ def test_another_exporter_is_tried(
         break_rotary_table(tiny_graph, made, 1)
         return ""
 
-    monkeypatch.setattr(export, "_build", build)
+    monkeypatch.setitem(export._TOOLS, "onnxruntime-genai's builder", build)
     run_stage(OnnxGraph(), {"base": tiny_base}, tmp_path / "graph")
     said = capfd.readouterr().out
     assert "onnxruntime-genai's builder can't export this model: FP32 graph (ONNX) does" in said

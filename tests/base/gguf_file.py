@@ -9,6 +9,8 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
+from scripts.base.transformers_5 import model_of_version_4
+
 NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -40,7 +42,7 @@ def write_gguf(
     `fields` overrides string, int and bool fields (None leaves one out); `tensors` adds tensors;
     `tokenizer` is a tokenizer.json other than the model's.
     """
-    config = json.loads((base / "config.json").read_text())
+    config = model_of_version_4(json.loads((base / "config.json").read_text()))
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     writer = gguf.GGUFWriter(path, architecture)
     values: dict[str, Any] = {

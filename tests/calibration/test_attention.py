@@ -23,7 +23,7 @@ def wanted(base: Path, calibration: Path) -> dict[str, torch.Tensor]:
     """Mean of MᵀM over heads and queries, with the trace of XᵀX / n, for each value projection."""
     inputs, heads = observed(base, calibration), dict[int, list[torch.Tensor]]()
     model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float64, attn_implementation="eager"
+        base, dtype=torch.float64, attn_implementation="eager", experts_implementation="eager"
     ).eval()
     windows = [torch.from_numpy(window)[None] for window in read_windows(calibration)]
     with torch.inference_mode():

@@ -9,15 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D
 
+from scripts.base.published import Converted, published_modules
 from scripts.calibration.capture import Capture
-from scripts.calibration.fused_experts import ExpertLinear, open_experts
+from scripts.calibration.fused_experts import is_linear, open_experts
 from scripts.calibration.layers import capture
 from scripts.calibration.stored import HESSIAN, STATISTICS, Captured
 from scripts.checkpoint import Checkpoints
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
+from scripts.tensors.header import tensors_in
+from scripts.tensors.mapped import mapped
 from scripts.token_windows import read_windows
 from tests.onnx_models import digests, write_other_base
 
@@ -28,9 +30,11 @@ def observed(
     """Every linear's inputs [n, columns] for each window, by hooks on the model as a whole."""
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).eval()
     open_experts(model)
+    files = published_modules(Converted(model, mapped(tensors_in(base))))
     seen: dict[str, list[torch.Tensor]] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear | Conv1D | ExpertLinear):
+    for own, module in model.named_modules():
+        name = files.get(own, own)
+        if is_linear(module):
             module.register_forward_pre_hook(
                 lambda _, args, name=name: seen.setdefault(name, []).append(
                     args[0].detach().reshape(-1, args[0].shape[-1])

@@ -175,8 +175,8 @@ def test_embedding_that_reaches_the_layers_by_another_way_is_refused(tiny_base: 
     inner: Any = decoder._model.model
     plain = inner.rotary_emb.forward
     # As in models whose layers are each given a part of the embedding.
-    inner.rotary_emb.forward = lambda states, ids: tuple(
-        one + 0 * states.sum() for one in plain(states, ids)
+    inner.rotary_emb.forward = lambda states, position_ids: tuple(
+        one + 0 * states.sum() for one in plain(states, position_ids)
     )
     tokens = torch.arange(4)[None]
     embedded = decoder.embed(tokens)

@@ -128,7 +128,7 @@ class _Handler(Routed):
         url = f"http://{self.headers['Host']}/{name}"
         if name in self.hub.repositories:
             return 409, {"error": "You already created this model repo", "url": url}, {}
-        made = self.hub.repositories[name] = Repository(asked["private"])
+        made = self.hub.repositories[name] = Repository(asked["visibility"] == "private")
         made.commit("main", FIRST)
         return 200, {"url": url}, {}
 
@@ -200,10 +200,11 @@ class _Handler(Routed):
                 assert one["key"] == "deletedFile", one
                 del files[value["path"]]
         name = found.commit(branch, files)
-        return 200, {"commitUrl": f"http://{self.headers['Host']}/c", "commitOid": name}, {}
+        url = f"http://{self.headers['Host']}/{match[1]}/commit/{name}"
+        return 200, {"commitUrl": url, "commitOid": name}, {}
 
     def settings(self, match: re.Match[str], body: bytes) -> Any:
-        self.hub.repositories[match[1]].private = json.loads(body)["private"]
+        self.hub.repositories[match[1]].private = json.loads(body)["visibility"] == "private"
         return 200, {}, {}
 
     def resolve(self, match: re.Match[str], body: bytes) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
 from scripts.errors import MachineError, QuantmakeError
@@ -23,13 +23,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub that the client takes for the real one, and a token that it accepts."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    # The stand-in speaks the storage's older protocol, LFS.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(publishing, "_PAUSES_S", (0.0, 0.0))
     monkeypatch.setattr(_http.time, "sleep", lambda _: None)
     made = Hub()
     with serve(made.handler()) as address:
         monkeypatch.setattr(constants, "ENDPOINT", address)
         template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         yield made
 
 
@@ -189,7 +191,7 @@ def test_no_network(hub: Hub, package: Package, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(MachineError) as error:
         PLACE.send(package)
-    assert str(error.value).startswith("hf:org/toy: the hub can't be reached (ConnectionError: ")
+    assert str(error.value).startswith("hf:org/toy: the hub can't be reached (ConnectError: ")
     assert TOKEN not in str(error.value)
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants
 
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.sources.hub import fetch
@@ -39,7 +39,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             address = stack.enter_context(serve(hub.handler()))
             monkeypatch.setattr(constants, "ENDPOINT", address)
             template = address + "/{repo_id}/resolve/{revision}/{filename}"
-            monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+            monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
             return hub
 
         yield begin
@@ -192,4 +192,4 @@ def test_a_hub_out_of_reach_is_the_machines_fault(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(MachineError) as error:
         fetch(SOURCE, tmp_path / "out", False)
-    assert str(error.value).startswith(f"{SOURCE}: the hub can't be reached (ConnectionError: ")
+    assert str(error.value).startswith(f"{SOURCE}: the hub can't be reached (ConnectError: ")

@@ -9,7 +9,7 @@ from transformers import BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.auto import AutoHfQuantizer
 
-from scripts.base.skeleton import skeleton
+from scripts.base.skeleton import Skeleton, skeleton
 from scripts.errors import QuantmakeError
 
 # bitsandbytes on processors with AVX512-BF16 interleaves this many rows of a weight
@@ -30,11 +30,14 @@ class Plan:
 def plan(base: Path, block_size: int) -> Plan:
     """Look at the model of `base` without its weights.
 
-    Raises QuantmakeError that names every weight whose rows the block does not divide:
-    bitsandbytes writes such a file, but can't compute with it on every processor.
+    Raises QuantmakeError for experts in stacked tensors, and one that names every weight whose rows
+    the block does not divide: bitsandbytes writes such a file, but can't compute with it on every
+    processor.
     """
     # The base holds Python code only where the recipe trusts it.
-    model = skeleton(base, trust=any(base.glob("*.py"))).model
+    bare = skeleton(base, trust=any(base.glob("*.py")))
+    model = bare.model
+    _refuse_stacked(bare)
     kept = AutoHfQuantizer.from_config(BitsAndBytesConfig(load_in_4bit=True), pre_quantized=False)
     with torch.device("meta"):
         kept.preprocess_model(
@@ -61,7 +64,19 @@ def plan(base: Path, block_size: int) -> Plan:
             f"{', '.join(offenders)}. Choose a smaller block_size; 64 divides most models."
         )
     return Plan(
-        weights=frozenset(f"{name}.weight" for name in chosen),
-        transposed=frozenset(f"{n}.weight" for n, m in chosen.items() if m.source_cls is Conv1D),
+        weights=frozenset(f"{bare.published(name)}.weight" for name in chosen),
+        transposed=frozenset(
+            f"{bare.published(n)}.weight" for n, m in chosen.items() if m.source_cls is Conv1D
+        ),
         skipped=(*kept.modules_to_not_convert, *narrow) if narrow else (),
     )
+
+
+def _refuse_stacked(bare: Skeleton) -> None:
+    if stacked := bare.stacked():
+        raise QuantmakeError(
+            f"transformers holds the experts of {type(bare.model).__name__} in {len(stacked)} "
+            f"stacked tensors ({', '.join(stacked)}), for which bitsandbytes has no layer; most of "
+            "the model would stay in FP16. GGUF quantises experts: take the artefacts with "
+            "`format: bitsandbytes` out of the recipe."
+        )

@@ -147,7 +147,7 @@ class CompressedTensors(Format):
         from scripts.backends.compressed_tensors.schemes import layout_of
 
         what = f"group_size {self.group}" if self.group else f"{self.scheme}'s group of 16"
-        return plan(base, layout_of(self).divisor, what)
+        return plan(base, self.scheme, layout_of(self).divisor, what)
 
     def difference(self, before: Path, after: Path) -> str:
         """By tensors: codes, scales, norms."""

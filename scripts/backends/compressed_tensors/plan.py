@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.errors import QuantmakeError
 
-_WIDE = 32  # a stack of matrices has at least so many rows and columns; a convolution's are fewer
+_OF_EXPERTS = ("W4A16", "W8A16", "FP8_DYNAMIC")
+"""Schemes whose experts transformers stacks as it loads them; of others it gives an error, or other
+values (integrations/compressed_tensors.py)."""
 _TAKE_OUT = "take the artefacts with `format: compressed-tensors` out of the recipe"
 
 
@@ -26,7 +26,7 @@ class Plan:
         return frozenset(self.shapes)
 
 
-def plan(base: Path, divisor: int, what: str) -> Plan:
+def plan(base: Path, scheme: str, divisor: int, what: str) -> Plan:
     """Look at the model of `base` without its weights.
 
     Raises QuantmakeError for a model without linear layers, or with experts in stacked tensors, and
@@ -35,22 +35,24 @@ def plan(base: Path, divisor: int, what: str) -> Plan:
     # The base holds Python code only where the recipe trusts it.
     bare = skeleton(base, trust=any(base.glob("*.py")))
     family = type(bare.model).__name__
-    _refuse_stacked(bare, family)
-    linears = {n: m for n, m in bare.model.named_modules() if isinstance(m, nn.Linear)}
-    ignored = _heads_and_routers(bare.model)
-    chosen = {name: linear for name, linear in linears.items() if name not in ignored}
+    _refuse_stacked(bare, family, scheme)
+    head = bare.model.get_output_embeddings()
+    heads = {bare.published(name) for name, one in bare.model.named_modules() if one is head}
+    linears, routers = bare.linears(), bare.routers()
+    # vLLM computes the head and the routers in floating point.
+    chosen = {name: one for name, one in linears.items() if name not in heads | routers}
     if not chosen:
         raise QuantmakeError(
             f"{family} has no linear layer that compressed-tensors can quantise; {_TAKE_OUT}"
         )
-    shapes = {f"{n}.weight": (one.out_features, one.in_features) for n, one in chosen.items()}
+    shapes = {f"{name}.weight": shape for name, shape in chosen.items()}
     offenders = [f"{name} ({width} wide)" for name, (_, width) in shapes.items() if width % divisor]
     if offenders:
         raise QuantmakeError(
             f"{what} does not divide the rows of {len(offenders)} weights: "
             f"{', '.join(offenders)}. {_advice(shapes)}"
         )
-    return Plan(shapes, tuple(name for name in linears if name in ignored))
+    return Plan(shapes, (*sorted(routers), *sorted(heads)))
 
 
 def _advice(shapes: dict[str, tuple[int, int]]) -> str:
@@ -60,30 +62,18 @@ def _advice(shapes: dict[str, tuple[int, int]]) -> str:
     return "No group divides all of this model: take W8A8 or FP8_DYNAMIC, which have none."
 
 
-def _heads_and_routers(model: nn.Module) -> set[str]:
-    """Names of linears: the head, and what stands beside `experts` in one module, such as a gate.
-    vLLM computes these in floating point."""
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    names = set()
-    for name, module in model.named_modules():
-        if module is head:
-            names.add(name)
-        if isinstance(getattr(module, "experts", None), nn.Module):
-            own = module.named_children()
-            names |= {f"{name}.{child}" for child, one in own if isinstance(one, nn.Linear)}
-    return names
-
-
-def _refuse_stacked(bare: Skeleton, family: str) -> None:
-    """Raise QuantmakeError that names experts which are one tensor of three dimensions."""
-    stacked = [
-        name
-        for name, shape in bare.shapes.items()
-        if len(shape) == 3 and min(shape[1:]) >= _WIDE  # [experts, rows, columns]
-    ]
-    if stacked:
+def _refuse_stacked(bare: Skeleton, family: str, scheme: str) -> None:
+    """Raise QuantmakeError that names experts which are one tensor of three dimensions, in files,
+    or in transformers where it does not stack those of this scheme."""
+    if in_files := bare.stacked_in_files():
         raise QuantmakeError(
-            f"{family} has its experts in {len(stacked)} stacked tensors ({', '.join(stacked)}), "
+            f"{family} has its experts in {len(in_files)} stacked tensors ({', '.join(in_files)}), "
             "for which this format has no layout that transformers loads; most of the model would "
             f"stay in FP16. GGUF quantises experts: {_TAKE_OUT}."
+        )
+    if (stacked := bare.stacked()) and scheme not in _OF_EXPERTS:
+        raise QuantmakeError(
+            f"transformers holds the experts of {family} in stacked tensors "
+            f"({', '.join(stacked)}), which it does not load from {scheme}. "
+            f"Take {', '.join(_OF_EXPERTS)}."
         )

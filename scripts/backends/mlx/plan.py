@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch import nn
+from typing import Protocol
 
 from scripts.backends.mlx.families import Family, family_of
 from scripts.backends.mlx.packing import GROUPS
@@ -70,7 +68,7 @@ def plan(base: Path, settings: Settings) -> Plan:
     family = family_of(base)
     # The base holds Python code only where the recipe trusts it.
     bare = skeleton(base, trust=any(base.glob("*.py")))
-    heads, stacks = _heads(bare.model), _stacks(bare, family)
+    heads, stacks = _heads(bare), _stacks(bare, family)
     _refuse_unfit(bare, stacks, settings.group_size)
     _refuse_idle(settings.overrides, [name for names in stacks.values() for name in names])
     modules = tuple(
@@ -98,29 +96,20 @@ def _stacks(bare: Skeleton, family: Family) -> dict[str, list[str]]:
 
 
 def _quantised(bare: Skeleton) -> Iterator[str]:
-    """Linears and the embedding, less a tied head, which is stored once, and what routes tokens to
+    """The embedding and linears, less a tied head, which is stored once, and what routes tokens to
     experts."""
-    routers = _routers(bare.model)
+    routers, linears = bare.routers(), bare.linears()
     embedding = bare.model.get_input_embeddings()
-    for name, module in bare.model.named_modules():
-        wanted = isinstance(module, nn.Linear) or module is embedding
-        if wanted and name not in routers and f"{name}{_WEIGHT}" in bare.shapes:
+    names = {bare.published(n) for n, one in bare.model.named_modules() if one is embedding}
+    for stored in bare.shapes:
+        name = stored.removesuffix(_WEIGHT)
+        if (name in linears or name in names) and name not in routers:
             yield name
 
 
-def _heads(model: Any) -> set[str]:
-    ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    return {name for name, module in model.named_modules() if module in ends}
-
-
-def _routers(model: nn.Module) -> set[str]:
-    """Linears that stand beside `experts` in one module: small, and a wrong choice costs much."""
-    names = set()
-    for name, module in model.named_modules():
-        if isinstance(getattr(module, "experts", None), nn.Module):
-            own = module.named_children()
-            names |= {f"{name}.{child}" for child, one in own if isinstance(one, nn.Linear)}
-    return names
+def _heads(bare: Skeleton) -> set[str]:
+    ends = (bare.model.get_input_embeddings(), bare.model.get_output_embeddings())
+    return {bare.published(name) for name, one in bare.model.named_modules() if one in ends}
 
 
 def _bits_of(name: str, settings: Settings, *, is_head: bool) -> int:

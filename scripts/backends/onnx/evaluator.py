@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from scripts.backends.onnx.cache import empty_cache, is_cache
 from scripts.backends.onnx.contrib import KERNELS, Array
 from scripts.errors import QuantmakeError
 
@@ -132,9 +133,9 @@ class Evaluator:
         }
         feeds = {name: known[name] for name in self._inputs if name in known}
         for name, entry in self._inputs.items():
-            if name.startswith("past_key_values") and entry.shape is not None:
-                _, heads, _, width = entry.shape
-                feeds[name] = np.zeros((1, int(str(heads)), 0, int(str(width))), np.float32)
+            if is_cache(name) and entry.shape is not None:
+                shape = empty_cache(name, [str(one) for one in entry.shape])
+                feeds[name] = np.zeros(shape, np.float32)
         return feeds
 
 

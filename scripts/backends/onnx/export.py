@@ -9,8 +9,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import Field
+
 from scripts.backends.float_gate import disagreement
 from scripts.backends.onnx import mapped_builder
+from scripts.backends.onnx.cache import ATTENTION
+from scripts.backends.onnx.exporters import interpreter, lock_digest
 from scripts.errors import QuantmakeError
 from scripts.footprints import FOOTPRINTS
 from scripts.progress import PIPE_VARIABLE
@@ -23,19 +27,22 @@ class OnnxGraph(Stage):
     """Export the base as an fp32 ONNX graph with a KV cache
 
     onnxruntime-genai's builder writes it (grouped-query attention in one node). Where it does not
-    know the architecture, or what it wrote does not predict what the base does, optimum's exporter
-    traces it.
+    know the architecture, or what it wrote does not predict what the base does, an older builder is
+    tried, and then optimum's exporter, which traces the model. These two are in an environment of
+    their own (`exporters.py`); `exporters` is the digest of its lock.
     """
 
+    exporters: str = Field(default_factory=lock_digest)
     footprint = FOOTPRINTS["onnx graph"]
-    packages = ("onnx", "onnxruntime-genai", "optimum", "optimum-onnx")
+    packages = ("onnx", "onnxruntime-genai")
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> None:
-        """Raises QuantmakeError where neither tool can export it as it is."""
+        """Raises QuantmakeError where no tool can export it as it is, MachineError where one of
+        the older tools might and they can't be installed."""
         base = inputs["base"].resolve()
         refusals = []
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
-            for tool, export in (("onnxruntime-genai's builder", _build), ("optimum", _trace)):
+            for tool, export in _TOOLS.items():
                 made = Path(scratch) / export.__name__
                 log = export(base, made)
                 reason = _last_words(log)
@@ -62,7 +69,9 @@ class OnnxGraph(Stage):
 
         graph = onnx.load(out / "model.onnx", load_external_data=False).graph
         names = {entry.name for entry in [*graph.input, *graph.output]}
-        missing = {"input_ids", "attention_mask", "logits", "past_key_values.0.key"} - names
+        missing = {"input_ids", "attention_mask", "logits"} - names
+        if not any(name.startswith(ATTENTION) for name in names):
+            missing.add(f"{ATTENTION}0.key")
         if missing:
             raise QuantmakeError(
                 f"the exported graph lacks {', '.join(sorted(missing))}; it has no KV cache that "
@@ -71,10 +80,10 @@ class OnnxGraph(Stage):
         refuse_broken(out)
 
 
-def _run(module: str, *arguments: str) -> str:
+def _run(python: Path | str, module: str, *arguments: str) -> str:
     """Run a module's command line offline; its output goes to the log and comes back."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [str(python), "-m", module, *arguments],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -105,20 +114,36 @@ def _normalise(folder: Path) -> None:
 
 
 def _build(base: Path, made: Path) -> str:
-    return _run(
-        *(mapped_builder.__name__, "-i", str(base), "-o", str(made)),
-        *("-p", "fp32", "-e", "cpu", "-c", str(made.with_name("cache"))),
-    )
+    # A cache of the window alone would have to be filled in pieces that fit into it.
+    more = ("--extra_options", "windowed_kv_cache=false")
+    return _run(sys.executable, mapped_builder.__name__, *_of_builder(base, made), *more)
+
+
+def _build_by_older(base: Path, made: Path) -> str:
+    return _run(interpreter(), mapped_builder.BUILDER, *_of_builder(base, made))
+
+
+def _of_builder(base: Path, made: Path) -> tuple[str, ...]:
+    cache = str(made.with_name(f"{made.name}-cache"))
+    return ("-i", str(base), "-o", str(made), "-p", "fp32", "-e", "cpu", "-c", cache)
 
 
 def _trace(base: Path, made: Path) -> str:
     log = _run(
-        *("optimum.exporters.onnx", "--model", str(base), "--no-post-process"),
+        *(interpreter(), "optimum.exporters.onnx", "--model", str(base), "--no-post-process"),
         *("--task", "text-generation-with-past", "--library", "transformers", str(made)),
     )
     if (made / "model.onnx").is_file():
         _normalise(made)
     return log
+
+
+_TOOLS = {
+    "onnxruntime-genai's builder": _build,
+    "its version 0.11.4": _build_by_older,
+    "optimum": _trace,
+}
+"""In the order in which they are tried."""
 
 
 def _last_words(log: str) -> str:
@@ -131,7 +156,8 @@ def _why(refusals: list[tuple[str, str]], base: Path) -> str:
     architecture = ", ".join(config.get("architectures") or ["(none named)"])
     reasons = "".join(f"\n  {tool}: {reason}" for tool, reason in refusals)
     return (
-        f"neither onnxruntime-genai's builder nor optimum could export the architecture "
-        f"{architecture} ({base.name}/config.json, model_type {config.get('model_type')!r}). "
+        "neither onnxruntime-genai's builder, today's or 0.11.4, nor optimum could export "
+        f"the architecture {architecture} ({base.name}/config.json, model_type "
+        f"{config.get('model_type')!r}). "
         f"Take the artefacts with format onnx out of the recipe.{reasons}"
     )

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 
 from scripts.backends.model import Logits, Tokens, check_finite
+from scripts.backends.onnx.cache import cache_after, empty_cache, is_cache
 
 _SHORT = 8  # tokens that do not pay for packing the weights anew, which takes as much memory
 
@@ -13,7 +14,8 @@ _SHORT = 8  # tokens that do not pay for packing the weights anew, which takes a
 class OrtModel:
     """A folder with model.onnx: `past_key_values.N.key` in, `present.N.key` out, and so on.
 
-    Cache tensors are [1, KV heads, tokens, head width]; they stay onnxruntime's own values.
+    Cache tensors are [1, KV heads, tokens, head width], states of convolutions (`past.N.conv`) and
+    of recurrences as long as they are; they stay onnxruntime's own values.
     """
 
     def __init__(self, path: Path, threads: int, context: int, *, lean: bool = False) -> None:
@@ -28,15 +30,18 @@ class OrtModel:
             path / "model.onnx", options, providers=["CPUExecutionProvider"]
         )
         inputs = {entry.name: entry for entry in self._session.get_inputs()}
-        self._has_positions = "position_ids" in inputs
-        self._caches = sorted(name for name in inputs if name.startswith("past_key_values"))
-        self._shapes = {name: inputs[name].shape for name in self._caches}
+        positions = inputs.get("position_ids")
+        # Of three dimensions for text among images: [3, batch, tokens].
+        self._positions = None if positions is None else (*positions.shape[:-2], 1, -1)
+        self._shapes = {
+            name: empty_cache(name, inputs[name].shape) for name in inputs if is_cache(name)
+        }
         self._forget()
 
     def _forget(self) -> None:
         self._length = 0
         self._past = {
-            name: ort.OrtValue.ortvalue_from_numpy(np.zeros((1, shape[1], 0, shape[3]), np.float32))
+            name: ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
             for name, shape in self._shapes.items()
         }
 
@@ -72,8 +77,11 @@ class OrtModel:
             "input_ids": tokens.astype(np.int64)[None],
             "attention_mask": np.ones((1, end), np.int64),
         }
-        if self._has_positions:
-            feeds["position_ids"] = np.arange(self._length, end, dtype=np.int64)[None]
+        if self._positions is not None:
+            places = np.arange(self._length, end, dtype=np.int64)
+            feeds["position_ids"] = np.ascontiguousarray(
+                np.broadcast_to(places, (*self._positions[:-1], len(tokens)))
+            )
         for name, value in feeds.items():
             binding.bind_cpu_input(name, value)
         for name, cached in self._past.items():
@@ -83,8 +91,8 @@ class OrtModel:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding)
         outputs = dict(zip(names, binding.get_outputs(), strict=True))
-        for name in self._caches:
-            self._past[name] = outputs[name.replace("past_key_values", "present")]
+        for name in self._shapes:
+            self._past[name] = outputs[cache_after(name)]
         self._length = end
         logits: Logits = outputs["logits"].numpy()[0]
         return logits

@@ -2,9 +2,9 @@
 
     python -m scripts.backends.onnx.mapped_builder -i BASE -o OUT -p fp32 -e cpu -c CACHE
 
-It also tells the builder the context that a model's rotary embedding was made for.
+It also tells the builder what it overlooks in a configuration.
 
-The builder (0.11.4, models/builders/base.py) loads the model in float32 and keeps each converted
+The builder (0.18.0, models/builders/base.py) loads the model in float32 and keeps each converted
 weight. Here the matrices are those of the safetensors files, mapped into memory, and each one is
 converted when the external data is written, then forgotten. The bytes that come out are the same.
 """
@@ -23,6 +23,7 @@ from scripts.lean import imports_are_done, start_lean
 from scripts.progress import BYTES, Progress
 
 BUILDER = "onnxruntime_genai.models.builder"
+_WIDTH = "kv_cache_dim"  # what the builder calls the width of heads in the cache
 
 
 def load_mapped(folder: str) -> Any:
@@ -32,6 +33,7 @@ def load_mapped(folder: str) -> Any:
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from scripts.base.published import Converted
     from scripts.tensors.header import tensors_in
     from scripts.tensors.mapped import mapped
 
@@ -43,7 +45,7 @@ def load_mapped(folder: str) -> Any:
         )
     state = {
         name: tensor if tensor.dim() == 2 else tensor.float()
-        for name, tensor in mapped(tensors_in(Path(folder))).items()
+        for name, tensor in Converted(model, mapped(tensors_in(Path(folder)))).items()
     }
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
@@ -69,8 +71,12 @@ class Lazily:
         self._weights = {one.untyped_storage().data_ptr() for one in model.parameters()}
         return model
 
-    def make_initializer(self, builder: Any, tensor: Any, /, name: str, to: Any = None) -> None:
+    def make_initializer(
+        self, builder: Any, tensor: Any, /, name: str, to: Any = None, raw: bool = False
+    ) -> None:
         """Add `tensor` to the graph, converted to the type `to` whenever it is read."""
+        if raw:
+            raise ValueError(f"{name} is quantised already; an fp32 graph has no such weights")
         import onnx_ir as ir
         import torch
         from onnx_ir.tensor_adapters import TorchTensor, to_torch_dtype
@@ -112,13 +118,20 @@ class Lazily:
         return mapped.view(tensor.shape).copy_(tensor)
 
 
-def tell_original_context(config: Any) -> None:
-    """Set what the builder takes rescaled frequencies from (Llama 3's, YaRN's): it looks for the
-    entry of the dictionary `rope_scaling` by `hasattr`, and so takes the longest context."""
-    name = "original_max_position_embeddings"
-    scaling = getattr(config, "rope_scaling", None)
-    if isinstance(scaling, dict) and scaling.get(name) and not hasattr(config, name):
-        setattr(config, name, scaling[name])
+def tell_windows(config: Any) -> None:
+    """Of families whose layers all have a window (Mistral, Phi 3), which say so by its length
+    alone; the builder takes layers without a kind for such that see all tokens."""
+    if getattr(config, "sliding_window", None) and not getattr(config, "layer_types", None):
+        config.layer_types = ["sliding_attention"] * config.num_hidden_layers
+
+
+def tell_rotary_positions(config: Any) -> None:
+    """Gemma 3's as version 4 of transformers said them, which the builder looks for: those of the
+    layers that see all tokens, and beside them the base of those with a window."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if getattr(config, "model_type", "") == "gemma3_text" and "full_attention" in rope:
+        config.rope_parameters = rope["full_attention"]
+        config.rope_local_base_freq = rope["sliding_attention"]["rope_theta"]
 
 
 def _call(builder: Any, function: Any, *given: object, **named: object) -> None:
@@ -133,14 +146,38 @@ def main(arguments: list[str]) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
         lazily = Lazily(scratch)
-        base.AutoModelForCausalLM = SimpleNamespace(from_pretrained=lazily.load)
-        as_it_is = base.Model.__init__
+        loading = SimpleNamespace(from_pretrained=lazily.load)
+        for name in vars(base):
+            if name.endswith(("ForCausalLM", "ForConditionalGeneration")):
+                setattr(base, name, loading)
+        as_it_is, shape_as_it_is = base.Model.__init__, base.Model.make_key_value_cache_shape
+        turn_as_it_is = base.Model.make_attention_qk_rope
 
         def begin(builder: Any, config: Any, *given: object, **named: object) -> None:
-            tell_original_context(config)
+            tell_windows(config)
+            tell_rotary_positions(config)
             as_it_is(builder, config, *given, **named)
 
+        def shape(builder: Any, layer: int, given: list[Any]) -> list[Any]:
+            """With the width of heads as a number: the builder leaves it open, for caches that are
+            quantised."""
+            made: list[Any] = shape_as_it_is(builder, layer, given)
+            return [builder.head_size if one == _WIDTH else one for one in made]
+
+        def turn(builder: Any, layer: int, **named: object) -> Any:
+            """Not at all in a layer without rotary positions, such as SmolLM 3's: the builder takes
+            it for one that turns queries and keys in nodes of their own."""
+            is_left_out = builder.attention_attrs["op_type"] == "GroupQueryAttention"
+            is_left_out &= not builder.attention_attrs["use_rope_in_attn"]
+            if is_left_out and "position_ids" not in builder.input_names:
+                return "", ""
+            return turn_as_it_is(builder, layer, **named)
+
+        # It would write the commit of the folder that it runs in, whatever that is, into the graph.
+        base.Model.get_genai_commit = classmethod(lambda _: None)
         base.Model.__init__ = begin
+        base.Model.make_attention_qk_rope = turn
+        base.Model.make_key_value_cache_shape = shape
         base.Model.make_initializer = partialmethod(_call, lazily.make_initializer)
         sys.argv = [BUILDER, *arguments]
         with hashing(importlib.import_module("onnx_ir.external_data")):

@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from transformers import (
     MixtralForCausalLM,
     PreTrainedModel,
 )
+from transformers.utils import logging
 
 from scripts.backends.bitsandbytes.format import Bitsandbytes4bit
 from scripts.errors import QuantmakeError
@@ -52,12 +54,29 @@ def write_base(folder: Path, kind: str) -> Path:
                 **few,
             )
         ),
+        "narrow values": LlamaForCausalLM(
+            LlamaConfig(
+                hidden_size=64,
+                intermediate_size=128,
+                num_key_value_heads=1,
+                head_dim=16,
+                tie_word_embeddings=False,
+                **{**few, "num_attention_heads": 4},
+            )
+        ),
         "narrow": LlamaForCausalLM(
             LlamaConfig(hidden_size=16, intermediate_size=24, num_key_value_heads=2, **few)
         ),
     }
     models[kind].half().save_pretrained(folder)
     return folder
+
+
+def loaded(folder: Path) -> Any:
+    """As the card's snippet does."""
+    logging.disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return torch.nn.Module.float(model)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +121,7 @@ def test_stock_loading_computes_with_the_weights(
     capfd.readouterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
+        model = loaded(tmp_path / "out").eval()
         tokens = model.generate(**prompt, max_new_tokens=8, do_sample=False)
     assert capfd.readouterr().err == ""
     assert tokens.shape[1] == prompt["input_ids"].shape[1] + 8
@@ -115,20 +134,40 @@ def test_stock_loading_computes_with_the_weights(
 
 
 def test_rows_that_some_processors_refuse_stay_in_float(tmp_path: Path) -> None:
-    base = write_base(tmp_path / "base", "experts")
+    base = write_base(tmp_path / "base", "narrow values")
     run_stage(bitsandbytes_4bit(), {"base": base}, tmp_path / "out")
     tensors = load_file(tmp_path / "out" / WEIGHTS)
-    gate, expert = "block_sparse_moe.gate.weight", "block_sparse_moe.experts.3.w2.weight"
-    assert tensors[f"model.layers.0.{gate}"].dtype == torch.float16
-    assert tensors[f"model.layers.0.{expert}"].dtype == torch.uint8
+    assert tensors["model.layers.0.self_attn.v_proj.weight"].dtype == torch.float16
+    assert tensors["model.layers.0.self_attn.q_proj.weight"].dtype == torch.uint8
     skipped = json.loads((tmp_path / "out/config.json").read_text())["quantization_config"]
-    assert "model.layers.1.block_sparse_moe.gate" in skipped["llm_int8_skip_modules"]
+    assert "model.layers.1.self_attn.v_proj" in skipped["llm_int8_skip_modules"]
     assert "lm_head" in skipped["llm_int8_skip_modules"]
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    model = loaded(tmp_path / "out")
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     with torch.inference_mode():
         difference = model(torch.arange(5)[None]).logits - plain(torch.arange(5)[None]).logits
     assert float(difference.abs().max()) < 0.1
+
+
+def test_experts_in_stacked_tensors_are_refused_by_name(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", "experts")
+    with pytest.raises(QuantmakeError) as caught:
+        run_stage(bitsandbytes_4bit(), {"base": base}, tmp_path / "out")
+    said = str(caught.value)
+    assert said.startswith(
+        "transformers holds the experts of MixtralForCausalLM in 4 stacked tensors "
+        "(model.layers.0.mlp.experts.gate_up_proj, model.layers.0.mlp.experts.down_proj, "
+    )
+    assert said.endswith(
+        "for which bitsandbytes has no layer; most of the model would stay in FP16. GGUF quantises "
+        "experts: take the artefacts with `format: bitsandbytes` out of the recipe."
+    )
+
+
+def test_transformers_still_leaves_norms_in_half_precision(tiny_nf4: Path) -> None:
+    """Once it does not, nothing has to be cast after loading, here and in the card's snippet."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_nf4, dtype=torch.float32)
+    assert model.model.norm.weight.dtype == torch.float16
 
 
 def test_shards_stay_shards(tiny_base: Path, tiny_nf4: Path, tmp_path: Path) -> None:

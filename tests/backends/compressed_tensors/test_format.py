@@ -86,7 +86,7 @@ def test_the_package_unpacks_the_codes_that_were_chosen(
     scheme: str, tiny_base: Path, nearest_of: dict[str, Path]
 ) -> None:
     stage, base = of(scheme), load_file(tiny_base / WEIGHTS)
-    planned = plan(tiny_base, 1, "")
+    planned = plan(tiny_base, "W8A8", 1, "")
     layout = layout_for(tiny_base, planned, stage)
     assert len(planned.weights) == 21
     for name in planned.weights:
@@ -265,6 +265,27 @@ def test_stacked_experts_are_refused_by_name(tmp_path: Path) -> None:
         of("W8A8").run({"base": base}, tmp_path / "out")
 
 
+@pytest.mark.parametrize("scheme", ["W8A8", "NVFP4A16"])
+def test_schemes_whose_experts_transformers_does_not_load(scheme: str, tmp_path: Path) -> None:
+    base = make_family("qwen3-moe", tmp_path / "base")
+    with pytest.raises(QuantmakeError) as caught:
+        of(scheme).run({"base": base}, tmp_path / "out")
+    said = str(caught.value)
+    assert said.startswith(
+        "transformers holds the experts of Qwen3MoeForCausalLM in stacked tensors "
+        "(model.layers.0.mlp.experts.gate_up_proj, "
+    )
+    assert said.endswith(f"does not load from {scheme}. Take W4A16, W8A16, FP8_DYNAMIC.")
+
+
+@pytest.mark.parametrize(("scheme", "most"), [("W8A16", 0.001), ("FP8_DYNAMIC", 0.01)])
+def test_experts_of_other_schemes(scheme: str, most: float, tmp_path: Path) -> None:
+    base = make_family("qwen3-moe", tmp_path / "base")
+    stage = of(scheme, **({"group_size": 32} if scheme == "W8A16" else {}))
+    run_stage(stage, {"base": base}, tmp_path / "out")
+    assert divergence(base, tmp_path / "out") < most
+
+
 def test_routers_stay_in_float(tmp_path: Path) -> None:
     base = make_family("qwen3-moe", tmp_path / "base")
     run_stage(of("W4A16", group_size=32), {"base": base}, tmp_path / "out")
@@ -302,7 +323,7 @@ def test_unseen_weights_are_refused_by_gptq(
     monkeypatch.setattr(Captured, "names", [one for one in names if "o_proj" not in one])
     inputs = {"base": tiny_base, "capture": tiny_capture}
     with pytest.raises(QuantmakeError, match="not seen the inputs of 3 weights: model"):
-        gptq_work(inputs, plan(tiny_base, 1, ""), of("W8A8", method="gptq"), Folding())
+        gptq_work(inputs, plan(tiny_base, "W8A8", 1, ""), of("W8A8", method="gptq"), Folding())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A tiny BERT as ONNX: the graph and its gate, INT8 in all its ways, stock loaders."""
 
 import shutil
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scripts.backends.encoder_parity import refuse_other_embeddings
 from scripts.backends.format import Format, all_formats
 from scripts.backends.onnx.check import kinds_of_matmul
 from scripts.backends.onnx.encoder.export import EncoderGraph
+from scripts.backends.onnx.exporters import interpreter
 from scripts.base.encoder import EncoderBase
 from scripts.calibration.encoder_capture import EncoderCapture
 from scripts.calibration.encoder_sentences import EncoderCalibration
@@ -122,14 +124,21 @@ def test_smoothing_takes_error_away(
     assert lost[0] < lost[1]
 
 
-def test_stock_loader_takes_the_folder(graph: Path, wanted: Floats, calibration: Path) -> None:
-    optimum = pytest.importorskip("optimum.onnxruntime")
-    import torch
+_STOCK = """
+import sys, torch
+from optimum.onnxruntime import ORTModelForFeatureExtraction
+model = ORTModelForFeatureExtraction.from_pretrained(sys.argv[1])
+ids = torch.tensor([[int(one) for one in sys.argv[2].split(",")]])
+states = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+print(",".join(map(str, states[0].mean(0).tolist())))
+"""
 
-    model = optimum.ORTModelForFeatureExtraction.from_pretrained(graph)
-    ids = torch.tensor([read_sentences(calibration).all[0]])
-    states = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-    mean = states[0].mean(0).numpy()
+
+def test_stock_loader_takes_the_folder(graph: Path, wanted: Floats, calibration: Path) -> None:
+    ids = ",".join(map(str, read_sentences(calibration).all[0]))
+    command = [str(interpreter()), "-c", _STOCK, str(graph), ids]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    mean = np.array([float(one) for one in done.stdout.split(",")])
     assert mean @ wanted[0] / np.linalg.norm(mean) == pytest.approx(1, abs=1e-5)
 
 
