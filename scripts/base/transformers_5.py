@@ -56,6 +56,8 @@ def model_of_version_4(config: Config) -> Config:
 
 def _rope(rope: Config, kind: str) -> Config | None:
     """`rope_theta`, `rope_scaling` and their like; None where they can't say it."""
+    if kind == "gpt_oss" and _kind(rope) == _DEFAULT:  # None would be version 5's own, by YaRN
+        return {**_flat(rope), "rope_scaling": {"rope_type": _DEFAULT}}
     if kind == "gpt_neox":
         return {_NEOX.get(name, name): value for name, value in _flat(rope).items()}
     if _FULL not in rope and _SLIDING not in rope:
