@@ -94,7 +94,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         head_dim=16,
         sliding_window=WINDOW,
         num_local_experts=4,
-        rope_scaling=None,
+        rope_parameters={"rope_type": "default", "rope_theta": 150000.0},
         **_MOE,
     ),
     "deepseek-v3": _of(
@@ -136,7 +136,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         head_dim=16,
         sliding_window=WINDOW,
         vocab_size_per_layer_input=410,
-        hidden_size_per_layer_input=16,
+        hidden_size_per_layer_input=64,
     ),
     "lfm2-moe": _of(
         "Lfm2MoeConfig",

@@ -6,6 +6,8 @@ import torch
 
 from scripts.calibration.stored import Captured
 
+_LFM = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+
 
 class Named(Protocol):
     """A MatMul by its node's name, such as /model/layers.0/mlp/down_proj/MatMul."""
@@ -19,8 +21,10 @@ def captured_name(linear: Named, captured: Captured) -> str | None:
     parts = linear.name.removesuffix("/MatMul").removesuffix("/Gemm").strip("/").replace("/", ".")
     named = parts.replace(".attn.", ".self_attn.").replace("qkv_proj", "q_proj")
     # The builder has one name for what families call by several.
-    outputs = [named.replace("o_proj", other) for other in ("dense", "out_proj")]
-    return next((name for name in (parts, named, *outputs) if name in captured.names), None)
+    others = [named.replace("o_proj", other) for other in ("dense", "out_proj")]
+    others += [named.replace(f".mlp.{one}", f".feed_forward.{name}") for one, name in _LFM.items()]
+    others += ["lm_head"] * (named == "embed_out") + ["embed_out"] * (named == "lm_head")
+    return next((name for name in (parts, named, *others) if name in captured.names), None)
 
 
 def parts_of(linear: Named, captured: Captured) -> list[tuple[str, slice]]:

@@ -15,6 +15,7 @@ _FULL, _SLIDING = "full_attention", "sliding_attention"
 _BESIDE = ("rope_theta", "partial_rotary_factor")  # top-level keys of version 4
 _RENAMED = {"qwen2_moe": "num_experts", "qwen3_moe": "num_experts", "olmoe": "num_experts"}
 _DEFAULT = "default"
+_NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 
 
 def model_of_version_4(config: Config) -> Config:
@@ -55,6 +56,10 @@ def model_of_version_4(config: Config) -> Config:
 
 def _rope(rope: Config, kind: str) -> Config | None:
     """`rope_theta`, `rope_scaling` and their like; None where they can't say it."""
+    if kind == "gpt_oss" and _kind(rope) == _DEFAULT:  # None would be version 5's own, by YaRN
+        return {**_flat(rope), "rope_scaling": {"rope_type": _DEFAULT}}
+    if kind == "gpt_neox":
+        return {_NEOX.get(name, name): value for name, value in _flat(rope).items()}
     if _FULL not in rope and _SLIDING not in rope:
         return _flat(rope)
     full, sliding = rope.get(_FULL) or rope[_SLIDING], rope.get(_SLIDING) or rope[_FULL]

@@ -30,9 +30,10 @@ class Noted:
         def hook(_: Any, __: Any, given: Any) -> None:
             # A router gives its scores first, and then what it chose by them.
             output: torch.Tensor = given[0] if isinstance(given, tuple) else given
-            if not output.requires_grad:
+            terms = getattr(self._local, "terms", None)
+            if terms is None or not output.requires_grad:
                 return
-            terms = self._local.terms  # the way back through a GPU is in a thread of torch's
+            # The way back through a GPU is in a thread of torch's.
 
             def note(gradient: torch.Tensor) -> None:
                 squares = gradient.flatten(0, -2).square().sum(0)

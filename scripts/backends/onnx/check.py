@@ -16,7 +16,8 @@ _TOKENS = 4
 
 def kinds_of_matmul(folder: Path) -> Counter[str]:
     """Counts of MatMuls with constant weights by kind: 4, 8, dynamic, static and float; `stacked`
-    are those in float with more weights than a matrix."""
+    are those in float with more weights than a matrix, in a node for all experts or of their own.
+    """
     graph = onnx.load(folder / MODEL, load_external_data=False).graph
     makers = {output: node.op_type for node in graph.node for output in node.output}
     constants = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
@@ -28,6 +29,8 @@ def kinds_of_matmul(folder: Path) -> Counter[str]:
             kinds["dynamic"] += 1
         elif node.op_type == "MatMul" and makers.get(node.input[1]) == "DequantizeLinear":
             kinds["static"] += 1
+        elif node.op_type == "MoE":
+            kinds["stacked"] += sum(constants.get(name, 0) == 3 for name in node.input)
         elif node.op_type == "MatMul" and node.input[1] in constants:
             kinds["float" if constants[node.input[1]] == 2 else "stacked"] += 1
     return kinds
