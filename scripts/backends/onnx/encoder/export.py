@@ -77,14 +77,16 @@ def _trace(base: Path, out: Path) -> Any:
         names.append(TYPES)
     example = torch.ones(_EXAMPLE, dtype=torch.int64)
     given = {name: torch.zeros_like(example) if name == TYPES else example for name in names}
+    plain = model.forward
+    # The exporter hands on what is named by position, which transformers' own wrappers lose.
+    model.forward = lambda *values: plain(**dict(zip(names, values, strict=True)))[0]
     axes = {0: "batch_size", 1: "sequence_length"}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of tracing: the gate looks at what came of it
         torch.onnx.export(
             model,
-            (),
+            tuple(given.values()),
             str(out),
-            kwargs=given,
             input_names=names,
             output_names=[STATES],
             dynamic_axes=dict.fromkeys([*names, STATES], axes),
