@@ -29,6 +29,20 @@ def _run_no_code_of_the_model() -> None:
         module.resolve_trust_remote_code = untrusting
 
 
+def _say_how_much_neox_turns() -> None:
+    """The converter asks transformers for GPT-NeoX's configuration, and looks in it for the word of
+    version 4."""
+    kind: Any = importlib.import_module("transformers").GPTNeoXConfig
+    plain = kind.to_dict
+
+    def to_dict(config: Any) -> dict[str, Any]:
+        made: dict[str, Any] = plain(config)
+        rope = made.get("rope_parameters") or {}
+        return {"rotary_pct": rope.get("partial_rotary_factor", 0.25), **made}
+
+    kind.to_dict = to_dict
+
+
 def main() -> None:
     """Prepare the converter, then run it as if it had been started itself."""
     sys.path.append(str(Path(__file__).parents[3]))
@@ -40,6 +54,7 @@ def main() -> None:
         _name_pre_tokenizer(pre)
     if not trust:
         _run_no_code_of_the_model()
+    _say_how_much_neox_turns()
     sys.argv = [converter, *arguments]
     runpy.run_path(converter, run_name="__main__")
 
