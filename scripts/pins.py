@@ -17,6 +17,8 @@ from typing import Any
 
 from scripts.extras import groups
 
+IN_NO_KEY = "it writes and reads locks of packages; those of a stage are in its key by version"
+
 LOCKS = {False: Path("pylock.toml"), True: Path("pylock.all.toml")}
 """By whether there are extras."""
 

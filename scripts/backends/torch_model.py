@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from scripts.backends.model import Logits, Tokens, check_finite
+
+disable_progress_bar()  # of loading, which would stand between the lines of a chat
 
 
 class TorchModel:
@@ -63,8 +66,8 @@ class TorchModel:
         if anew:
             self._cache = None  # the model makes one of its own kind
         ids = torch.from_numpy(tokens.astype("int64"))[None]
-        output = self._model(ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
-        self._cache = output.past_key_values
+        output = self._model(ids, cache=self._cache, use_cache=True, logits_to_keep=keep)
+        self._cache = output.cache
         return self._logits(output)
 
     def _logits(self, output: object) -> Logits:

@@ -4,6 +4,8 @@ import os
 import re
 from urllib.parse import unquote, urlsplit
 
+IN_NO_KEY = "it is about texts of errors"
+
 _USER = re.compile(r"(?<=://)[^/\s@'\"]+@")
 _QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s?'\"<>]*)\?[^\s'\"<>]*")
 _PATH_QUERY = re.compile(r"((?:^|\s)/[^\s?'\"<>]*)\?[^\s'\"<>)]*")

@@ -152,6 +152,7 @@ def main(arguments: list[str]) -> None:
                 setattr(base, name, loading)
         as_it_is, shape_as_it_is = base.Model.__init__, base.Model.make_key_value_cache_shape
         turn_as_it_is = base.Model.make_attention_qk_rope
+        scaled_as_it_is = base.Model.make_inv_freq_rescaled
 
         def begin(builder: Any, config: Any, *given: object, **named: object) -> None:
             tell_windows(config)
@@ -173,10 +174,16 @@ def main(arguments: list[str]) -> None:
                 return "", ""
             return turn_as_it_is(builder, layer, **named)
 
+        def scaled(builder: Any, frequencies: Any) -> Any:
+            """As they are where a model says no scaling, which the builder expects of gpt-oss."""
+            is_scaled = "rescale_inv_freq" in builder.rope_attrs
+            return scaled_as_it_is(builder, frequencies) if is_scaled else frequencies
+
         # It would write the commit of the folder that it runs in, whatever that is, into the graph.
         base.Model.get_genai_commit = classmethod(lambda _: None)
         base.Model.__init__ = begin
         base.Model.make_attention_qk_rope = turn
+        base.Model.make_inv_freq_rescaled = scaled
         base.Model.make_key_value_cache_shape = shape
         base.Model.make_initializer = partialmethod(_call, lazily.make_initializer)
         sys.argv = [BUILDER, *arguments]

@@ -83,5 +83,5 @@ def test_tokens_are_the_same_too(tiny_f16: Path, template: str, tokenizer: Any) 
     model = llama_cpp.Llama(str(tiny_f16), vocab_only=True, verbose=False)
     for talk in TALKS:
         text = by_llama_cpp(template, talk, answers=True)
-        ids = tokenizer.apply_chat_template(talk, add_generation_prompt=True)
+        ids = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
         assert model.tokenize(text.encode(), add_bos=True, special=True) == ids

@@ -18,6 +18,7 @@ from scripts.backends.mlx import check, gate, runner
 from scripts.backends.mlx.families import FAMILIES
 from scripts.backends.mlx.formats.rtn import MlxRtn
 from scripts.backends.model import load_model
+from scripts.base.make_base import Base
 from scripts.errors import MachineError, QuantmakeError
 from scripts.exec import run_stage
 from tests.backends.mlx.test_formats import TOKENS, restored
@@ -102,7 +103,8 @@ def test_families_load_by_mlx_lm_s_names_and_predict(
         monkeypatch.setattr(module, "is_absent", lambda: True)  # all are loaded by one process
     stage, kinds = MlxRtn(format="mlx", bits=8, method="rtn", group_size=32), set()
     for family in FAMILIES_HERE:
-        base = make_family(family, tmp_path / family)
+        base, source = tmp_path / family, make_family(family, tmp_path / f"{family}-source")
+        run_stage(Base(), {"source": source}, base)
         kinds.add(json.loads((base / "config.json").read_text())["model_type"])
         run_stage(stage, {"base": base}, tmp_path / f"{family}-mlx")
     assert kinds | UNTESTED == set(FAMILIES)
