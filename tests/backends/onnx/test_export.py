@@ -72,7 +72,7 @@ def test_optimum_exports_what_the_builder_does_not_know(
     run_stage(OnnxGraph(), {"base": gpt2}, tmp_path / "graph")
     said = capfd.readouterr().out
     for tool in ("onnxruntime-genai's builder", "its version 0.11.4"):
-        assert f"{tool} can't export this model: NotImplementedError: The " in said
+        assert f"{tool} can't export this model: " in said
     wanted = torch_logits(gpt2, tokens)[23:]
     np.testing.assert_allclose(cached_logits(tmp_path / "graph", tokens, 24), wanted, atol=1e-3)
     model = open_graph(tmp_path / "graph")
