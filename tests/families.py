@@ -114,8 +114,12 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     ),
     "qwen3.5": _of(
         "Qwen3_5TextConfig",
-        head_dim=16,
-        layer_types=["linear_attention", "full_attention"] * 2,
+        head_dim=32,
+        layer_types=["linear_attention"] * 3 + ["full_attention"],
+        rope_parameters={
+            **{"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
+            **{"mrope_interleaved": True, "mrope_section": [2, 1, 1]},
+        },
         linear_key_head_dim=16,
         linear_value_head_dim=16,
         linear_num_key_heads=2,
@@ -148,6 +152,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     ),
     "granite-hybrid": _of(
         "GraniteMoeHybridConfig",
+        vocab_size=416,  # a multiple of 8, as published ones are
         layer_types=["mamba", "attention", "mamba", "attention"],
         num_local_experts=0,
         num_experts_per_tok=0,
@@ -156,6 +161,14 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         mamba_d_state=16,
         mamba_d_head=16,
         mamba_chunk_size=32,
+        position_embedding_type="nope",
+    ),
+    "granite4": _of(
+        "GraniteMoeHybridConfig",
+        layer_types=["attention"] * 4,
+        num_local_experts=0,
+        num_experts_per_tok=0,
+        shared_intermediate_size=128,
         position_embedding_type="rope",
     ),
     "stablelm": _of("StableLmConfig"),
@@ -167,7 +180,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 }
 
 
-_SENTENCEPIECE = {"gemma2": True, "phi3": False}
+_SENTENCEPIECE = {"gemma2": True, "gemma4": True, "phi3": False}
 """Families whose published vocabularies are SentencePiece's; true of Gemma's kind."""
 
 

@@ -40,6 +40,8 @@ _SPREAD = 128  # tokens of the whole text whose logits are compared, and
 _LAST = 32  # so many at the end of the prefill
 _MOST_OPERATIONS = 6e12  # of a pass over the text: half a minute to a minute on a core
 _WORST = 10  # times as much as on average may a single token's logits differ
+_SWITCHED = 0.02  # of the tokens may go to other experts than the base's
+_ROUTED = ("num_experts_per_tok", "experts_per_token", "top_k_experts")
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,14 @@ class Turns:
     """Where a model begins to compute otherwise, in tokens; 0 where it does not.
 
     `window` is that of its sliding attention, `original` the context that its rotary embedding was
-    trained for, `rope` the kind of its scaling.
+    trained for, `rope` the kind of its scaling. `routed`: a router sends tokens to experts.
     """
 
     window: int = 0
     original: int = 0
     rope: str = ""
     longest: int = 0
+    routed: bool = False
 
     @classmethod
     def of(cls, base: Path) -> "Turns":
@@ -82,6 +85,7 @@ class Turns:
             original=config.get(name) or scaling.get(name) or 0,
             rope=str(scaling.get("rope_type") or scaling.get("type") or "").replace("default", ""),
             longest=config.get("max_position_embeddings") or config.get("n_positions") or _SHORT,
+            routed=any(bool(config.get(name)) for name in _ROUTED),
         )
 
     def beyond(self) -> int:
@@ -115,7 +119,9 @@ def refuse_other_predictions(backend: str, files: Path, base: Path) -> None:
         f"{difference.kld.mean():.1e} nats, top-1 {difference.agrees.mean():.1%}",
         flush=True,
     )
-    if difference.error.mean() > limit or difference.error.max() > _WORST * limit:
+    # Where two experts are nearly alike, rounding may switch them.
+    worst = np.quantile(difference.error, 1 - _SWITCHED if turns.routed else 1)
+    if difference.error.mean() > limit or worst > _WORST * limit:
         raise QuantmakeError(why(difference, turns, limit, label, count))
 
 

@@ -29,7 +29,7 @@ class EncoderBase(Stage):
         """Raises QuantmakeError for what is no encoder, and for an unknown pooling."""
         from scripts.base.config_json import read_json, write_config, write_json
         from scripts.base.encoder_model import encoder_skeleton
-        from scripts.base.from_safetensors import open_weights
+        from scripts.base.from_safetensors import inventory, open_weights
         from scripts.base.transformers_5 import model_of_version_4, tokenizer_of_version_4
         from scripts.base.weights import write_fp16
         from scripts.sources.local import place
@@ -52,7 +52,7 @@ class EncoderBase(Stage):
             write_json(out / settings.name, tokenizer_of_version_4(read_json(settings)))
         model = encoder_skeleton(out)
         write_pooling(pooling, model.model.config.hidden_size, out)
-        write_fp16(open_weights(source, model), out, self.max_shard_size)
+        write_fp16(open_weights(inventory(source), model), out, self.max_shard_size)
 
     def check(self, inputs: Mapping[str, Path], out: Path) -> None:
         """Compare the tensors with the architecture's and look for values that are not finite."""

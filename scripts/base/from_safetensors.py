@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from scripts.base.config_json import (
     write_config,
     write_json,
 )
+from scripts.base.multimodal import language_model, language_tensors, with_head
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.base.transformers_5 import model_of_version_4, tokenizer_of_version_4
 from scripts.base.weights import Weights
@@ -26,12 +28,23 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def import_safetensors(source: Path, out: Path, *, trust: bool) -> Weights:
-    """Write configuration and tokenizer into `out`; return the weights, not read yet."""
-    config = read_json(source / "config.json")
-    refuse_unknown(config, trust=trust)
+    """Write configuration and tokenizer into `out`; return the weights, not read yet. Of a model
+    that reads pictures or sound too these are its language model's."""
+    whole = read_json(source / "config.json")
+    alone = language_model(whole)
+    refuse_unknown(alone or whole, trust=trust)
+    _require_tokenizer(source)
+    stored = inventory(source)
+    config = whole
+    if alone and (kept := language_tensors(stored)):
+        config, stored = with_head(alone, kept), {name: stored[kept[name]] for name in kept}
+        print(
+            f"the language model alone ({alone['architectures'][0]}), {len(kept)} tensors: what is "
+            "for pictures or sound stays out",
+            flush=True,
+        )
     if not (trust and "auto_map" in config):  # code of the model's own reads it as it is
         config = model_of_version_4(config)
-    _require_tokenizer(source)
     for name in ("config.json", "tokenizer_config.json") if trust else ():
         if (source / name).is_file():
             refuse_code_elsewhere(read_json(source / name), name)
@@ -41,7 +54,7 @@ def import_safetensors(source: Path, out: Path, *, trust: bool) -> Weights:
         if is_kept(path.name, code=trust):
             place(path, out / path.name)
     _translate_tokenizer(out / "tokenizer_config.json")
-    return open_weights(source, skeleton(out, trust=trust))
+    return open_weights(stored, skeleton(out, trust=trust))
 
 
 def _translate_tokenizer(path: Path) -> None:
@@ -51,9 +64,9 @@ def _translate_tokenizer(path: Path) -> None:
         write_json(path, ours)
 
 
-def open_weights(source: Path, model: Skeleton) -> Weights:
-    """The tensors of all safetensors of the folder, under the architecture's names."""
-    stored = {model.name_of(name): tensor for name, tensor in _inventory(source).items()}
+def open_weights(given: Mapping[str, Stored], model: Skeleton) -> Weights:
+    """Stored tensors under the architecture's names."""
+    stored = {model.name_of(name): tensor for name, tensor in given.items()}
     kept = {
         name: tensor
         for name, tensor in stored.items()
@@ -70,8 +83,9 @@ def open_weights(source: Path, model: Skeleton) -> Weights:
     return Weights(shapes, mapped(kept).__getitem__)
 
 
-def _inventory(source: Path) -> dict[str, Stored]:
-    """The stored tensors by name; raises QuantmakeError where index and files disagree."""
+def inventory(source: Path) -> dict[str, Stored]:
+    """The tensors in all safetensors of the folder by name; raises QuantmakeError where index and
+    files disagree."""
     index = source / INDEX
     listed = _read_index(index) if index.is_file() else None
     present = sorted(path.name for path in source.glob("*.safetensors"))

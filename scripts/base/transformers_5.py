@@ -15,12 +15,13 @@ _FULL, _SLIDING = "full_attention", "sliding_attention"
 _BESIDE = ("rope_theta", "partial_rotary_factor")  # top-level keys of version 4
 _RENAMED = {"qwen2_moe": "num_experts", "qwen3_moe": "num_experts", "olmoe": "num_experts"}
 _DEFAULT = "default"
+_LAYERS = {"granitemoehybrid": {"linear_attention": "mamba", "full_attention": "attention"}}
 _NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 
 
 def model_of_version_4(config: Config) -> Config:
-    """config.json: `rope_parameters` and names of fields. What version 4 can't say stays as it is:
-    no model that 4 can run has it.
+    """config.json: `rope_parameters`, names of fields and of kinds of layers. What version 4 can't
+    say stays as it is: no model that 4 can run has it.
 
     Raises QuantmakeError where it says two things.
     """
@@ -30,6 +31,9 @@ def model_of_version_4(config: Config) -> Config:
     experts = _RENAMED.get(given.get("model_type", ""))
     if experts and experts not in given and "num_local_experts" in given:
         given[experts] = given.pop("num_local_experts")
+    layers = _LAYERS.get(given.get("model_type", ""), {})
+    if given.get("layer_types"):
+        given["layer_types"] = [layers.get(one, one) for one in given["layer_types"]]
     if not isinstance(given.get("rope_parameters"), dict):
         return given
     rope = given["rope_parameters"]
@@ -76,7 +80,8 @@ def _rope(rope: Config, kind: str) -> Config | None:
 def _flat(rope: Config) -> Config:
     scaling = {key: value for key, value in rope.items() if key not in _BESIDE}
     beside = {key: rope[key] for key in _BESIDE if key in rope}
-    return {**beside, "rope_scaling": None if _kind(rope) == _DEFAULT else scaling}
+    unscaled = _kind(rope) == _DEFAULT and set(scaling) <= {"rope_type"}  # Qwen's has more keys
+    return {**beside, "rope_scaling": None if unscaled else scaling}
 
 
 def _kind(rope: Config) -> str:

@@ -30,6 +30,14 @@ FAR = {"rope_type": "default", "rope_theta": 1000000.0}
             {**PLAIN, "partial_rotary_factor": 0.5},
             {"rope_theta": 10000.0, "partial_rotary_factor": 0.5, "rope_scaling": None},
         ),
+        (  # pairs of places, for text among images
+            "qwen3_5_text",
+            {**PLAIN, "partial_rotary_factor": 0.25, "mrope_section": [2, 1, 1]},
+            {
+                **{"rope_theta": 10000.0, "partial_rotary_factor": 0.25},
+                "rope_scaling": {"rope_type": "default", "mrope_section": [2, 1, 1]},
+            },
+        ),
         (
             "gpt_neox",
             {**PLAIN, "partial_rotary_factor": 0.25},
@@ -71,6 +79,15 @@ def test_experts_and_inner_configurations() -> None:
     }
     oss = {"model_type": "gpt_oss", "num_local_experts": 4}
     assert model_of_version_4(oss) == oss
+
+
+def test_kinds_of_layers() -> None:
+    config = {"layer_types": ["linear_attention", "full_attention"]}
+    granite = model_of_version_4({"model_type": "granitemoehybrid", **config})
+    assert granite["layer_types"] == ["mamba", "attention"]
+    assert model_of_version_4({"model_type": "qwen3_5_text", **config})["layer_types"] == [
+        *("linear_attention", "full_attention")
+    ]
 
 
 def test_a_tokenizer_of_the_new_class() -> None:

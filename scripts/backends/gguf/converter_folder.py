@@ -39,8 +39,12 @@ def place(base: Path, model: Path) -> str:
 
 def _as_it_is(config: dict[str, Any]) -> dict[str, Any]:
     """Falcon with one key-value head for all says so by `multi_query` alone: transformers writes
-    the number of query heads into `num_kv_heads` then, and does not look at it."""
+    the number of query heads into `num_kv_heads` then, and does not look at it. DeepSeek-V3 scores
+    its experts by sigmoid and transformers knows nothing else: where it wrote the file, no
+    `scoring_func` is in it, which llama.cpp takes for softmax."""
     shares = config.get("multi_query", True) and not config.get("new_decoder_architecture")
     if config.get("model_type") == "falcon" and shares:
         return {**config, "num_kv_heads": 1}
+    if config.get("model_type") == "deepseek_v3":
+        return {"scoring_func": "sigmoid", **config}
     return config

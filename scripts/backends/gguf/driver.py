@@ -29,6 +29,13 @@ def _run_no_code_of_the_model() -> None:
         module.resolve_trust_remote_code = untrusting
 
 
+def _leave_drafts_out() -> None:
+    """Layers that predict several tokens ahead (MTP) serve speculative decoding alone. transformers
+    does not load them, so nothing here measures or calibrates them; and the converter wants those
+    of Qwen 3.5 even of folders that have none."""
+    importlib.import_module("conversion.base").ModelBase.no_mtp = True
+
+
 def _say_how_much_neox_turns() -> None:
     """The converter asks transformers for GPT-NeoX's configuration, and looks in it for the word of
     version 4."""
@@ -54,6 +61,7 @@ def main() -> None:
         _name_pre_tokenizer(pre)
     if not trust:
         _run_no_code_of_the_model()
+    _leave_drafts_out()
     _say_how_much_neox_turns()
     sys.argv = [converter, *arguments]
     runpy.run_path(converter, run_name="__main__")

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from scripts.backends.float_gate import disagreement
-from scripts.backends.onnx import mapped_builder
+from scripts.backends.onnx import mapped_builder, tracing
 from scripts.backends.onnx.cache import ATTENTION
 from scripts.backends.onnx.exporters import interpreter, lock_digest
 from scripts.errors import QuantmakeError
@@ -80,10 +80,10 @@ class OnnxGraph(Stage):
         refuse_broken(out)
 
 
-def _run(python: Path | str, module: str, *arguments: str) -> str:
-    """Run a module's command line offline; its output goes to the log and comes back."""
+def _run(python: Path | str, *arguments: str) -> str:
+    """Run a Python's command line offline; its output goes to the log and comes back."""
     done = subprocess.run(
-        [str(python), "-m", module, *arguments],
+        [str(python), *arguments],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -116,11 +116,11 @@ def _normalise(folder: Path) -> None:
 def _build(base: Path, made: Path) -> str:
     # A cache of the window alone would have to be filled in pieces that fit into it.
     more = ("--extra_options", "windowed_kv_cache=false")
-    return _run(sys.executable, mapped_builder.__name__, *_of_builder(base, made), *more)
+    return _run(sys.executable, "-m", mapped_builder.__name__, *_of_builder(base, made), *more)
 
 
 def _build_by_older(base: Path, made: Path) -> str:
-    return _run(interpreter(), mapped_builder.BUILDER, *_of_builder(base, made))
+    return _run(interpreter(), "-m", mapped_builder.BUILDER, *_of_builder(base, made))
 
 
 def _of_builder(base: Path, made: Path) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ def _of_builder(base: Path, made: Path) -> tuple[str, ...]:
 
 def _trace(base: Path, made: Path) -> str:
     log = _run(
-        *(interpreter(), "optimum.exporters.onnx", "--model", str(base), "--no-post-process"),
+        *(interpreter(), "-P", str(tracing.__file__), "--model", str(base), "--no-post-process"),
         *("--task", "text-generation-with-past", "--library", "transformers", str(made)),
     )
     if (made / "model.onnx").is_file():

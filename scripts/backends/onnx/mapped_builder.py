@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from scripts.backends.onnx import builder_families as families
 from scripts.hashed_file import hashing
 from scripts.lean import imports_are_done, start_lean
 from scripts.progress import BYTES, Progress
@@ -118,22 +119,6 @@ class Lazily:
         return mapped.view(tensor.shape).copy_(tensor)
 
 
-def tell_windows(config: Any) -> None:
-    """Of families whose layers all have a window (Mistral, Phi 3), which say so by its length
-    alone; the builder takes layers without a kind for such that see all tokens."""
-    if getattr(config, "sliding_window", None) and not getattr(config, "layer_types", None):
-        config.layer_types = ["sliding_attention"] * config.num_hidden_layers
-
-
-def tell_rotary_positions(config: Any) -> None:
-    """Gemma 3's as version 4 of transformers said them, which the builder looks for: those of the
-    layers that see all tokens, and beside them the base of those with a window."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    if getattr(config, "model_type", "") == "gemma3_text" and "full_attention" in rope:
-        config.rope_parameters = rope["full_attention"]
-        config.rope_local_base_freq = rope["sliding_attention"]["rope_theta"]
-
-
 def _call(builder: Any, function: Any, *given: object, **named: object) -> None:
     function(builder, *given, **named)
 
@@ -141,6 +126,7 @@ def _call(builder: Any, function: Any, *given: object, **named: object) -> None:
 def main(arguments: list[str]) -> None:
     """Run the builder's own command line."""
     importlib.import_module("onnxruntime_genai.models")  # which makes the next one importable
+    transformers: Any = importlib.import_module("transformers")
     base: Any = importlib.import_module("builders.base")  # as the builder itself imports it
     cache = Path(arguments[arguments.index("-c") + 1])
     cache.mkdir(parents=True, exist_ok=True)
@@ -150,14 +136,21 @@ def main(arguments: list[str]) -> None:
         for name in vars(base):
             if name.endswith(("ForCausalLM", "ForConditionalGeneration")):
                 setattr(base, name, loading)
+        read = transformers.AutoConfig.from_pretrained
+        transformers.AutoConfig.from_pretrained = lambda *given, **named: families.name_as_known(
+            read(*given, **named)
+        )
         as_it_is, shape_as_it_is = base.Model.__init__, base.Model.make_key_value_cache_shape
         turn_as_it_is = base.Model.make_attention_qk_rope
         scaled_as_it_is = base.Model.make_inv_freq_rescaled
 
         def begin(builder: Any, config: Any, *given: object, **named: object) -> None:
-            tell_windows(config)
-            tell_rotary_positions(config)
+            families.tell(config)
             as_it_is(builder, config, *given, **named)
+            builder.growth = families.queries_grow(config)
+            builder.frequencies = families.frequencies_of(config)
+            if builder.growth:  # of queries that have a matrix of their own
+                builder.attention_attrs["use_packed_matmul"] = False
 
         def shape(builder: Any, layer: int, given: list[Any]) -> list[Any]:
             """With the width of heads as a number: the builder leaves it open, for caches that are
@@ -168,6 +161,8 @@ def main(arguments: list[str]) -> None:
         def turn(builder: Any, layer: int, **named: object) -> Any:
             """Not at all in a layer without rotary positions, such as SmolLM 3's: the builder takes
             it for one that turns queries and keys in nodes of their own."""
+            if builder.growth:
+                families.scale_queries(builder, layer, builder.growth)
             is_left_out = builder.attention_attrs["op_type"] == "GroupQueryAttention"
             is_left_out &= not builder.attention_attrs["use_rope_in_attn"]
             if is_left_out and "position_ids" not in builder.input_names:
@@ -176,6 +171,8 @@ def main(arguments: list[str]) -> None:
 
         def scaled(builder: Any, frequencies: Any) -> Any:
             """As they are where a model says no scaling, which the builder expects of gpt-oss."""
+            if builder.frequencies is not None:
+                return builder.frequencies
             is_scaled = "rescale_inv_freq" in builder.rope_attrs
             return scaled_as_it_is(builder, frequencies) if is_scaled else frequencies
 

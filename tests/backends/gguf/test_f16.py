@@ -12,9 +12,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from scripts.backends.gguf.f16 import F16Gguf, known_pre_tokenizers
+from scripts.base.make_base import Base
 from scripts.engine.build.sources import source_digests
 from scripts.errors import MachineError, QuantmakeError, RecipeError
 from scripts.exec import run_stage
+from tests.families import make_family
 
 pytestmark = pytest.mark.slow  # the converter runs in a process of its own
 
@@ -31,6 +33,8 @@ def fake_toolchain(folder: Path, converter: str) -> Path:
     """A toolchain whose converter is `converter`."""
     folder.mkdir()
     (folder / "convert_hf_to_gguf.py").write_text(converter)
+    (folder / "conversion").mkdir()
+    (folder / "conversion/base.py").write_text("class ModelBase: ...\n")
     return folder
 
 
@@ -159,3 +163,14 @@ def test_known_pre_tokenizers(toolchain: Path) -> None:
 def test_driver_of_the_converter_is_in_the_key() -> None:
     assert "scripts.backends.gguf.driver" in source_digests(F16Gguf.__module__)
     assert source_digests("scripts.lean") == {}  # which the driver loads too
+
+
+@pytest.mark.parametrize("family", ["qwen3.5", "gemma4", "granite-hybrid", "deepseek-v3"])
+def test_families_as_transformers_5_writes_them(
+    family: str, toolchain: Path, tmp_path: Path
+) -> None:
+    """What the converter can't know of them is said to it; the check compares predictions."""
+    make_family(family, tmp_path / "source")
+    run_stage(Base(), {"source": tmp_path / "source"}, tmp_path / "base")
+    inputs = {"base": tmp_path / "base", "toolchain": toolchain}
+    run_stage(F16Gguf(tokenizer_pre="smollm"), inputs, tmp_path / "f16.gguf")

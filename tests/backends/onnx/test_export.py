@@ -1,7 +1,9 @@
 """The fp32 graph: the base's own logits, a KV cache, the same bytes everywhere, clear errors."""
 
 import importlib
+import importlib.util
 import shutil
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -12,9 +14,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from scripts.backends.float_gate import disagreement
-from scripts.backends.onnx import export
+from scripts.backends.onnx import builder_families, export
 from scripts.backends.onnx.export import OnnxGraph
 from scripts.backends.onnx.graph import embedding, head, linears, open_graph
+from scripts.backends.onnx.mapped_builder import BUILDER
 from scripts.base.make_base import Base
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
@@ -113,15 +116,22 @@ def test_graph_names_the_builder_and_no_commit_of_a_folder(tiny_graph: Path) -> 
     assert made.producer_version == metadata.version("onnxruntime-genai")
 
 
-def test_windows_of_all_layers_and_layers_without_rotary_positions(tmp_path: Path) -> None:
-    """Each is an architecture that the builder exports wrongly, or not, without our help."""
-    for family in ("mistral-window", "smollm3", "gemma3", "gpt-oss", "lfm2-moe"):
-        folder = tmp_path / family
-        make_family(family, folder / "source")
-        run_stage(Base(), {"source": folder / "source"}, folder / "base")
-        log = export._build(folder / "base", folder / "graph")
-        assert (folder / "graph/model.onnx").is_file(), log
-        assert disagreement("onnx", folder / "graph", folder / "base") == "", family
+@pytest.mark.parametrize(
+    ("family", "tool"),
+    [
+        *((one, export._build) for one in ("mistral-window", "smollm3", "gemma3", "gpt-oss")),
+        *((one, export._build) for one in ("lfm2-moe", "qwen3.5", "ministral3")),
+        *((one, export._trace) for one in ("olmo3", "starcoder2", "mixtral")),
+    ],
+)
+def test_families_that_a_tool_exports_with_our_help_alone(
+    family: str, tool: Callable[[Path, Path], str], tmp_path: Path
+) -> None:
+    make_family(family, tmp_path / "source")
+    run_stage(Base(), {"source": tmp_path / "source"}, tmp_path / "base")
+    log = tool(tmp_path / "base", tmp_path / "graph")
+    assert (tmp_path / "graph/model.onnx").is_file(), log
+    assert disagreement("onnx", tmp_path / "graph", tmp_path / "base") == ""
 
 
 @pytest.mark.parametrize(
@@ -130,15 +140,23 @@ def test_windows_of_all_layers_and_layers_without_rotary_positions(tmp_path: Pat
         ("base", '"past_sequence_length", "kv_cache_dim"]', "the width of heads in shapes"),
         ("base", '["git", "rev-parse", "HEAD"]', "the commit in shapes"),
         ("base", 'self.input_names["position_ids"]),', "layers without rotary positions in turn"),
-        ("gemma", "config.rope_local_base_freq", "Gemma 3's words in tell_rotary_positions"),
-        ("base", 'else ["full_attention"] * self.num_layers', "windows in tell_windows"),
+        ("base", "assert 0 < low < high < d_half - 1", "YaRN in frequencies_of"),
+        ("gemma", "config.rope_local_base_freq", "Gemma 3's words in _tell_rotary_positions"),
+        ("base", 'else ["full_attention"] * self.num_layers', "windows in _tell_windows"),
     ],
 )
 def test_the_builder_still_has_its_faults(module: str, text: str, what: str) -> None:
-    """Where one is gone, what mends it in mapped_builder.py can go."""
+    """Where one is gone, what mends it in mapped_builder.py and builder_families.py can go."""
     importlib.import_module("onnxruntime_genai.models")
     source = Path(str(importlib.import_module(f"builders.{module}").__file__)).read_text()
     assert text in source, what
+
+
+def test_the_builder_still_knows_some_families_by_other_names_alone() -> None:
+    source = Path(str(importlib.util.find_spec(BUILDER).origin)).read_text()
+    for ours, known in builder_families._KNOWN_AS.items():
+        assert f'"{ours}"' not in source
+        assert f'"{known}"' in source
 
 
 def test_graph_without_a_cache_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ def quantise(inputs: Inputs, out: Path, options: Mapping[str, Any]) -> None:
     from llmcompressor import oneshot
     from transformers import AutoTokenizer
 
+    # AWQ pins what it keeps for a GPU, whether there is one or not.
+    tensors: Any = torch.Tensor
+    tensors.pin_memory = lambda tensor, *_: tensor
     windows = np.load(inputs["calibration"] / "tokens.npy").tolist()
     masks = [[1] * len(window) for window in windows]
     model = oneshot(
