@@ -13,7 +13,7 @@ from scripts.base.config_json import (
     write_config,
     write_json,
 )
-from scripts.base.multimodal import language_model, language_tensors, with_head
+from scripts.base.multimodal import language_model, with_head
 from scripts.base.skeleton import Skeleton, skeleton
 from scripts.base.transformers_5 import model_of_version_4, tokenizer_of_version_4
 from scripts.base.weights import Weights
@@ -21,6 +21,7 @@ from scripts.errors import QuantmakeError
 from scripts.sources.local import place
 from scripts.sources.model_files import TOKENIZERS, is_kept
 from scripts.tensors.header import Stored, read_header
+from scripts.tensors.language_model import language_tensors
 from scripts.tensors.mapped import mapped
 from scripts.tensors.shards import INDEX
 

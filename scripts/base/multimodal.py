@@ -5,14 +5,13 @@ quantised and measured here is text, and llama.cpp, onnxruntime-genai's builder 
 load such a language model by itself. Source: transformers, the classes …ForConditionalGeneration.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from scripts.tensors.language_model import HEAD
 
 Config = dict[str, Any]
 
-_HEAD = "lm_head.weight"
-_EMBEDDING = "embed_tokens.weight"
-_PARTS = ("language_model.", "text_model.")  # what holds the language model, in a name
 _INHERITED = (
     *("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"),
     *("quantization_config", "auto_map"),
@@ -36,23 +35,6 @@ def language_model(config: Config) -> Config | None:
     return {**inherited, **text, "architectures": alone}
 
 
-def language_tensors(stored: Iterable[str]) -> Mapping[str, str]:
-    """By the name that the language model has alone, what the whole checkpoint calls a tensor;
-    empty where no part of it is marked as the language model."""
-    names = list(stored)
-    prefixes = {
-        name.removesuffix(_EMBEDDING)
-        for name in names
-        if name.endswith(_EMBEDDING) and any(part in name for part in _PARTS)
-    }
-    if len(prefixes) != 1:
-        return {}
-    [prefix] = prefixes
-    kept = {f"model.{name.removeprefix(prefix)}": name for name in names if name.startswith(prefix)}
-    heads = [n for n in names if n == _HEAD or any(n.endswith(part + _HEAD) for part in _PARTS)]
-    return {**kept, _HEAD: heads[0]} if heads else kept
-
-
 def with_head(config: Config, kept: Mapping[str, str]) -> Config:
     """A head that is not stored is the embedding, whatever the part of config.json says of it."""
-    return config if _HEAD in kept else {**config, "tie_word_embeddings": True}
+    return config if HEAD in kept else {**config, "tie_word_embeddings": True}

@@ -12,10 +12,12 @@ IN_NO_KEY = "it says what a stage will need, and makes no bytes"
 
 
 def outline_of(folder: Path) -> Outline | None:
-    """Of a folder with safetensors or one GGUF file; None where there is none that can be read."""
+    """Of a folder with safetensors or one GGUF file; None where there is none that can be read. Of
+    a checkpoint that reads pictures or sound too it is that of its language model."""
     # Here: a graph is drawn without them.
     from scripts.tensors.gguf_header import tensors_of
     from scripts.tensors.header import tensors_in
+    from scripts.tensors.language_model import language_tensors
 
     try:
         shapes = {name: tensor.shape for name, tensor in tensors_in(folder).items()}
@@ -24,13 +26,16 @@ def outline_of(folder: Path) -> Outline | None:
             shapes = {name: tensor.shape for name, tensor in tensors_of(ggufs[0]).items()}
     except (OSError, QuantmakeError):
         return None  # whoever reads it in earnest says what is wrong
-    return replace(Outline.of(shapes), **_config(folder)) if shapes else None
+    alone = {ours: shapes[name] for ours, name in language_tensors(shapes).items()}
+    return replace(Outline.of(alone or shapes), **_config(folder)) if shapes else None
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """What config.json says of the kind of model."""
+    """What config.json says of the kind of model; of one that reads pictures or sound too, what it
+    says of the language model, which has no class of its own there."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config") or config
         named = tuple(map(str, config.get("architectures") or ()))
         return {"model_type": str(config.get("model_type", "")), "architectures": named}
     except (OSError, ValueError, AttributeError):

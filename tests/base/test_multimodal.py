@@ -10,9 +10,10 @@ import transformers
 from safetensors.torch import load_file
 
 from scripts.base.make_base import Base
-from scripts.base.multimodal import language_model, language_tensors
+from scripts.base.multimodal import language_model
 from scripts.errors import QuantmakeError
 from scripts.exec import run_stage
+from scripts.tensors.outline import outline_of
 from tests.families import FAMILIES
 from tests.tiny import tiny_lines, tiny_tokenizer
 
@@ -59,6 +60,10 @@ def test_it_predicts_what_the_whole_does(
     assert f"the language model alone ({architecture}), {len(stored)} tensors" in (
         capsys.readouterr().out
     )
+    seen, of_base = outline_of(tmp_path / "source"), outline_of(tmp_path / "base")
+    assert seen is not None
+    assert of_base is not None
+    assert (seen.model_type, seen.values) == (of_base.model_type, of_base.values)
     alone = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "base", dtype=torch.float32
     )
@@ -112,19 +117,3 @@ def test_quantised_whole_is_refused(tmp_path: Path) -> None:
 )
 def test_others_stay_as_they_are(config: dict[str, Any]) -> None:
     assert language_model(config) is None
-
-
-def test_names_of_tensors() -> None:
-    names = ["lm_head.weight", "model.visual.patch.weight", "mtp.fc.weight"]
-    names += ["model.language_model.embed_tokens.weight", "model.language_model.norm.weight"]
-    assert language_tensors(names) == {
-        "lm_head.weight": "lm_head.weight",
-        "model.embed_tokens.weight": "model.language_model.embed_tokens.weight",
-        "model.norm.weight": "model.language_model.norm.weight",
-    }
-    older = ["language_model.model.embed_tokens.weight", "language_model.lm_head.weight"]
-    assert language_tensors(older) == {
-        "model.embed_tokens.weight": older[0],
-        "lm_head.weight": older[1],
-    }
-    assert language_tensors(["model.embed_tokens.weight"]) == {}
