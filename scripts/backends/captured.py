@@ -7,6 +7,8 @@ import torch
 from scripts.calibration.stored import Captured
 
 _LFM = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+_GRANITE = {"gate_proj": "input_linear", "up_proj": "input_linear", "down_proj": "output_linear"}
+_LINEAR = ("qkv", "z", "b", "a")  # projections of Qwen 3.5's linear attention
 
 
 class Named(Protocol):
@@ -23,6 +25,8 @@ def captured_name(linear: Named, captured: Captured) -> str | None:
     # The builder has one name for what families call by several.
     others = [named.replace("o_proj", other) for other in ("dense", "out_proj")]
     others += [named.replace(f".mlp.{one}", f".feed_forward.{name}") for one, name in _LFM.items()]
+    others += [named.replace(f".mlp.{one}", f".shared_mlp.{of}") for one, of in _GRANITE.items()]
+    others += [parts.replace(f"_attn.{one}_proj", f"_attn.in_proj_{one}") for one in _LINEAR]
     others += ["lm_head"] * (named == "embed_out") + ["embed_out"] * (named == "lm_head")
     return next((name for name in (parts, named, *others) if name in captured.names), None)
 

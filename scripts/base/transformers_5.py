@@ -15,6 +15,10 @@ _FULL, _SLIDING = "full_attention", "sliding_attention"
 _BESIDE = ("rope_theta", "partial_rotary_factor")  # top-level keys of version 4
 _RENAMED = {"qwen2_moe": "num_experts", "qwen3_moe": "num_experts", "olmoe": "num_experts"}
 _DEFAULT = "default"
+_NEWER = (
+    "ministral3",
+    "qwen3_5_text",
+)  # which version 4 never had, and tools read as 5 writes them
 _LAYERS = {"granitemoehybrid": {"linear_attention": "mamba", "full_attention": "attention"}}
 _NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 
@@ -60,6 +64,8 @@ def model_of_version_4(config: Config) -> Config:
 
 def _rope(rope: Config, kind: str) -> Config | None:
     """`rope_theta`, `rope_scaling` and their like; None where they can't say it."""
+    if kind in _NEWER:
+        return None
     if kind == "gpt_oss" and _kind(rope) == _DEFAULT:  # None would be version 5's own, by YaRN
         return {**_flat(rope), "rope_scaling": {"rope_type": _DEFAULT}}
     if kind == "gpt_neox":

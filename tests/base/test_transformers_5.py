@@ -31,7 +31,7 @@ FAR = {"rope_type": "default", "rope_theta": 1000000.0}
             {"rope_theta": 10000.0, "partial_rotary_factor": 0.5, "rope_scaling": None},
         ),
         (  # pairs of places, for text among images
-            "qwen3_5_text",
+            "qwen2",
             {**PLAIN, "partial_rotary_factor": 0.25, "mrope_section": [2, 1, 1]},
             {
                 **{"rope_theta": 10000.0, "partial_rotary_factor": 0.25},
@@ -104,6 +104,8 @@ def test_what_version_4_can_not_say_stays() -> None:
     layers = {"full_attention": {**LLAMA3, **THETA}, "sliding_attention": PLAIN}
     config = {"model_type": "other", "rope_parameters": layers}
     assert model_of_version_4(config) == config
+    newer = {"model_type": "ministral3", "rope_parameters": {**PLAIN, "llama_4_scaling_beta": 0.1}}
+    assert model_of_version_4(newer) == newer
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,7 +1,7 @@
 """GGUF files for llama.cpp, quantised by llama.cpp itself or rounded better in its blocks."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -226,8 +226,8 @@ class GgufFile(Format):
         from scripts.tensors.gguf_header import tensors_of
 
         tensors = tensors_of(out)
-        original = {name: one.shape for name, one in tensors_of(inputs["f16"]).items()}
-        written = {name: one.shape for name, one in tensors.items()}
+        original = {name: _long(one.shape) for name, one in tensors_of(inputs["f16"]).items()}
+        written = {name: _long(one.shape) for name, one in tensors.items()}
         differ = sorted(dict.fromkeys(name for name, _ in {*original.items()} ^ {*written.items()}))
         if differ:
             raise QuantmakeError(
@@ -240,3 +240,8 @@ class GgufFile(Format):
         reason = loading_error(out)
         if reason:
             raise QuantmakeError(f"llama.cpp can't load {out.name}: {reason}")
+
+
+def _long(shape: Iterable[int]) -> tuple[int, ...]:
+    """Without the dimensions of 1, of which llama.cpp leaves some out."""
+    return tuple(size for size in shape if size != 1)

@@ -25,15 +25,13 @@ def mean_squares(f16: Path, capture: Path) -> Means:
     means: Means = {}
     experts: dict[str, dict[int, np.ndarray[Any, Any]]] = {}
     for module in captured.names:
-        matrix = names.of(module)
-        if matrix is None:
-            continue
-        square = np.ascontiguousarray(captured.mean_square(module), np.float32)
-        if matrix.expert is not None:
-            experts.setdefault(matrix.tensor, {})[matrix.expert] = square
-        else:
-            tied = matrix == Matrix(OUTPUT) and OUTPUT not in names.shapes
-            means[EMBEDDING if tied else matrix.tensor] = square
+        for matrix in names.parts(module):
+            square = np.ascontiguousarray(captured.mean_square(module), np.float32)
+            if matrix.expert is not None:
+                experts.setdefault(matrix.tensor, {})[matrix.expert] = square
+            else:
+                tied = matrix == Matrix(OUTPUT) and OUTPUT not in names.shapes
+                means[EMBEDDING if tied else matrix.tensor] = square
     for name, seen in experts.items():
         usual = np.mean(list(seen.values()), 0, dtype=np.float32)
         count = names.shapes[name][0]

@@ -53,11 +53,11 @@ def importances(f16: Path, capture: Path, gradients: Path | None) -> Iterator[Im
     sharing: dict[str, list[Matrix]] = {}
     head, output = "", Matrix(OUTPUT)
     for module in captured.names:
-        matrix = names.of(module)
-        if matrix == output:
-            head = module
-        if matrix in squares and matrix.tensor in names.shapes:
-            sharing.setdefault(captured.source_of(module), []).append(matrix)
+        for matrix in names.parts(module):
+            if matrix == output:
+                head = module
+            if matrix in squares and matrix.tensor in names.shapes:
+                sharing.setdefault(captured.source_of(module), []).append(matrix)
     for source, matrices in sharing.items():
         rows = {
             matrix: square.mean().expand(len(square))
@@ -82,11 +82,11 @@ def _squares(
     """By matrix what an error in each of its rows counts."""
     if gradients is not None:
         return {
-            matrix: torch.from_numpy(square)
+            matrix: torch.from_numpy(square[rows])
             for module, square in gradient_squares(gradients).items()
-            if (matrix := names.of(module)) is not None
+            for matrix, rows in names.parts(module).items()
         }
-    matrices = [matrix for module in captured.names if (matrix := names.of(module)) is not None]
+    matrices = [matrix for module in captured.names for matrix in names.parts(module)]
     shapes = {matrix: names.shapes.get(matrix.tensor) for matrix in matrices}
     shapes[Matrix(OUTPUT)] = names.shapes.get(OUTPUT, names.shapes[EMBEDDING])
     return {matrix: torch.ones(shape[-2]) for matrix, shape in shapes.items() if shape}

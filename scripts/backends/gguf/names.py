@@ -3,6 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
+import numpy as np
 from gguf import MODEL_ARCH_NAMES, GGUFReader, get_tensor_name_map
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
@@ -14,6 +15,9 @@ _STACKED = {
     **dict.fromkeys(("down_proj", "w2"), "ffn_down_exps"),
 }
 _HEADS = ("lm_head", "embed_out", "output")
+# Granite's layers have gate and up in one, which the converter takes apart.
+_GRANITE = {"input_linear": ("ffn_gate", "ffn_up"), "output_linear": ("ffn_down",)}
+_SHARED = re.compile(r"\.layers\.(\d+)\.shared_mlp\.(input_linear|output_linear)$")
 _NEVER_QUANTISED = "ffn_gate_inp"  # the router of experts (src/llama-quant.cpp)
 
 
@@ -54,3 +58,14 @@ class Names:
             matrix = Matrix(self.tensor(module))
         known = matrix.tensor in self.shapes and _NEVER_QUANTISED not in matrix.tensor
         return matrix if known else None
+
+    def parts(self, module: str) -> dict[Matrix, slice]:
+        """The matrices that hold a linear's weight, one after the other, with the rows of each."""
+        if shared := _SHARED.search(module):
+            tensors = [f"blk.{shared[1]}.{part}.weight" for part in _GRANITE[shared[2]]]
+            if all(tensor in self.shapes for tensor in tensors):
+                ends = np.cumsum([0, *(self.shapes[tensor][-2] for tensor in tensors)]).tolist()
+                rows = map(slice, ends, ends[1:])
+                return dict(zip(map(Matrix, tensors), rows, strict=True))
+        matrix = self.of(module)
+        return {matrix: slice(None)} if matrix is not None else {}

@@ -34,8 +34,19 @@ _GATED = {name: name for name in ("gate_proj", "up_proj", "down_proj")}
 FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(
         (
-            *("cohere", "gemma2", "gemma3_text", "granite", "llama", "mistral", "olmo2", "olmo3"),
-            *("phi", "phi3", "qwen2", "qwen3", "smollm3", "stablelm", "starcoder2"),
+            *("cohere", "gemma2", "gemma3_text", "gemma4_text", "granite", "llama", "ministral3"),
+            *(
+                "mistral",
+                "olmo2",
+                "olmo3",
+                "phi",
+                "phi3",
+                "qwen2",
+                "qwen3",
+                "smollm3",
+                "stablelm",
+                "starcoder2",
+            ),
         ),
         Family({}),
     ),

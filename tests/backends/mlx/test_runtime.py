@@ -74,7 +74,7 @@ def test_stock_mlx_lm_loads_it_and_writes(artefact: Path) -> None:
 FAMILIES_HERE = {
     *("llama3", "qwen2", "qwen3", "qwen3-moe", "mistral", "mistral-window", "mixtral", "gemma2"),
     *("gemma3", "phi", "phi3", "smollm3", "granite", "olmo2", "olmo3", "stablelm"),
-    *("starcoder2", "cohere"),
+    *("starcoder2", "cohere", "gemma4", "ministral3"),
 }
 """Of tests/families.py those that mlx-lm knows."""
 UNTESTED = {"olmoe", "qwen2_moe"}

@@ -15,6 +15,7 @@ from scripts.calibration.stored import Captured
 from scripts.errors import QuantmakeError
 
 _MERGED = ("q_proj", "k_proj", "v_proj")
+_FUSED = ("shared_mlp.input_linear", "up_proj")  # Granite's, and its second half in the graph
 EMBEDDING = "the embedding"
 """The place, and the source of the Hessian, of one that is not the head's weight too."""
 
@@ -66,6 +67,11 @@ class Pieces:
         if "qkv_proj" in linear.name and first.endswith(_MERGED[0]):
             names = [first.replace(_MERGED[0], one) for one in _MERGED]
         counts = [self._squares.get(name, torch.zeros(0)) for name in names]
+        sources = [self._captured.source_of(name) for name in names]
+        if first.endswith(_FUSED[0]):  # the graph has its halves, the gate's rows first
+            half = _FUSED[1] in linear.name
+            counts = [counts[0].view(2, -1)[int(half)]]
+            names = [f"{first} {_FUSED[1] if half else 'gate_proj'}"]
         known = sum(map(len, counts))
         if known != linear.rows:
             raise QuantmakeError(
@@ -74,9 +80,9 @@ class Pieces:
                 "auto` can't be used. Choose `bits: 4`."
             )
         start = 0
-        for name, count in zip(names, counts, strict=True):
+        for name, source, count in zip(names, sources, counts, strict=True):
             rows = slice(start, start + len(count))
-            source, weight = self._captured.source_of(name), partial(_outputs, linear, rows)
+            weight = partial(_outputs, linear, rows)
             is_head = name == self._head
             yield Piece(name, linear.name, rows, linear.columns, source, count, weight, is_head)
             start = rows.stop
