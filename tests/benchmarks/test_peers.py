@@ -1,5 +1,9 @@
 """Peers in real child processes of this Python, on the tiny model; the table that is written."""
 
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,3 +236,27 @@ def test_unknown_peer_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["olive"])
     assert "unknown peers: olive; there are mlx-lm, optimum-intel" in capsys.readouterr().err
+
+
+_STOPPED = """
+import sys
+from pathlib import Path
+from scripts.benchmarks.peers.child import run
+from scripts.engine.run.children import handle_signals
+handle_signals()
+run("a peer", [sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_peer_does_not_outlive_the_benchmark(tmp_path: Path) -> None:
+    said = tmp_path / "pid"
+    peer = f"import os, time; open({str(said)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    command = [sys.executable, "-c", _STOPPED, peer, str(tmp_path / "log")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as bench:
+        while not said.is_file() or not said.read_text():
+            time.sleep(0.05)
+        bench.terminate()
+        bench.wait(30)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said.read_text()), 0)

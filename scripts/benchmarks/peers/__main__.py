@@ -25,6 +25,7 @@ from scripts.benchmarks.peers.bench import OURS, Bench, Row, format_of
 from scripts.benchmarks.peers.records import Failed
 from scripts.benchmarks.peers.scoring import Yardstick
 from scripts.benchmarks.peers.table import PAGE, Outcome, grouped, markdown, renewed, terminal
+from scripts.engine.run.children import Interrupted, handle_signals
 from scripts.errors import MachineError, QuantmakeError
 from scripts.evaluation.timings import describe
 from scripts.recipe.load import load_all
@@ -57,6 +58,7 @@ def main(given: Sequence[str]) -> int:
         parser.error(f"unknown peers: {', '.join(unknown)}; there are {', '.join(names)}")
     chosen = [one for one in known if one.name in (asked.names or names)]
     console = Console()
+    handle_signals()
     try:
         recipe = _recipe(asked.recipe)
         bench = _bench(recipe, asked.windows, again=asked.again, console=console)
@@ -75,6 +77,8 @@ def main(given: Sequence[str]) -> int:
     except QuantmakeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Interrupted as interrupted:
+        return 128 + interrupted.number
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.engine.build.sources import ROOT
+from scripts.engine.run.children import ended, started
 from scripts.engine.run.memory import PeakMemory
 from scripts.errors import QuantmakeError
 from scripts.strict import Strict
@@ -41,15 +42,17 @@ def run(
             stdout=words,
             stderr=subprocess.STDOUT,
             env=environment,
+            text=True,
+            start_new_session=True,
         )
+        started(child)
         memory = PeakMemory(child.pid)
         try:
             _, status, usage = os.wait4(child.pid, 0)  # counts the children that it waited for
             child.returncode = os.waitstatus_to_exitcode(status)
         finally:
             peak = memory.stop()
-            if child.returncode is None:
-                child.kill()
+            ended(child)
     if child.returncode:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
         last = " / ".join([line for line in lines if line][-_LINES_SHOWN:]) or "none"
