@@ -20,11 +20,12 @@ from scripts.engine.store.files import write_atomically
 from scripts.engine.store.manifest import make_manifest, manifest_path
 from scripts.errors import MachineError
 from scripts.evaluation.reference import Reference
-from scripts.evaluation.result import Estimate, Quality, TextQuality
+from scripts.evaluation.result import Estimate, TextQuality
 from scripts.exec import run_stage
 from tests.benchmarks.fake_peer import PEER
 from tests.checkout import ROOT
 from tests.conftest import Once
+from tests.report.factory import quality_of
 
 SCHEMES = {scheme.name: scheme for scheme in PEER.schemes}
 
@@ -145,17 +146,7 @@ def test_our_artefact_is_measured_the_same_way(bench: Bench) -> None:
 
 def measured(kld: float, before: float = 0) -> Measured:
     """A row of 100 MB that took 90 s."""
-    none = Estimate(value=0, se=0)
-    quality = Quality(
-        tokens_scored=1,
-        perplexity=none,
-        perplexity_ratio=none,
-        kld_mean=Estimate(value=kld, se=0),
-        kld_p99=0,
-        kld_p999=0,
-        top1_agreement=none,
-        rms_delta_p=0,
-    )
+    quality = quality_of(tokens_scored=1, kld_mean=Estimate(value=kld, se=0))
     cost = Cost(seconds=90, cpu_seconds=120, memory=2_500_000_000)
     made = Made(key="", cost=cost, before=before)
     texts = (TextQuality(kind="news", quality=quality),)
