@@ -1,5 +1,6 @@
 """What onnxruntime-genai's builder (0.18.0) overlooks in the configurations of some families."""
 
+from types import SimpleNamespace
 from typing import Any
 
 _KNOWN_AS = {
@@ -16,10 +17,16 @@ def tell(config: Any) -> None:
     _tell_rotary_positions(config)
 
 
-def name_as_known(config: Any) -> Any:
-    """A configuration under the architecture that the builder knows."""
-    config.architectures = [_KNOWN_AS.get(name, name) for name in config.architectures or []]
-    return config
+def known_configs() -> Any:
+    """What reads configurations as `AutoConfig`, under the architectures that the builder knows."""
+    from transformers import AutoConfig
+
+    def read(*given: Any, **named: Any) -> Any:
+        config: Any = AutoConfig.from_pretrained(*given, **named)
+        config.architectures = [_KNOWN_AS.get(name, name) for name in config.architectures or []]
+        return config
+
+    return SimpleNamespace(from_pretrained=read)
 
 
 def _tell_windows(config: Any) -> None:

@@ -136,10 +136,6 @@ def main(arguments: list[str]) -> None:
         for name in vars(base):
             if name.endswith(("ForCausalLM", "ForConditionalGeneration")):
                 setattr(base, name, loading)
-        read = transformers.AutoConfig.from_pretrained
-        transformers.AutoConfig.from_pretrained = lambda *given, **named: families.name_as_known(
-            read(*given, **named)
-        )
         as_it_is, shape_as_it_is = base.Model.__init__, base.Model.make_key_value_cache_shape
         turn_as_it_is = base.Model.make_attention_qk_rope
         scaled_as_it_is = base.Model.make_inv_freq_rescaled
@@ -185,7 +181,11 @@ def main(arguments: list[str]) -> None:
         base.Model.make_initializer = partialmethod(_call, lazily.make_initializer)
         sys.argv = [BUILDER, *arguments]
         with hashing(importlib.import_module("onnx_ir.external_data")):
-            runpy.run_module(BUILDER, run_name="__main__")
+            own, transformers.AutoConfig = transformers.AutoConfig, families.known_configs()
+            try:  # it is the builder's alone: transformers itself has another use for it
+                runpy.run_module(BUILDER, run_name="__main__")
+            finally:
+                transformers.AutoConfig = own
 
 
 if __name__ == "__main__":
