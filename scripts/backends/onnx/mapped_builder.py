@@ -126,8 +126,8 @@ def _call(builder: Any, function: Any, *given: object, **named: object) -> None:
 def main(arguments: list[str]) -> None:
     """Run the builder's own command line."""
     importlib.import_module("onnxruntime_genai.models")  # which makes the next one importable
-    transformers: Any = importlib.import_module("transformers")
     base: Any = importlib.import_module("builders.base")  # as the builder itself imports it
+    transformers: Any = importlib.import_module("transformers")  # another one than before
     cache = Path(arguments[arguments.index("-c") + 1])
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
