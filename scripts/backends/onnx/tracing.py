@@ -19,17 +19,14 @@ def know_more_families() -> None:
     patcher: Any = importlib.import_module("optimum.exporters.onnx.model_patcher")
     register, tasks = configs.register_tasks_manager_onnx, configs.COMMON_TEXT_GENERATION_TASKS
 
-    class Olmo3(configs.Olmo2OnnxConfig):  # type: ignore[misc]
-        NORMALIZED_CONFIG_CLASS = configs.NormalizedTextConfigWithGQA
-
-    class Starcoder2(configs.LlamaOnnxConfig):  # type: ignore[misc]
-        NORMALIZED_CONFIG_CLASS = configs.NormalizedTextConfigWithGQA
-
-    class Mixtral(configs.LlamaOnnxConfig):  # type: ignore[misc]
-        NORMALIZED_CONFIG_CLASS = configs.NormalizedTextConfigWithGQA
-        _MODEL_PATCHER = patcher.Qwen3MoeModelPatcher
-
-    for name, family in {"olmo3": Olmo3, "starcoder2": Starcoder2, "mixtral": Mixtral}.items():
+    with_groups = {"NORMALIZED_CONFIG_CLASS": configs.NormalizedTextConfigWithGQA}
+    mixture = {**with_groups, "_MODEL_PATCHER": patcher.Qwen3MoeModelPatcher}
+    families = {
+        "olmo3": type("Olmo3", (configs.Olmo2OnnxConfig,), with_groups),
+        "starcoder2": type("Starcoder2", (configs.LlamaOnnxConfig,), with_groups),
+        "mixtral": type("Mixtral", (configs.LlamaOnnxConfig,), mixture),
+    }
+    for name, family in families.items():
         register(name, *tasks)(family)
     # Traced as it is, a mixture would have the experts of the tokens it was traced with alone.
     block: Any = importlib.import_module("transformers.models.mixtral.modeling_mixtral")
