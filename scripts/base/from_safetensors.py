@@ -37,7 +37,8 @@ def import_safetensors(source: Path, out: Path, *, trust: bool) -> Weights:
     _require_tokenizer(source)
     stored = inventory(source)
     config = whole
-    if alone and (kept := language_tensors(stored)):
+    if alone:
+        kept = language_tensors(stored) or {name: name for name in stored}
         config, stored = with_head(alone, kept), {name: stored[kept[name]] for name in kept}
         print(
             f"the language model alone ({alone['architectures'][0]}), {len(kept)} tensors: what is "

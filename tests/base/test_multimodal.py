@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from scripts.base.make_base import Base
 from scripts.base.multimodal import language_model
@@ -79,6 +79,15 @@ def test_a_head_that_is_not_stored_is_the_embedding(tmp_path: Path) -> None:
     run_stage(Base(), {"source": tmp_path / "source"}, tmp_path / "base")
     config = json.loads((tmp_path / "base/config.json").read_text())
     assert config["tie_word_embeddings"] is True
+
+
+def test_tensors_that_no_name_marks_are_compared_with_the_language_model(tmp_path: Path) -> None:
+    write_whole("ministral3", tmp_path / "source")
+    path = tmp_path / "source/model.safetensors"
+    stored = load_file(path)
+    save_file({f"other.{name.replace('language_', '')}": one for name, one in stored.items()}, path)
+    with pytest.raises(QuantmakeError, match=r"missing: model\.embed_tokens\.weight"):
+        run_stage(Base(), {"source": tmp_path / "source"}, tmp_path / "base")
 
 
 def test_ids_of_tokens_and_a_quantisation_are_those_of_the_whole() -> None:
