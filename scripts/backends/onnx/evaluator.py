@@ -19,6 +19,7 @@ from scripts.backends.onnx.contrib import KERNELS, Array
 from scripts.errors import QuantmakeError
 
 _RUNNERS = ("", "ai.onnx")
+_REACH = 4  # of the MatMuls of a layer
 
 
 class Evaluator:
@@ -85,9 +86,10 @@ class Evaluator:
         """For each of `names`, which nodes give out on the way to `wanted`, the values to be known
         by a run that begins shortly before it.
 
-        A run begins where the fewest values are still to be read: between the layers of a decoder,
-        which is a place or two for each. Values that a run has found to depend on weights alone
-        are known anyway.
+        A run begins where few values are still to be read, at the latest such place since the
+        `_REACH` names before: masks and angles are read to the end of most graphs and not of all,
+        so no number is few everywhere. Values that a run has found to depend on weights alone are
+        known anyway.
         """
         order, last = self._plan([wanted], self._feeds(np.zeros(1, np.int64)), {})
         live, places = set[str](), dict[str, int]()
@@ -95,15 +97,17 @@ class Evaluator:
         for place, node in enumerate(order):
             before.append(frozenset(live))
             live -= {name for name in live if last[name] == place}
-            made = {str(out.name) for out in node.outputs} & last.keys() - self._constants.keys()
-            live |= made
-            places |= dict.fromkeys((str(out.name) for out in node.outputs), place)
-        first, end = min(places[name] for name in names), max(places[name] for name in names)
-        least = min(len(one) for one in before[first : end + 1])
-        begins = [place for place, one in enumerate(before) if place == 0 or len(one) <= least]
-        return {
-            name: before[max(place for place in begins if place <= places[name])] for name in names
+            live |= {out for out in _outputs(node) if out in last and out not in self._constants}
+            places |= dict.fromkeys(_outputs(node), place)
+        ordered = sorted(places[name] for name in names)
+        begins = {
+            end: min(
+                range(ordered[max(0, number - _REACH)] if number else 0, end + 1),
+                key=lambda place: (len(before[place]), -place),
+            )
+            for number, end in enumerate(ordered)
         }
+        return {name: before[begins[places[name]]] for name in names}
 
     def _plan(
         self, names: Iterable[str], given: Mapping[str, Array], other: Mapping[str, str]
@@ -121,7 +125,7 @@ class Evaluator:
         last = {
             name: place
             for place, node in enumerate(order)
-            for name in (_name(value, other) for value in node.inputs)
+            for name in filter(None, (_name(value, other) for value in node.inputs))
         }
         return order, last
 
@@ -143,6 +147,11 @@ def _name(value: ir.Value | None, other: Mapping[str, str]) -> str:
     """What is read where a node names `value`; empty for an input that is left out."""
     name = "" if value is None else str(value.name or "")
     return other.get(name, name)
+
+
+def _outputs(node: ir.Node) -> list[str]:
+    """The names of what a node gives out; those that are left out have none."""
+    return [str(out.name) for out in node.outputs if out.name]
 
 
 def _kernel(node: ir.Node, opsets: list[Any]) -> Callable[..., Any]:

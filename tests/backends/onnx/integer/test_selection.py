@@ -90,6 +90,7 @@ def test_what_comes_before_is_not_computed_again(
     ran.clear()
     assert [trial.of_window([place], windows[0]) for place in range(trial.count)] == anew
     assert ran[0] > 0.8 * whole  # the first one is in the first layer
+    assert ran[trial.count // 2] < 0.75 * whole  # that in the middle in the second
     assert ran[-1] < 0.4 * whole  # the last one in the last of three
     assert max(len(known) for known in trial._starts.values()) <= 4
 
