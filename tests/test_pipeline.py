@@ -6,15 +6,17 @@ import random
 import re
 import signal
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from scripts.backends.format import Format, all_formats
+from scripts.engine.build.action import Action
 from scripts.engine.build.sources import module_file, source_digests, work_of
 from scripts.exec import load_stage
 from scripts.recipe.load import load_recipe
-from tests.checkout import OTHER_METHODS, Checkout, is_installed, make_checkout, ran
+from tests.checkout import OTHER_METHODS, ROOT, Checkout, is_installed, make_checkout, ran
 from tests.engine.build.test_interruptions import DRIVER, POINTS
 
 
@@ -193,10 +195,11 @@ def test_what_a_stage_loads_is_in_its_key(built: Checkout) -> None:
     made = {type(one) for one in formats_of(built)}
     built.artifacts |= OTHER_METHODS
     built.write_recipe()
-    done = built.doit("artifact")
-    assert done.returncode == 0, done.stdout + done.stderr
     installed = {kind for kind in all_formats() if is_installed(kind.backend)}
     assert made < {type(one) for one in formats_of(built)} == installed
+    done = built.doit("capture", "gradients")
+    assert done.returncode == 0, done.stdout + done.stderr
+    run_in_forks(built, OTHER_METHODS)
     missing = set()
     for path in built.modules.iterdir():
         told = json.loads(path.read_text())
@@ -208,6 +211,20 @@ def test_what_a_stage_loads_is_in_its_key(built: Checkout) -> None:
             if not makes_no_bytes(module)
         }
     assert missing == set()
+
+
+def run_in_forks(checkout: Checkout, names: Iterable[str]) -> None:
+    """Make artefacts of the recipe, each in a process of its own that starts at once."""
+    recipe = load_recipe(checkout.folder / "recipes/tiny.yaml", is_default=True)
+    orders = []
+    for name in names:
+        format, folder = recipe.artifacts[name], checkout.folder / "forked" / name
+        folder.mkdir(parents=True)
+        action = Action(format, recipe.inputs(format), folder / name)
+        orders.append(folder / "action.json")
+        orders[-1].write_text(action.to_json(action.target))
+    done = checkout.python(str(ROOT / "tests/forked_stages.py"), *map(str, orders))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def makes_no_bytes(module: str) -> bool:

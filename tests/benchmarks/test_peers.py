@@ -146,7 +146,7 @@ def test_our_artefact_is_measured_the_same_way(bench: Bench) -> None:
 
 def measured(kld: float, before: float = 0) -> Measured:
     """A row of 100 MB that took 90 s."""
-    quality = quality_of(tokens_scored=1, kld_mean=Estimate(value=kld, se=0))
+    quality = quality_of(tokens_scored=1, kld_mean=Estimate(value=kld, se=0.01))
     cost = Cost(seconds=90, cpu_seconds=120, memory=2_500_000_000)
     made = Made(key="", cost=cost, before=before)
     texts = (TextQuality(kind="news", quality=quality),)
@@ -200,8 +200,8 @@ def test_table_has_ours_beside_each_scheme() -> None:
 def test_page_is_renewed_between_its_marks() -> None:
     page = "before\n<!-- generated: peers -->\nold\n<!-- end -->\nafter\n"
     wanted = "before\n<!-- generated: peers -->\n\nnew\n\n<!-- end -->\nafter\n"
-    assert table.renewed(page, "new\n") == wanted
-    assert table.renewed(wanted, "new\n") == wanted
+    assert table.renewed(page, "new\n", table.MARK) == wanted
+    assert table.renewed(wanted, "new\n", table.MARK) == wanted
 
 
 def test_peers_are_pinned_and_stand_beside_artefacts_of_ours() -> None:

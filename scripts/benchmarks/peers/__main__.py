@@ -10,30 +10,23 @@ asks for it; `--write` puts the table into docs/peers.md.
 import argparse
 import importlib
 import pkgutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
 from scripts.benchmarks.peer import Peer
 from scripts.benchmarks.peers import tools
-from scripts.benchmarks.peers.bench import OURS, Bench, Row, format_of
+from scripts.benchmarks.peers.bench import OURS, Bench, Row
+from scripts.benchmarks.peers.nodes import bench_of, build_nodes, recipe_named
 from scripts.benchmarks.peers.records import Failed
-from scripts.benchmarks.peers.scoring import Yardstick
-from scripts.benchmarks.peers.table import PAGE, Outcome, grouped, markdown, renewed, terminal
+from scripts.benchmarks.peers.table import MARK, PAGE, Outcome, grouped, markdown, renewed, terminal
 from scripts.engine.run.children import Interrupted, handle_signals
-from scripts.errors import MachineError, QuantmakeError
+from scripts.errors import QuantmakeError
 from scripts.evaluation.timings import describe
-from scripts.recipe.load import load_all
-from scripts.recipe.recipe import Recipe
 from scripts.workers import available_cores
-
-_FOLDER = Path("cache/peers")
-_NODES = ("base", "calibration", "reference", "capture", "gradients", "graph", "f16")
 
 
 def all_peers() -> list[Peer]:
@@ -60,10 +53,11 @@ def main(given: Sequence[str]) -> int:
     console = Console()
     handle_signals()
     try:
-        recipe = _recipe(asked.recipe)
-        bench = _bench(recipe, asked.windows, again=asked.again, console=console)
+        recipe = recipe_named(asked.recipe)
+        bench = bench_of(recipe, console, windows=asked.windows, again=asked.again)
         if not asked.only_kept:
-            _build_nodes(recipe, chosen)
+            lines = (scheme.ours for peer in chosen for scheme in peer.schemes)
+            build_nodes(recipe, lines, {need for peer in chosen for need in peer.needs})
             _measure(bench, chosen, console)
         outcomes = _kept(bench, known)
         groups = grouped(known, outcomes)
@@ -73,44 +67,13 @@ def main(given: Sequence[str]) -> int:
             machine = describe(available_cores(), ())
             said = f"{machine.cpu}, {machine.cores} cores"
             text = markdown(known, groups, bases, said)
-            PAGE.write_text(renewed(PAGE.read_text("utf-8"), text), "utf-8")
+            PAGE.write_text(renewed(PAGE.read_text("utf-8"), text, MARK), "utf-8")
     except QuantmakeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except Interrupted as interrupted:
         return 128 + interrupted.number
     return 0
-
-
-def _recipe(name: str | None) -> Recipe:
-    recipes = {one.name: one for one in load_all()}
-    if name is None:
-        return next(iter(recipes.values()))
-    if name not in recipes:
-        raise QuantmakeError(f"there is no recipe {name!r}; there are {', '.join(recipes)}")
-    return recipes[name]
-
-
-def _bench(recipe: Recipe, windows: int, *, again: bool, console: Console) -> Bench:
-    nodes = {one: recipe.node("f16.gguf" if one == "f16" else one) for one in _NODES}
-    return Bench(
-        nodes=nodes,
-        folder=_FOLDER / recipe.name,
-        environments=_FOLDER,
-        yardstick=Yardstick(nodes["reference"], windows),
-        again=again,
-        say=lambda text: console.print(f"  … {text}", highlight=False),
-    )
-
-
-def _build_nodes(recipe: Recipe, peers: Sequence[Peer]) -> None:
-    """What the peers and ours are made from, by doit."""
-    lines = {scheme.ours for peer in peers for scheme in peer.schemes}
-    needs = {need for line in lines for need in format_of(line).needed()}
-    needs |= {"base", "calibration", "reference", *(need for peer in peers for need in peer.needs)}
-    tasks = [recipe.task(need) for need in sorted(needs)]
-    if subprocess.run([sys.executable, "-m", "doit", *tasks], check=False).returncode:
-        raise MachineError(f"doit could not build {', '.join(tasks)}; see what it says above")
 
 
 def _measure(bench: Bench, peers: Sequence[Peer], console: Console) -> None:

@@ -14,8 +14,7 @@ from scripts.benchmarks.peer import Peer
 from scripts.benchmarks.peers.bench import OURS
 from scripts.benchmarks.peers.records import Failed, Measured
 
-PAGE = Path("docs/peers.md")
-_BLOCK = re.compile(r"(<!-- generated: peers -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGE, MARK = Path("docs/peers.md"), "generated: peers"
 _NONE = "–"
 Outcome = Measured | Failed | None
 
@@ -120,13 +119,13 @@ def markdown(
     ]
     parts = [
         f"Measured on {machine}.\n",
-        _rows(columns(kinds), rows),
+        rows_of(columns(kinds), rows),
         "The base itself through the same ways, KLD in nats:\n",
-        _rows(("computed by", *kinds), exact),
+        rows_of(("computed by", *kinds), exact),
         "### Versions\n",
-        _rows(("tool", "packages"), [(one.name, _packages(one)) for one in peers]),
+        rows_of(("tool", "packages"), [(one.name, _packages(one)) for one in peers]),
         "### What was called\n",
-        _rows(
+        rows_of(
             ("tool", "scheme", "call"),
             [
                 (one.name, scheme.name, _call(scheme.call, scheme.note))
@@ -175,11 +174,13 @@ def _failures(groups: Sequence[Group]) -> list[str]:
     return ["### Not measured\n", "\n".join(lines) + "\n"] if lines else []
 
 
-def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def rows_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = (head, ("---",) * len(head), *rows)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def renewed(page: str, generated: str) -> str:
+def renewed(page: str, generated: str, mark: str) -> str:
     """The page with what is generated put between its marks."""
-    return _BLOCK.sub(lambda block: f"{block[1]}\n{generated}\n{block[2]}", page)
+    between = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return between.sub(lambda block: f"{block[1]}\n{generated}\n{block[2]}", page)
