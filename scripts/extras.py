@@ -91,9 +91,13 @@ def _is_installed(package: str) -> bool:
 
 
 def command_for(packages: Iterable[str]) -> str:
-    """The command that installs the distributions, with the extra that has one of them."""
-    wanted = set(packages)
+    """The one command that installs the distributions, with each extra that has some of them where
+    no extra before it has these."""
+    left = set(packages)
     apart = {name: map(_distribution, given) for name, given in environments().items()}
-    offered = {**apart, **extras()}
-    extra = next((name for name, has in offered.items() if wanted & set(has)), None)
-    return f"{_SETUP} --extra {extra}" if extra else _SETUP
+    chosen = []
+    for name, has in {**apart, **extras()}.items():
+        if found := left & set(has):
+            chosen.append(name)
+            left -= found
+    return " ".join([_SETUP, *(f"--extra {name}" for name in chosen)])

@@ -18,6 +18,7 @@ import sys
 import time
 import tomllib
 import venv
+from collections.abc import Collection
 from pathlib import Path
 
 from scripts import pins
@@ -145,10 +146,11 @@ def run(what: str, command: list[str], environment: dict[str, str] | None = None
     print(f"  ✓ {what}  ({time.monotonic() - started:.0f} s)", flush=True)
 
 
-def install(python: Path, extra: str | None) -> None:
-    """Install the project with its pinned packages into the virtual environment."""
+def install(python: Path, chosen: Collection[str]) -> None:
+    """Install the project with its pinned packages, and those of the chosen extras, into the
+    virtual environment."""
     pip = [str(python), "-m", "pip", "install"]
-    by_digest = pins.pinned(pins.LOCKS[extra is not None]) if pins.apply_here() else {}
+    by_digest = pins.pinned(pins.LOCKS[bool(chosen)]) if pins.apply_here() else {}
     llama = by_digest.pop(_COMPILED, requirement(_COMPILED))
     try:
         wheel = str(make_wheel(python, llama))
@@ -162,7 +164,7 @@ def install(python: Path, extra: str | None) -> None:
             "this again. "
             f"(log: {LOG})"
         ) from None
-    project = f".[{extra}]" if extra else "."
+    project = f".[{','.join(chosen)}]" if chosen else "."
     if by_digest:
         install_by_digest(pip, by_digest)
         run("quantmake", [*pip, "--no-deps", "--editable", "."])
@@ -209,14 +211,21 @@ def main() -> int:
     """Set up the checkout in the current folder."""
     parser = argparse.ArgumentParser(prog="python3.11 -m scripts.setup", description=__doc__)
     names = [*environments(), *extras()]
-    parser.add_argument("--extra", choices=names, help="what else to install")
-    extra = parser.parse_args().extra
+    parser.add_argument(
+        "--extra",
+        dest="chosen",
+        choices=names,
+        action="append",
+        default=[],
+        help="what else to install; may stand several times",
+    )
+    chosen = parser.parse_args().chosen
     try:
-        install(make_venv(), None if extra in environments() else extra)
+        install(make_venv(), [name for name in chosen if name not in environments()])
         for name in environments():
-            if extra == name:
+            if name in chosen:
                 install_environment(name)
-            elif extra == EVERYTHING:
+            elif EVERYTHING in chosen:
                 install_if_possible(name)
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)

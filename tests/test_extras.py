@@ -19,6 +19,8 @@ def test_command_names_the_extra_that_has_a_package() -> None:
     assert extras.command_for(["pytest"]) == f"{command} --extra test"
     assert extras.command_for(["onnxruntime"]) == command
     assert extras.command_for(["mlx-lm"]) == f"{command} --extra mlx"
+    several = extras.command_for(["openvino", "mlx", "mlx-lm"])
+    assert several == f"{command} --extra mlx --extra openvino"
 
 
 def test_what_is_not_installed_is_told() -> None:

@@ -124,3 +124,14 @@ def test_environment_that_a_platform_lacks_is_left_out_or_an_error(
     assert "the environment mlx is left out, and what needs it skipped: no wheel" in (
         capsys.readouterr().out
     )
+
+
+def test_several_extras_are_installed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(setup, "make_venv", lambda: Path("python"))
+    monkeypatch.setattr(setup, "install", lambda _, chosen: made.append(chosen))
+    monkeypatch.setattr(setup, "install_environment", made.append)
+    extras = ["--extra", "openvino", "--extra", "mlx", "--extra", "sign"]
+    monkeypatch.setattr(sys, "argv", ["setup", *extras])
+    assert setup.main() == 0
+    assert made == [["openvino", "sign"], "mlx"]

@@ -124,15 +124,21 @@ def refusals(tasks: Collection[str]) -> list[str]:
 
 
 def _lacking(tasks: Collection[str]) -> list[str]:
-    """A sentence for each package that some of the tasks run with and that is not installed."""
+    """A sentence for each package that some of the tasks run with and that is not installed, and
+    the one command that installs them."""
     users: dict[str, list[str]] = {}
     for task, action in _known.values():
         for package in missing(action.stage.uses()) if task in tasks else ():
             users.setdefault(package, []).append(task)
+    if not users:
+        return []
+    them = "it" if len(users) == 1 else "them"
     return [
-        f"{package}, which is not installed, is needed by {', '.join(names)}. Install it with "
-        f"{command_for([package])} and run doit again."
-        for package, names in users.items()
+        *(
+            f"{package}, which is not installed, is needed by {', '.join(names)}."
+            for package, names in users.items()
+        ),
+        f"Install {them} with {command_for(users)} and run doit again.",
     ]
 
 

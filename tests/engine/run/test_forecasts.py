@@ -57,8 +57,8 @@ def test_task_whose_package_is_not_installed_is_refused_before_anything_runs(
     text = pyproject.read_text().replace("dask = [", 'odd = ["nowhere-runtime==1.0"]\ndask = [')
     pyproject.write_text(text)
     refused = (
-        "nowhere-runtime, which is not installed, is needed by words:b. Install it with python3.11 "
-        "-m scripts.setup --extra odd and run doit again."
+        "nowhere-runtime, which is not installed, is needed by words:b.\n"
+        "Install it with python3.11 -m scripts.setup --extra odd and run doit again."
     )
     assert refused in project.doit("plan").stdout
     done = project.doit()
