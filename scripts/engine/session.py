@@ -30,6 +30,7 @@ class Session:
     is known. `max_memory`: bytes that the stages running at one time may need together, and each
     alone. `limits`: the same by task, of who wrote the graph. `before_building` is called before
     the first stage runs. `despite` names the tasks that run on what there is where others failed.
+    `beside_others`: several stages may run at one time.
     """
 
     locked: bool = False
@@ -39,6 +40,7 @@ class Session:
     limits: Callable[[str], Limit | None] = lambda _: None
     before_building: Callable[[], None] | None = None
     despite: tuple[str, ...] = ()
+    beside_others: bool = False
 
     def limit_of(self, task: str) -> Limit | None:
         """What the stage of a task may need: by the command line, the graph, or the machine."""

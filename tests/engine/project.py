@@ -85,6 +85,9 @@ class Joined(Stage):
             if not (kept / "half").exists():
                 (kept / "half").touch()
                 os.kill(os.getpid(), 9)
+        if self.trouble == "environment":
+            out.write_text(os.environ.get("OMP_WAIT_POLICY", "as usual"))
+            return
         if self.trouble == "pause":
             time.sleep(4)
         if self.trouble == "edit input":

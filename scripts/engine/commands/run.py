@@ -82,6 +82,7 @@ class BuildCommand(Run):
         session.before_building = self._refuse_what_cannot_fit
         params["par_type"] = "thread"
         params["num_process"] = params["num_process"] or session.executor.width
+        session.beside_others = params["num_process"] > 1
         for one in _OPTIONS:
             params.pop(one["name"])
         try:

@@ -39,6 +39,16 @@ def test_killed_worker_is_a_failed_task_and_nothing_hangs(project: Project) -> N
     assert project.ran() == ["joined"]
 
 
+@pytest.mark.parametrize(("arguments", "wanted"), [((), "as usual"), (("-n", "2"), "passive")])
+def test_threads_that_wait_sleep_where_other_stages_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], wanted: str
+) -> None:
+    project.settings(trouble="environment")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert project.doit(*arguments).returncode == 0
+    assert (project.folder / "out/joined.txt").read_text() == wanted
+
+
 def run_beside(limit: int | None, amounts: list[tuple[int, bool]]) -> int:
     """The most bytes that ran at one time; stages that run alone count as all there is."""
     budget = Budget()
