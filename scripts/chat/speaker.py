@@ -1,6 +1,7 @@
 """A loaded artefact that takes messages and answers, token by token."""
 
 import json
+import logging
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ class Speaker:
         config = json.loads((base / "config.json").read_text())
         self.context = min(int(config.get("max_position_embeddings", _CONTEXT)), _CONTEXT)
         self.stop = stop_tokens(base)
+        logging.disable(logging.WARNING)  # of libraries: the terminal is for the answers
         self.model = load_model(
             row.backend, row.path, threads=available_cores(), context=self.context
         )

@@ -178,6 +178,7 @@ def test_compare_elsewhere_is_a_line_each_and_failures_do_not_stop_it(checkout: 
     base, broken, eight = done.stdout.splitlines()
     assert broken.startswith("model.gguf: (quantized/model.gguf does not load (gguf): llama.cpp")
     assert base.removeprefix("base: ") == eight.removeprefix("model-q8_0.gguf: ")
+    assert ".." not in done.stderr  # llama.cpp shows by dots how far it has loaded
 
 
 def test_what_departs_from_fp16_is_marked() -> None:

@@ -226,8 +226,10 @@ class GgufFile(Format):
         from scripts.tensors.gguf_header import tensors_of
 
         tensors = tensors_of(out)
-        original = {name: _long(one.shape) for name, one in tensors_of(inputs["f16"]).items()}
-        written = {name: _long(one.shape) for name, one in tensors.items()}
+        original = {
+            name: _without_ones(one.shape) for name, one in tensors_of(inputs["f16"]).items()
+        }
+        written = {name: _without_ones(one.shape) for name, one in tensors.items()}
         differ = sorted(dict.fromkeys(name for name, _ in {*original.items()} ^ {*written.items()}))
         if differ:
             raise QuantmakeError(
@@ -242,6 +244,6 @@ class GgufFile(Format):
             raise QuantmakeError(f"llama.cpp can't load {out.name}: {reason}")
 
 
-def _long(shape: Iterable[int]) -> tuple[int, ...]:
+def _without_ones(shape: Iterable[int]) -> tuple[int, ...]:
     """Without the dimensions of 1, of which llama.cpp leaves some out."""
     return tuple(size for size in shape if size != 1)

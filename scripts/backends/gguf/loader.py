@@ -11,15 +11,24 @@ import numpy as np
 from scripts.backends.model import Logits, Tokens, check_finite
 from scripts.errors import QuantmakeError
 
-_WARNING = 3  # GGML_LOG_LEVEL_WARN of ggml.h
+_WARNING, _CONTINUED = 3, 5  # GGML_LOG_LEVEL_WARN and _CONT of ggml.h
 
 
-def _write_warnings(level: int, text: bytes, _: Any) -> None:
-    if level >= _WARNING:
-        sys.stderr.write(text.decode(errors="replace"))
+class _Warnings:
+    """Writes what llama.cpp warns of. What continues a line is of that line's level: the dots by
+    which it shows how far it has loaded a file are of none."""
+
+    def __init__(self) -> None:
+        self._level = 0
+
+    def __call__(self, level: int, text: bytes, _: Any) -> None:
+        if level != _CONTINUED:
+            self._level = level
+        if self._level >= _WARNING:
+            sys.stderr.write(text.decode(errors="replace"))
 
 
-_LOG = llama_cpp.llama_log_callback(_write_warnings)
+_LOG = llama_cpp.llama_log_callback(_Warnings())
 
 
 class LlamaModel:
