@@ -13,6 +13,7 @@ from scripts.recipe.kinds import check_kind
 from scripts.recipe.model import Header
 from scripts.recipe.problems import Document, listed, nearest, read_yaml, refusal, unknown
 from scripts.recipe.recipe import Recipe
+from scripts.sources.fetch import Fetch
 from scripts.sources.redact import carries_secret, redact
 from scripts.sources.schemes import check_source
 from scripts.utf8 import begin_anew_in_utf8
@@ -29,9 +30,17 @@ def _check_sources(header: Header, document: Document) -> None:
         except QuantmakeError as error:
             document.report(where, str(error))
             continue
-        if fetch.sha256 is None and not fetch.source.startswith("hf:"):
-            text = "is missing: every source but hf: is pinned by its SHA-256"
+        if is_unpinned(fetch):
+            text = (
+                "is missing: every source but hf: is pinned by its SHA-256; `doit pin "
+                f"{document.name}` fetches it and writes the digest"
+            )
             document.report((*where[:-1], "sha256"), text)
+
+
+def is_unpinned(fetch: Fetch) -> bool:
+    """Whether a source needs a digest and has none: a commit pins what comes from a hub."""
+    return fetch.sha256 is None and not fetch.source.startswith("hf:")
 
 
 def _refuse_secret(source: str) -> None:

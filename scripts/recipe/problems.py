@@ -20,9 +20,10 @@ _LOOK_ALIKE = str.maketrans("ol", "01")
 
 @dataclass
 class Document:
-    """The plain data of a YAML file, the line of each key in it, and what is wrong with it."""
+    """The plain data of a YAML file, its name, the line of each key, and what is wrong with it."""
 
     data: Any
+    name: str = ""
     lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: set[Problem] = field(default_factory=set)
 
@@ -39,7 +40,7 @@ def read_yaml(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = Document(yaml.safe_load(text))
+        document = Document(yaml.safe_load(text), path.stem)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise refusal(path, {(line, "", f"this is not YAML: {error.problem}")}) from None
