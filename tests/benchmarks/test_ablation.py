@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.benchmarks import ablation
+from scripts.benchmarks.peers import ablation
 from scripts.benchmarks.peers.bench import format_of
 from scripts.benchmarks.peers.records import Failed
 from scripts.errors import QuantmakeError

@@ -67,6 +67,7 @@ def open_model(folder: Path) -> ov.Model:
     Raises QuantmakeError where OpenVINO can't read it, or can't run it as it is meant.
     """
     core = ov.Core()
+    _reach_numpy()
     written = folder / MODEL
     if written.is_file():
         return core.read_model(written)
@@ -80,6 +81,12 @@ def open_model(folder: Path) -> ov.Model:
         ) from None
     keep_cache(model)
     return model
+
+
+def _reach_numpy() -> None:
+    """Have OpenVINO's binding look numpy's interface up, once and in one thread: of two threads
+    whose first weights it hands over at one time, each may wait for the other for ever."""
+    ov.Tensor(np.zeros(1, np.float32))
 
 
 def _refuse_softcap(path: Path) -> None:

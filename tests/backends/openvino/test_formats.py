@@ -285,3 +285,30 @@ def test_compressed_weight_is_the_grid_s_in_float64(
     rows = np.random.default_rng(1).normal(size=(5, columns)).astype(np.float32)
     wanted = rows.astype(np.float64) @ grid.dequantise(codes).numpy().T.astype(np.float64)
     np.testing.assert_allclose(compiled([rows])[0], wanted, atol=1e-4)
+
+
+_AT_ONE_TIME = """
+import os, sys, threading
+from pathlib import Path
+from scripts.backends.openvino.graph import open_model
+sys.setswitchinterval(1e-6)
+nodes = open_model(Path(sys.argv[1])).get_ops()
+found = [one for one in nodes if one.get_type_name() == "Constant"]
+begun = threading.Barrier(len(found))
+def read(one):
+    begun.wait()
+    one.data
+threads = [threading.Thread(target=read, args=(one,), daemon=True) for one in found]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.slow
+def test_threads_that_read_weights_do_not_wait_for_one_another(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    """Without `_reach_numpy`, half of such processes hung."""
+    run_stage(case_of("4-rtn", 1, INT4).stage(), inputs, tmp_path)
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", _AT_ONE_TIME, str(tmp_path)], check=True, timeout=60)

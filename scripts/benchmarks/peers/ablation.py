@@ -1,6 +1,6 @@
 """What the steps of the methods gain, alone and together, on the default recipe's texts.
 
-    python -m scripts.benchmarks.ablation [GROUP …] [--recipe NAME] [--only-kept] [--write]
+    python -m scripts.benchmarks.peers.ablation [GROUP …] [--recipe NAME] [--only-kept] [--write]
 
 Each line is built from the recipe's own calibration and scored as the peers are. What is measured
 already is not run again; `--write` puts the table into docs/recipe.md.
@@ -81,7 +81,7 @@ Outcomes = Mapping[str, Measured | Failed | None]
 
 def main(given: Sequence[str]) -> int:
     """Measure, print, and write the page where that is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.benchmarks.ablation")
+    parser = argparse.ArgumentParser(prog="python -m scripts.benchmarks.peers.ablation")
     parser.add_argument("groups", nargs="*", help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--recipe", help="by its name [default: the default recipe]")
     parser.add_argument("--only-kept", action="store_true", help="run nothing, show what is kept")
