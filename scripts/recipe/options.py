@@ -132,7 +132,7 @@ def _formats(model: ModelKind = "decoder") -> str:
 
 
 def _family(kinds: list[type[Format]]) -> str:
-    if len(kinds) == 1:
+    if len(kinds) == 1 and [*kinds[0].selector()] == ["format"]:
         return f"{_first_line(kinds[0])}.\n\n{_section(kinds[0], kinds[0].selector())}"
     choices, users = list[tuple[str, ...]](), dict[Option, dict[type[Format], list[Json]]]()
     for kind in kinds:
@@ -143,9 +143,10 @@ def _family(kinds: list[type[Format]]) -> str:
             for option in options_of(kind, selection):
                 if option.name not in selection:
                     users.setdefault(option, {}).setdefault(kind, []).append(selection)
-    rows = ((*option.cells(), _users(of, len(kinds))) for option, of in users.items())
+    rows = [(*option.cells(), _users(of, len(kinds))) for option, of in users.items()]
     head = ("option", "default", "allowed", "meaning", "of")
-    return _table(("choice", "makes"), *choices) + "\n" + _table(head, *rows)
+    tables = [_table(("choice", "makes"), *choices), *([_table(head, *rows)] if rows else [])]
+    return "\n".join(tables)
 
 
 def _users(of: dict[type[Format], list[Json]], count: int) -> str:

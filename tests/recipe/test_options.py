@@ -5,7 +5,8 @@ import re
 import pytest
 
 from scripts.backends.format import Format, all_formats
-from scripts.recipe.options import PATH, SECTIONS, options_of, page_text
+from scripts.backends.onnx.formats.rtn import OnnxRtn
+from scripts.recipe.options import PATH, SECTIONS, _family, options_of, page_text
 from scripts.sources.schemes import SPELLINGS
 
 TEXT = PATH.read_text(encoding="utf-8")
@@ -46,3 +47,8 @@ def test_bounds_defaults_and_choices_are_told() -> None:
     assert budget["max_bytes"].allowed == "a size, as 98MB"
     text = {one.name: one for one in options_of(SECTIONS["evaluation"])}
     assert (text["text"].default, text["context"].default) == ("required", "`512`")
+
+
+def test_an_only_class_of_a_format_names_what_selects_it() -> None:
+    page = _family([OnnxRtn])
+    assert re.search(r"\| `bits: [\w ]+, method: rtn` \|", page), page

@@ -42,6 +42,13 @@ ARTIFACTS: dict[str, Format] = {
 PYTHONS = {"mlx": str(environment_folder("mlx") / "bin/python")}
 """Of runtimes in an environment of their own."""
 RUNTIMES = [name for name in faces() if name in {one.backend for one in ARTIFACTS.values()}]
+OF_NO_PYTHON = {"onnx-web"}
+"""Backends whose snippet a browser runs."""
+
+
+def test_a_snippet_of_each_installed_backend_is_run() -> None:
+    installed = {name for name in faces() if is_installed(name)}
+    assert {*RUNTIMES} == installed - OF_NO_PYTHON, "add an artefact of it to ARTIFACTS"
 
 
 def extract_snippets(markdown: str) -> list[str]:
