@@ -184,14 +184,18 @@ _SENTENCEPIECE = {"gemma2": True, "gemma4": True, "phi3": False}
 """Families whose published vocabularies are SentencePiece's; true of Gemma's kind."""
 
 
-def make_family(name: str, folder: Path) -> Path:
+def make_family(name: str, folder: Path, **sizes: int) -> Path:
     """Write a Hugging Face folder (FP16 safetensors) of a model of the family, about 300,000
-    weights. They are larger than a fresh model's, so that its predictions have some spread."""
+    weights. They are larger than a fresh model's, so that its predictions have some spread.
+    `sizes` take the place of the configuration's."""
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(FAMILIES[name]())
+    config = FAMILIES[name]()
+    for size, value in sizes.items():
+        setattr(config, size, value)
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

@@ -126,7 +126,7 @@ def measure_all(names: list[str]) -> dict[str, dict[str, str]]:
                 reason = f"ended with code {done.returncode}: {done.stderr[-200:]}"
                 return dict.fromkeys([*FLOAT, *FORMATS], reason)
             cells: dict[str, str] = json.loads(answer.read_text())
-            return cells
+            return {column: said.replace(f"{scratch}/", "") for column, said in cells.items()}
 
         return dict(zip(names, pool.map(one, names), strict=True))
 

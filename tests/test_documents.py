@@ -94,3 +94,8 @@ def test_links_lead_somewhere(name: str) -> None:
         page = folder / path if path else ROOT / name
         assert page.exists(), link
         assert not anchor or anchor in anchors(page), link
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "QUANTISATION-REPORT.md"])
+def test_no_folder_of_a_machine_is_named(name: str) -> None:
+    assert re.findall(r"(?<![\w.])/(?:tmp|home|root|work|Users)/\S*", text_of(name)) == []

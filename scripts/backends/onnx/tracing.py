@@ -12,6 +12,8 @@ import runpy
 import sys
 from typing import Any
 
+import torch
+
 
 def know_more_families() -> None:
     """OLMo 3 is OLMo 2 with windows, StarCoder 2 and Mixtral read and remember what Llama does."""
@@ -28,13 +30,35 @@ def know_more_families() -> None:
     }
     for name, family in families.items():
         register(name, *tasks)(family)
-    # Traced as it is, a mixture would have the experts of the tokens it was traced with alone.
-    block: Any = importlib.import_module("transformers.models.mixtral.modeling_mixtral")
-    block.MixtralSparseMoeBlock.norm_topk_prob = True
-    block.MixtralSparseMoeBlock.forward = patcher.qwen3_moe_forward_patched
+
+
+def trace_every_expert() -> None:
+    """A mixture that passes over the experts that no token goes to is traced without them: the
+    graph would have those of the tokens that it was traced with, which are random, alone."""
+    patcher: Any = importlib.import_module("optimum.exporters.onnx.model_patcher")
+    models = "transformers.models"
+    mixtral: Any = importlib.import_module(f"{models}.mixtral.modeling_mixtral")
+    mixtral.MixtralSparseMoeBlock.norm_topk_prob = True
+    mixtral.MixtralSparseMoeBlock.forward = patcher.qwen3_moe_forward_patched
+    deepseek: Any = importlib.import_module(f"{models}.deepseek_v3.modeling_deepseek_v3")
+    deepseek.DeepseekV3MoE.moe = _through_every_expert
+
+
+def _through_every_expert(
+    block: Any, hidden: torch.Tensor, chosen: torch.Tensor, shares: torch.Tensor
+) -> torch.Tensor:
+    """What the experts [tokens, k] that were `chosen` give for `hidden` [tokens, width], by their
+    shares [tokens, k]."""
+    total = torch.zeros_like(hidden, dtype=shares.dtype)
+    for number, expert in enumerate(block.experts):
+        tokens, places = torch.where(chosen == number)
+        given = expert(hidden[tokens]) * shares[tokens, places][:, None]
+        total = total.index_add(0, tokens, given)
+    return total.to(hidden.dtype)
 
 
 if __name__ == "__main__":
     know_more_families()
+    trace_every_expert()
     sys.argv[0] = "optimum"
     runpy.run_module("optimum.exporters.onnx", run_name="__main__")
