@@ -10,9 +10,10 @@ computes as one that optimum lists does; what comes out is compared with the bas
 import importlib
 import runpy
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def know_more_families() -> None:
@@ -45,10 +46,12 @@ def trace_every_expert() -> None:
 
 
 def _through_every_expert(
-    block: Any, hidden: torch.Tensor, chosen: torch.Tensor, shares: torch.Tensor
-) -> torch.Tensor:
+    block: Any, hidden: "torch.Tensor", chosen: "torch.Tensor", shares: "torch.Tensor"
+) -> "torch.Tensor":
     """What the experts [tokens, k] that were `chosen` give for `hidden` [tokens, width], by their
     shares [tokens, k]."""
+    import torch
+
     total = torch.zeros_like(hidden, dtype=shares.dtype)
     for number, expert in enumerate(block.experts):
         tokens, places = torch.where(chosen == number)
